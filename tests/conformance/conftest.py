@@ -1,0 +1,192 @@
+"""Fixtures of the conformance suite: clusters, driver scripts, gates and a deadline for every test.
+
+`cluster` is shared by a module, because real Ray takes 7 s to start; `fresh` gives a test the right to call `init`
+itself. Both may be used in one module: `fresh` ends the shared cluster and the next `cluster` test starts it again.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))  # also under pytest's importlib mode: tests say `from engine import ray`
+
+import gates  # noqa: E402
+from engine import ENGINE, INIT_OPTIONS, IS_LINCKIA, ray  # noqa: E402
+
+TEST_DEADLINE_S = 60 if IS_LINCKIA else 150
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "row(*ids): rows of the behaviour list that the test shows, for instance '1.24'")
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    return f"conformance engine: {ENGINE} {getattr(ray, '__version__', '?')}"
+
+
+def _ship_by_value(imported: Any) -> None:
+    """Let workers use `imported` without finding it on their sys.path, so that one missing feature does not fail all."""
+    try:
+        pickler = __import__(f"{ENGINE}.cloudpickle", fromlist=["cloudpickle"])
+    except ImportError:
+        import cloudpickle as pickler  # noqa: PLC0415 - the engine's own name for it is a row of its own
+    pickler.register_pickle_by_value(imported)
+
+
+_ship_by_value(gates)
+
+
+@pytest.fixture(autouse=True)
+def _deadline() -> Iterator[None]:
+    """No test hangs: an alarm raises in the main thread, and if even that is stuck, all stacks are printed."""
+
+    def expired(signum: int, frame: FrameType | None) -> None:
+        raise TimeoutError(f"test still running after {TEST_DEADLINE_S} s")
+
+    previous = signal.signal(signal.SIGALRM, expired)
+    signal.setitimer(signal.ITIMER_REAL, TEST_DEADLINE_S)
+    faulthandler.dump_traceback_later(TEST_DEADLINE_S + 20, exit=False)
+    yield
+    faulthandler.cancel_dump_traceback_later()
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, previous)
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """A two-CPU cluster shared by the tests of a module; yields the context that `init` returned."""
+    ray.shutdown()
+    context = ray.init(**INIT_OPTIONS)
+    yield context
+    ray.shutdown()
+
+
+@pytest.fixture(autouse=True)
+def _cluster_again(request: pytest.FixtureRequest) -> None:
+    """Restart the shared cluster when a `fresh` test, or a test of `shutdown`, ended it."""
+    if "cluster" in request.fixturenames and not ray.is_initialized():
+        ray.init(**INIT_OPTIONS)
+
+
+@pytest.fixture
+def fresh() -> Iterator[Callable[..., Any]]:
+    """For tests that need their own cluster: nothing runs when the test begins. Yields `init` with quiet defaults."""
+    ray.shutdown()
+
+    def init(**options: Any) -> Any:
+        return ray.init(**(INIT_OPTIONS | options))
+
+    yield init
+    ray.shutdown()
+
+
+@pytest.fixture
+def new_gate(tmp_path: Path) -> Iterator[Callable[[], gates.Gate]]:
+    """Makes gates that are opened, at the latest, when the test ends."""
+    made: list[gates.Gate] = []
+
+    def make() -> gates.Gate:
+        made.append(gates.Gate(tmp_path / f"gate{len(made)}"))
+        return made[-1]
+
+    yield make
+    for gate in made:
+        gate.open()
+
+
+@pytest.fixture
+def new_channel(tmp_path: Path) -> Iterator[Callable[[], gates.Channel]]:
+    made: list[gates.Channel] = []
+
+    def make() -> gates.Channel:
+        made.append(gates.Channel(tmp_path / f"channel{len(made)}"))
+        return made[-1]
+
+    yield make
+    for channel in made:
+        channel.close()
+
+
+@dataclass(frozen=True)
+class ScriptResult:
+    returncode: int
+    stdout: str
+    stderr: str
+
+    def ok(self) -> ScriptResult:
+        """This result, or an AssertionError that shows what the script said."""
+        assert self.returncode == 0, f"script exited {self.returncode}\n{self.stdout}\n{self.stderr}"
+        return self
+
+
+class ScriptRunner:
+    """Runs driver programs in their own process. The line `import ray` in them means the chosen engine."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._started: list[subprocess.Popen[str]] = []
+
+    def start(self, source: str, *args: object, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
+        """Start a script and return at once. Its process group is killed when the test ends."""
+        text = textwrap.dedent(source)
+        text = text.replace("import ray\n", f"import {ENGINE} as ray\n", 1)
+        folder = self._folder / f"script{len(self._started)}"
+        folder.mkdir()
+        path = folder / "driver.py"
+        path.write_text(text)
+        known = [str(HERE), os.environ.get("PYTHONPATH", "")]
+        full_env = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in known if p)} | (env or {})
+        process = subprocess.Popen(
+            [sys.executable, "-u", str(path), *map(str, args)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=folder,
+            env=full_env,
+            start_new_session=True,
+        )
+        self._started.append(process)
+        return process
+
+    def __call__(
+        self, source: str, *args: object, env: dict[str, str] | None = None, timeout_s: float = 100.0
+    ) -> ScriptResult:
+        """Run a script to its end."""
+        process = self.start(source, *args, env=env)
+        try:
+            stdout, stderr = process.communicate(timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            stdout, stderr = process.communicate()
+            raise AssertionError(f"script did not end within {timeout_s} s\n{stdout}\n{stderr}") from None
+        return ScriptResult(process.returncode, stdout, stderr)
+
+    def close(self) -> None:
+        for process in self._started:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+            for stream in (process.stdin, process.stdout, process.stderr):
+                if stream is not None:
+                    stream.close()
+
+
+@pytest.fixture
+def run_script(tmp_path: Path) -> Iterator[ScriptRunner]:
+    runner = ScriptRunner(tmp_path)
+    yield runner
+    runner.close()

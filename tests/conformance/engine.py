@@ -1,0 +1,76 @@
+"""Chooses the engine that the conformance suite judges: Linckia, or real Ray as the oracle.
+
+Every conformance test says `from engine import ray`; nothing else in this folder imports an engine by name, so that one
+suite can be run against both. `LINCKIA_ORACLE=ray` selects real Ray. This module holds no fixtures (see conftest.py) and
+nothing that runs inside tasks (see gates.py).
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import pytest
+
+ENGINE: str = os.environ.get("LINCKIA_ORACLE", "linckia")
+IS_LINCKIA: bool = ENGINE != "ray"
+
+# Any on purpose: the same source is run against two engines, and many tests make wrong calls to see how they are refused.
+ray: Any = importlib.import_module(ENGINE)
+exceptions: Any = importlib.import_module(f"{ENGINE}.exceptions")
+
+# Every cluster of the suite is started from these; `address` keeps it away from any other cluster of this machine.
+INIT_OPTIONS: dict[str, Any] = {
+    "address": "local",
+    "num_cpus": 2,
+    "include_dashboard": False,
+    "log_to_driver": False,
+}
+
+T = TypeVar("T")
+
+
+def module(name: str) -> Any:
+    """Import a submodule of the chosen engine: `module("util.queue")`."""
+    return importlib.import_module(f"{ENGINE}.{name}")
+
+
+def better(reason: str) -> pytest.MarkDecorator:
+    """Mark a test of behaviour that Linckia promises and real Ray does not have; it is skipped on Ray.
+
+    Inside a test, `if IS_LINCKIA:` does the same for a single assertion.
+    """
+    return pytest.mark.skipif(not IS_LINCKIA, reason=f"better than Ray: {reason}")
+
+
+def settings(**values: str) -> dict[str, str]:
+    """Environment variables for settings that both engines know: `settings(ADDRESS="auto")`.
+
+    Ray reads `RAY_ADDRESS`. Linckia may read either prefix, so it is given both.
+    """
+    env = {f"RAY_{name}": value for name, value in values.items()}
+    if IS_LINCKIA:
+        env |= {f"LINCKIA_{name}": value for name, value in values.items()}
+    return env
+
+
+def wait_for(condition: Callable[[], T], timeout_s: float = 20.0, what: str = "") -> T:
+    """Poll `condition` until it returns something true, and return that. For state that nobody announces.
+
+    Use gates.Gate and gates.Channel wherever the thing awaited can speak for itself.
+    """
+    deadline = time.monotonic() + timeout_s
+    pause_s = 0.002
+    never = threading.Event()
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{what or condition} not true within {timeout_s} s; last value: {value!r}")
+        never.wait(pause_s)
+        pause_s = min(pause_s * 1.5, 0.1)
