@@ -1,0 +1,103 @@
+"""The frozen nouns that travel between processes inside messages: actors, jobs, nodes. No behaviour."""
+
+from __future__ import annotations
+
+import msgspec
+
+from linckia.model.wire import Address, PushExtras
+
+
+class MethodSpec(msgspec.Struct, array_like=True, frozen=True):
+    """What a caller must know of an actor method."""
+
+    name: str
+    num_returns: int  # -1 streaming
+    max_task_retries: int | None
+    retry_exceptions: bytes
+    concurrency_group: str
+    is_async: bool
+    is_generator: bool
+    backpressure: int = -1
+    signature: bytes = b""  # pickled inspect.Signature, for argument checks at the caller
+
+
+class ActorSpec(msgspec.Struct, array_like=True, frozen=True):
+    """Everything needed to create an actor, again and again. ``lifetime_resources`` are held; ``placement_resources`` only
+    decide whether a node is feasible (R 2.2, 15)."""
+
+    actor_id: bytes
+    job_id: bytes
+    class_id: bytes
+    class_blob: bytes
+    class_name: str
+    args: bytes
+    extras: PushExtras | None
+    owner: Address
+    name: str
+    namespace: str
+    detached: bool
+    get_if_exists: bool
+    max_restarts: int
+    max_task_retries: int
+    max_concurrency: int
+    is_async: bool
+    concurrency_groups: dict[str, int]
+    max_pending_calls: int
+    lifetime_resources: dict[str, float]
+    placement_resources: dict[str, float]
+    methods: list[MethodSpec]
+    runtime_env: bytes = b""
+    out_of_order: bool = False
+    node_affinity: bytes = b""
+    soft: bool = True
+
+
+class ActorInfo(msgspec.Struct, array_like=True, frozen=True):
+    """What others see of an actor. ``state`` is core/actors' state name."""
+
+    actor_id: bytes
+    job_id: bytes
+    class_name: str
+    name: str
+    namespace: str
+    state: str
+    worker: Address | None
+    pid: int
+    restarts: int
+    detached: bool
+    owner: Address
+    max_task_retries: int
+    max_pending_calls: int
+    is_async: bool
+    out_of_order: bool
+    methods: list[MethodSpec]
+    death_cause: str = ""
+
+
+class JobConfig(msgspec.Struct, array_like=True, frozen=True):
+    """A driver's settings for its workers. ``sys_path`` and ``cwd`` make imports of the driver's modules work."""
+
+    namespace: str
+    sys_path: list[str]
+    cwd: str
+    entrypoint: str
+    log_to_driver: bool = True
+    as_ray: bool = False
+    default_actor_lifetime: str = "non_detached"
+    env_vars: dict[str, str] = {}
+    metadata: dict[str, str] = {}
+    logging_config: bytes = b""
+
+
+class NodeInfo(msgspec.Struct, array_like=True, frozen=True):
+    """A node as the GCS knows it."""
+
+    node_id: bytes
+    node_ip: str
+    hostname: str
+    endpoint: str
+    pid: int
+    resources: dict[str, float]
+    labels: dict[str, str]
+    is_head: bool
+    name: str = ""

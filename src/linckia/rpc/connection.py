@@ -1,0 +1,242 @@
+"""A symmetric, authenticated message connection over a stream socket.
+
+``post`` queues a message and marks the connection dirty; ``flush`` encodes everything queued as one frame and writes what the
+kernel takes; the reactor finishes the rest when the socket is writable. Messages of one connection arrive in the order posted,
+and nothing is delivered before the handshake is done. Used by every process; owned by a ``rpc/reactor.py`` Reactor, whose
+polling thread runs all callbacks. Any thread may ``post`` and ``flush``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import socket
+import struct
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from linckia.protocol.batch import decode_batch, encode_batch
+from linckia.protocol.messages import Message
+from linckia.rpc.handshake import HANDSHAKE_FRAME_MAX_BYTES, Handshake, HandshakeError, Identity, refusal
+
+if TYPE_CHECKING:
+    from linckia.rpc.reactor import Reactor
+
+HEADER = struct.Struct("<I")
+RECEIVE_BYTES = 1 << 18
+FRAME_MAX_BYTES = 1 << 30
+OUTBOX_FLUSH_COUNT = 64
+
+MessageHandler = Callable[["Connection", list[Message]], None]
+CloseHandler = Callable[["Connection", str], None]
+
+
+class Connection:
+    """One peer. Public attributes: ``peer_id``, ``peer_role``, ``state`` (free for the owner), ``closed``."""
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        sock: socket.socket,
+        identity: Identity,
+        on_messages: MessageHandler,
+        on_close: CloseHandler,
+        *,
+        initiator: bool,
+    ) -> None:
+        sock.setblocking(False)
+        self.reactor, self.sock, self.fd = reactor, sock, sock.fileno()
+        self.on_messages, self.on_close = on_messages, on_close
+        self.state: Any = None
+        self.outbox: list[Message] = []
+        self.dirty = False
+        self.closed = False
+        self.established = False
+        self.on_established: Callable[[Connection], None] | None = None
+        self.expect_fds = False
+        self.received_fds: list[int] = []
+        self._lock = threading.Lock()
+        self._unsent = bytearray()
+        self._input = bytearray()
+        self._handshake = Handshake(identity, os.urandom(32), initiator=initiator)
+        reactor.register(self.fd, self._on_event, select.EPOLLIN)
+        if initiator:
+            self._write_frame(self._handshake.hello())
+
+    @property
+    def peer_id(self) -> bytes:
+        """The worker, node or driver id that the peer proved to belong to the cluster with."""
+        return self._handshake.peer_id
+
+    @property
+    def peer_role(self) -> str:
+        """driver | worker | raylet | gcs | cli."""
+        return self._handshake.peer_role
+
+    # --- sending ---------------------------------------------------------------------------------------------------
+
+    def post(self, message: Message) -> None:
+        """Queue a message; it leaves with the next flush (of the reactor, at the latest when it polls)."""
+        self.outbox.append(message)
+        if not self.dirty:
+            self.dirty = True
+            self.reactor.dirty.append(self)
+
+    def send(self, message: Message) -> None:
+        """Queue a message and flush now."""
+        self.outbox.append(message)
+        self.flush()
+
+    def flush(self) -> None:
+        """Write everything queued, as one frame, as far as the kernel takes it. Keeps the order under concurrent calls."""
+        if not self.established:
+            return
+        with self._lock:
+            self.dirty = False
+            if self.closed or not self.outbox:
+                return
+            batch, self.outbox = self.outbox, []
+            body = encode_batch(batch)
+            size = len(body)
+            if self._unsent:
+                self._unsent += HEADER.pack(size)
+                self._unsent += body
+                return
+            try:
+                if size < 65536:
+                    data = HEADER.pack(size) + body
+                    sent = self.sock.send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+                else:
+                    data = b"".join((HEADER.pack(size), body))
+                    sent = self.sock.send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+            except BlockingIOError:
+                sent = 0
+            except OSError:
+                return  # the hang-up is seen by the reader, which reports it once
+            if sent < len(data):
+                self._unsent += memoryview(data)[sent:]
+                self.reactor.modify(self.fd, select.EPOLLIN | select.EPOLLOUT)
+
+    def send_with_fd(self, message: Message, fd: int) -> None:
+        """Send one message with a file descriptor attached (Unix sockets only; blocks for the few bytes it takes)."""
+        self.flush()
+        body = encode_batch([message])
+        with self._lock:
+            self.sock.setblocking(True)
+            try:
+                if self._unsent:
+                    self.sock.sendall(self._unsent)
+                    self._unsent.clear()
+                socket.send_fds(self.sock, [HEADER.pack(len(body)) + body], [fd])
+            finally:
+                self.sock.setblocking(False)
+
+    def _write_frame(self, body: bytes) -> None:
+        with self._lock:
+            self._unsent += HEADER.pack(len(body)) + body
+        self._write_unsent()
+
+    def _write_unsent(self) -> None:
+        with self._lock:
+            if self.closed:
+                return
+            try:
+                while self._unsent:
+                    sent = self.sock.send(memoryview(self._unsent)[: 1 << 20], socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+                    del self._unsent[:sent]
+            except BlockingIOError:
+                self.reactor.modify(self.fd, select.EPOLLIN | select.EPOLLOUT)
+                return
+            except OSError:
+                return
+            self.reactor.modify(self.fd, select.EPOLLIN)
+
+    # --- receiving (the polling thread only) ---------------------------------------------------------------------------
+
+    def _on_event(self, events: int) -> None:
+        if events & select.EPOLLOUT:
+            self._write_unsent()
+        if events & ~select.EPOLLOUT:
+            self.on_readable()
+
+    def on_readable(self) -> None:
+        """Read what is there and deliver complete batches. The peer's hang-up closes the connection."""
+        try:
+            if self.expect_fds:
+                data, fds, _flags, _addr = socket.recv_fds(self.sock, RECEIVE_BYTES, 4)
+                self.received_fds += fds
+            else:
+                data = self.sock.recv(RECEIVE_BYTES, socket.MSG_DONTWAIT)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self.close(f"connection lost: {error}")
+            return
+        if not data:
+            self.close("peer closed the connection")
+            return
+        pending = self._input
+        if not pending and self.established:
+            size = len(data)
+            if size >= 4 and HEADER.unpack_from(data)[0] == size - 4:  # the common case: exactly one frame
+                self._deliver(memoryview(data)[4:])
+                return
+        pending += data
+        self._consume()
+
+    def _consume(self) -> None:
+        pending, position = self._input, 0
+        size = len(pending)
+        while size - position >= 4 and not self.closed:
+            (length,) = HEADER.unpack_from(pending, position)
+            if length > (FRAME_MAX_BYTES if self.established else HANDSHAKE_FRAME_MAX_BYTES):
+                self.close(f"refused: a frame of {length} bytes is over the limit")
+                return
+            if size - position - 4 < length:
+                break
+            body = bytes(memoryview(pending)[position + 4 : position + 4 + length])
+            position += 4 + length
+            if self.established:
+                self._deliver(body)
+            else:
+                self._on_handshake_frame(body)
+        del pending[:position]
+
+    def _deliver(self, body: bytes | memoryview) -> None:
+        try:
+            messages = decode_batch(body)
+        except (msgspec.DecodeError, msgspec.ValidationError) as error:
+            self.close(f"refused: malformed batch: {error}")
+            return
+        self.on_messages(self, messages)
+
+    def _on_handshake_frame(self, body: bytes) -> None:
+        try:
+            answer = self._handshake.receive(body)
+        except HandshakeError as error:
+            self._write_frame(refusal(str(error)))
+            self.close(str(error))
+            return
+        if answer is not None:
+            self._write_frame(answer)
+        if self._handshake.done:
+            self.established = True
+            if self.on_established is not None:
+                self.on_established(self)
+            self.flush()
+
+    def close(self, reason: str = "closed by this process") -> None:
+        """Close once; ``on_close`` is called once, by whoever closes first."""
+        with self._lock:
+            if self.closed:
+                return
+            self.closed = True
+        self.reactor.unregister(self.fd)
+        with contextlib.suppress(OSError):
+            self.sock.shutdown(socket.SHUT_RDWR)
+        self.sock.close()
+        self.on_close(self, reason)

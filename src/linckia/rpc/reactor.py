@@ -1,0 +1,229 @@
+"""The epoll loop under every Linckia process: sockets, timers, wake-ups from other threads; no asyncio.
+
+A daemon calls :meth:`Reactor.run`; a driver or worker lets whichever of its threads waits call :meth:`Reactor.poll`
+(leader/follower, ``worker/progress.py``), so that a synchronous call costs no thread hop. asyncio would cost 60-70 ms of import
+and 8 MB in every process (docs/adr/0002). All callbacks run in the polling thread; only ``wake``, ``call_soon`` and the posting
+side of connections may be used from other threads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import itertools
+import os
+import select
+import socket
+import time
+from collections import deque
+from collections.abc import Callable
+
+from linckia.rpc.connection import CloseHandler, Connection, MessageHandler
+from linckia.rpc.handshake import Identity
+
+EventHandler = Callable[[int], None]
+
+
+class Timer:
+    """A scheduled call; ``cancel`` is idempotent."""
+
+    __slots__ = ("callback", "cancelled", "due_s")
+
+    def __init__(self, due_s: float, callback: Callable[[], None]) -> None:
+        self.due_s, self.callback, self.cancelled = due_s, callback, False
+
+    def cancel(self) -> None:
+        """Do not call."""
+        self.cancelled = True
+
+
+class Listener:
+    """A bound socket that accepts connections."""
+
+    def __init__(self, sock: socket.socket, endpoint: str) -> None:
+        self.sock, self.endpoint = sock, endpoint
+
+
+def open_socket(endpoint: str) -> tuple[socket.socket, str | tuple[str, int]]:
+    """A fresh socket of the endpoint's family, and the address to bind or connect. ValueError for another scheme."""
+    scheme, _, rest = endpoint.partition(":")
+    if scheme == "unix":
+        return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC), rest
+    if scheme == "tcp":
+        host, _, port = rest.rpartition(":")
+        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return sock, (host, int(port))
+    raise ValueError(f"endpoint {endpoint!r}: expected unix:/path or tcp:host:port")
+
+
+class Reactor:
+    """One per process."""
+
+    def __init__(self, *, spin_s: float = 0.0) -> None:
+        self.epoll = select.epoll()
+        self.spin_s = spin_s
+        self.dirty: deque[Connection] = deque()
+        self.stopping = False
+        self._handlers: dict[int, EventHandler] = {}
+        self._timers: list[tuple[float, int, Timer]] = []
+        self._order = itertools.count()
+        self._soon: deque[Callable[[], None]] = deque()
+        self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self.register(self._wake_fd, self._on_wake, select.EPOLLIN)
+
+    # --- descriptors --------------------------------------------------------------------------------------------------
+
+    def register(self, fd: int, handler: EventHandler, events: int = select.EPOLLIN) -> None:
+        """Call ``handler(events)`` in the polling thread when ``fd`` is ready."""
+        self._handlers[fd] = handler
+        self.epoll.register(fd, events)
+
+    def modify(self, fd: int, events: int) -> None:
+        """Change what to watch ``fd`` for; ignored when it is gone."""
+        with contextlib.suppress(OSError, ValueError):
+            self.epoll.modify(fd, events)
+
+    def unregister(self, fd: int) -> None:
+        """Stop watching; idempotent."""
+        if self._handlers.pop(fd, None) is not None:
+            with contextlib.suppress(OSError, ValueError):
+                self.epoll.unregister(fd)
+
+    def listen(self, endpoint: str, identity: Identity, on_messages: MessageHandler, on_close: CloseHandler) -> Listener:
+        """Bind and accept; each accepted connection authenticates before its first message is delivered."""
+        sock, address = open_socket(endpoint)
+        if endpoint.startswith("tcp:"):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(address)
+        sock.listen(1024)
+        sock.setblocking(False)
+        if endpoint.startswith("tcp:"):
+            host, port = sock.getsockname()
+            endpoint = f"tcp:{host}:{port}"
+
+        def accept(_events: int) -> None:
+            while True:
+                try:
+                    peer, _ = sock.accept()
+                except (BlockingIOError, InterruptedError):
+                    return
+                except OSError:
+                    return  # out of descriptors or closing: the peer retries
+                Connection(self, peer, identity, on_messages, on_close, initiator=False)
+
+        self.register(sock.fileno(), accept, select.EPOLLIN)
+        return Listener(sock, endpoint)
+
+    def close_listener(self, listener: Listener) -> None:
+        """Stop accepting and remove the socket file."""
+        self.unregister(listener.sock.fileno())
+        listener.sock.close()
+        if listener.endpoint.startswith("unix:"):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(listener.endpoint.removeprefix("unix:"))
+
+    def connect(self, endpoint: str, identity: Identity, on_messages: MessageHandler, on_close: CloseHandler) -> Connection:
+        """Connect (blocking only for the kernel's accept queue); messages posted now leave when the handshake is done.
+
+        Raises OSError when nobody listens.
+        """
+        sock, address = open_socket(endpoint)
+        try:
+            sock.connect(address)
+        except OSError:
+            sock.close()
+            raise
+        return Connection(self, sock, identity, on_messages, on_close, initiator=True)
+
+    # --- time and other threads ------------------------------------------------------------------------------------------
+
+    def call_later(self, delay_s: float, callback: Callable[[], None]) -> Timer:
+        """Call once after ``delay_s``. Only from the polling thread (or before it starts)."""
+        timer = Timer(time.monotonic() + delay_s, callback)
+        heapq.heappush(self._timers, (timer.due_s, next(self._order), timer))
+        return timer
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        """Call in the polling thread; from any thread."""
+        self._soon.append(callback)
+        self.wake()
+
+    def wake(self) -> None:
+        """Make a blocked ``poll`` return."""
+        with contextlib.suppress(OSError):
+            os.eventfd_write(self._wake_fd, 1)
+
+    def _on_wake(self, _events: int) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self._wake_fd)
+
+    # --- the loop ------------------------------------------------------------------------------------------------------------
+
+    def flush_dirty(self) -> None:
+        """Write what was posted."""
+        dirty = self.dirty
+        while dirty:
+            try:
+                connection = dirty.popleft()
+            except IndexError:  # another thread took it
+                return
+            connection.flush()
+
+    def poll(self, timeout_s: float | None = None) -> bool:
+        """One turn: flush, wait up to ``timeout_s`` (None: for ever), run what is ready. True when anything ran."""
+        if self.dirty:
+            self.flush_dirty()
+        events = self.epoll.poll(0)
+        if not events and timeout_s != 0.0 and not self._soon:
+            events = self._wait(timeout_s)
+        handlers = self._handlers
+        for fd, mask in events:
+            handler = handlers.get(fd)
+            if handler is not None:
+                handler(mask)
+        ran = bool(events)
+        if self._soon:
+            ran = True
+            for _ in range(len(self._soon)):
+                self._soon.popleft()()
+        if self._timers and self._timers[0][0] <= time.monotonic():
+            ran = True
+            self._run_timers()
+        return ran
+
+    def _wait(self, timeout_s: float | None) -> list[tuple[int, int]]:
+        if self.spin_s:
+            spin_until = time.perf_counter() + self.spin_s
+            while time.perf_counter() < spin_until:
+                events = self.epoll.poll(0)
+                if events:
+                    return events
+        if self._timers:
+            until_timer = max(0.0, self._timers[0][0] - time.monotonic())
+            timeout_s = until_timer if timeout_s is None else min(timeout_s, until_timer)
+        return self.epoll.poll(-1 if timeout_s is None else timeout_s)
+
+    def _run_timers(self) -> None:
+        now = time.monotonic()
+        while self._timers and self._timers[0][0] <= now:
+            _, _, timer = heapq.heappop(self._timers)
+            if not timer.cancelled:
+                timer.callback()
+
+    def run(self) -> None:
+        """Poll until :meth:`stop`: the main loop of a daemon."""
+        while not self.stopping:
+            self.poll(None)
+        self.flush_dirty()
+
+    def stop(self) -> None:
+        """End :meth:`run` after the current turn."""
+        self.stopping = True
+        self.wake()
+
+    def close(self) -> None:
+        """Close the loop's own descriptors; connections and listeners are their owners' to close."""
+        self.unregister(self._wake_fd)
+        os.close(self._wake_fd)
+        self.epoll.close()
