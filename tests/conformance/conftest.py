@@ -49,6 +49,12 @@ def _ship_by_value(imported: Any) -> None:
 _ship_by_value(gates)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _module_travels_by_value(request: pytest.FixtureRequest) -> None:
+    """Module-level functions and exceptions of a test file behave as those of a user's `__main__` script do."""
+    _ship_by_value(request.module)
+
+
 @pytest.fixture(autouse=True)
 def _deadline() -> Iterator[None]:
     """No test hangs: an alarm raises in the main thread, and if even that is stuck, all stacks are printed."""
