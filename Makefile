@@ -1,0 +1,68 @@
+# Every target prepares its own ground: `make demo` works in a fresh clone.
+# The runtime alone installs in seconds; the developer's tools follow only for the targets that need them.
+PYTHON ?= python3
+SEED ?=
+PYTEST_ARGS ?=
+VENV := .venv
+PY := $(VENV)/bin/python
+RUNTIME := $(VENV)/.runtime-installed
+DEV := $(VENV)/.dev-installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check format bench sim diagrams rows clean
+
+help:
+	@echo "make demo      a real job on a real cluster of processes, one worker killed on the way"
+	@echo "make test      all tests"
+	@echo "make check     lint, format, types, import contract, house rules"
+	@echo "make bench     Linckia, its peers and the physical limits, alternately in one run"
+	@echo "make sim       the deterministic simulator (SEED=<n> replays one run)"
+	@echo "make diagrams  write docs/diagrams anew from the life-cycle tables"
+	@echo "make rows      behaviour rows that no test names yet"
+
+$(RUNTIME): pyproject.toml
+	@test -x $(PY) || { echo "creating $(VENV) with $$($(PYTHON) --version)"; $(PYTHON) -m venv $(VENV); }
+	@$(PY) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Linckia needs Python 3.11 or newer; set PYTHON=python3.11 and remove .venv")'
+	@echo "installing linckia into $(VENV)"
+	@$(PY) -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+$(DEV): $(RUNTIME)
+	@echo "installing the developer's tools into $(VENV)"
+	@$(PY) -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+setup: $(DEV)
+
+demo: $(RUNTIME)
+	@$(PY) -m linckia.cli.main demo
+
+test: setup
+	$(PY) -m pytest tests --durations=5 $(PYTEST_ARGS)
+
+check: setup
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/lint-imports
+	$(VENV)/bin/mypy
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(VENV)/bin/pyright
+	$(PY) -m pytest -q tests/tidy
+
+format: setup
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+bench: $(RUNTIME)
+	$(PY) -m bench
+
+sim: setup
+	SEED=$(SEED) $(PY) -m pytest tests/sim -m sim $(PYTEST_ARGS)
+
+diagrams: setup
+	$(PY) -m tools.diagrams
+
+rows: setup
+	$(PY) -m tools.rows
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
