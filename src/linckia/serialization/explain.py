@@ -1,201 +1,149 @@
-"""Finds which part of a value cannot be pickled, and draws the way to it.
+"""Why a value cannot be pickled: the path from the value to the part that fails.
 
-`linckia.util.inspect_serializability` prints the result; the runtime puts it into the TypeError of a `put` or a
-`.remote()` that failed. It looks at what pickle itself would visit (closures, used globals, reduced state, items of
-containers); it repairs nothing and sends nothing.
+Called by ``values`` and ``functions`` after a failed dump, and by ``inspect_serializability``. It pickles parts of the value again to find
+the culprit, bounded in depth and number; it changes nothing and keeps nothing.
 """
 
 from __future__ import annotations
 
-import dis
-import functools
-import io
+import pickle
 import types
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
-import cloudpickle
+from linckia.serialization.context import collecting
 
-from linckia.serialization import registry
-
-_MAX_CULPRITS = 20
-_MAX_REPR = 80
-_ADVICE = "Make it inside the task or the actor, leave it out, or teach its class to travel (register_serializer)."
+MAX_DEPTH = 12
+MAX_ATTEMPTS = 300
 
 
-@dataclass(frozen=True, eq=False)
-class Culprit:
-    """One object that cannot be pickled although everything that it is made of can, as far as we looked."""
+class Culprit(NamedTuple):
+    """``path`` leads from the value to ``part``, which fails although none of its own parts does."""
 
-    obj: object
     path: tuple[str, ...]
-    parent: object
-    reason: str
+    part: Any
+    error: str
 
 
-@dataclass
-class Explanation:
-    """What was found in one value."""
-
-    name: str
-    culprits: list[Culprit] = field(default_factory=list)
-    lines: list[str] = field(default_factory=list)
-
-    @property
-    def serializable(self) -> bool:
-        """Whether the value can be pickled as it is."""
-        return not self.culprits
-
-    def text(self) -> str:
-        """The drawn tree and what to do, without a newline at the end."""
-        if self.serializable:
-            return f"{self.name} can be serialized"
-        found = ", ".join(dict.fromkeys(" -> ".join(culprit.path) for culprit in self.culprits))
-        return "\n".join([*self.lines, f"In the way: {found}", _ADVICE])
+def explained(value: Any, error: Exception) -> Exception:
+    """The exception to raise for a failed dump: a TypeError that names the culprit, or user code's own, annotated."""
+    culprit = find_culprit(value, error)
+    if not isinstance(error, (TypeError, AttributeError, pickle.PickleError, RecursionError, NotImplementedError)):
+        error.add_note(f"raised while pickling {_describe(value)}, at {_render(culprit.path)}")
+        return error
+    return TypeError(
+        f"cannot serialize {_describe(value)}: {culprit.error}\n"
+        f"  where: {_render(culprit.path)}\n"
+        f"  what:  {_describe(culprit.part)}\n"
+        f"  next:  leave that part out (__reduce__ or __getstate__), create it inside the task or actor, or register a "
+        f"serializer for its class"
+    )
 
 
-class _Probe(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no annotations
-    """Pickles as the runtime does: custom serializers first, big buffers not copied."""
+def find_culprit(value: Any, error: Exception) -> Culprit:
+    """Walk down from ``value`` into the first part that fails on its own, until no part does."""
+    attempts = MAX_ATTEMPTS
+    path: list[str] = []
+    seen = {id(value)}
+    part, text = value, str(error)
+    while len(path) < MAX_DEPTH:
+        for name, child in _parts(part):
+            if id(child) in seen or attempts <= 0:
+                continue
+            attempts -= 1
+            failure = _attempt(child)
+            if failure is not None:
+                seen.add(id(child))
+                path.append(name)
+                part, text = child, failure
+                break
+        else:
+            break
+    return Culprit(tuple(path), part, text)
 
-    def __init__(self) -> None:
-        super().__init__(io.BytesIO(), protocol=5, buffer_callback=lambda _: None)
 
-    def reducer_override(self, obj: Any) -> Any:
-        reduced = registry.reduce(obj)
-        return super().reducer_override(obj) if reduced is None else reduced
+def _attempt(part: Any) -> str | None:
+    from linckia.serialization.pickler import ValuePickler  # noqa: PLC0415  (start-up time: imports cloudpickle)
 
-
-def why_not(value: object) -> str | None:
-    """What pickle says against `value`; None when it can be pickled."""
-    try:
-        _Probe().dump(value)
-    except Exception as error:  # noqa: BLE001 - reducers are user code and may raise anything; that is the finding
-        return str(error) or type(error).__name__
+    with collecting({}):
+        try:
+            ValuePickler().dump(part)
+        except Exception as error:  # noqa: BLE001  (any failure is what we look for)
+            return f"{type(error).__name__}: {error}"
     return None
 
 
-def explain(value: object, name: str | None = None, depth: int = 3) -> Explanation:
-    """Search `value` down to `depth` levels for what cannot be pickled. Reads only; takes time, so call it for errors."""
-    label = name or _label(value)
-    result = Explanation(label)
-    reason = why_not(value)
-    if reason is not None:
-        result.lines.append(f"{label} cannot be serialized: {reason}")
-        _search(_Part(label, value, None, (label,), reason), depth, result, indent="", seen={id(value)})
-    return result
-
-
-@dataclass(frozen=True)
-class _Part:
-    label: str
-    obj: object
-    parent: object
-    path: tuple[str, ...]
-    reason: str
-
-
-def _search(part: _Part, depth: int, result: Explanation, indent: str, seen: set[int]) -> None:
-    """Add the culprits inside `part`, or `part` itself when nothing inside it is to blame."""
-    failing = [] if depth <= 0 else _failing_children(part, seen)
-    if not failing:
-        result.culprits.append(Culprit(part.obj, part.path, part.parent, part.reason))
-        return
-    for place, child in enumerate(failing):
-        if len(result.culprits) >= _MAX_CULPRITS:
-            result.lines.append(f"{indent}└─ ... more was not looked at")
-            return
-        last = place == len(failing) - 1
-        result.lines.append(f"{indent}{'└─' if last else '├─'} {child.label}: {_short(child.obj)}  <- {child.reason}")
-        _search(child, depth - 1, result, indent + ("   " if last else "│  "), seen)
-
-
-def _failing_children(part: _Part, seen: set[int]) -> list[_Part]:
-    failing = []
-    for label, name, child in _children(part.obj):
-        if id(child) in seen:
-            continue
-        reason = why_not(child)
-        if reason is not None:
-            seen.add(id(child))
-            failing.append(_Part(label, child, part.obj, (*part.path, name), reason))
-    return failing
-
-
-def _children(obj: object) -> Iterator[tuple[str, str, object]]:
-    """(what it is, short name, part) for everything that pickling `obj` visits next."""
-    if isinstance(obj, types.FunctionType):
-        yield from _parts_of_function(obj)
-    elif isinstance(obj, types.MethodType):
-        yield "object of the method", "__self__", obj.__self__
-        yield "function of the method", obj.__func__.__name__, obj.__func__
-    elif isinstance(obj, functools.partial):
-        yield "function", "func", obj.func
-        yield from ((f"argument {n}", str(n), value) for n, value in enumerate(obj.args))
-        yield from ((f"argument {key!r}", key, value) for key, value in obj.keywords.items())
-    elif isinstance(obj, dict):
-        yield from ((f"key {_short(key)}", _short(key), key) for key in obj)
-        yield from ((f"item {_short(key)}", _short(key), value) for key, value in obj.items())
-    elif isinstance(obj, list | tuple | set | frozenset):
-        yield from ((f"item {n}", str(n), value) for n, value in enumerate(obj))
-    elif isinstance(obj, type):
-        yield from ((f"class attribute {name!r}", name, value) for name, value in vars(obj).items())
+def _parts(part: Any) -> Iterator[tuple[str, Any]]:
+    """Named parts that pickling would visit, most telling first."""
+    if isinstance(part, dict):
+        for key, item in part.items():
+            yield f"[{_short(key)}]", item
+        for key in part:
+            yield f" key {_short(key)}", key
+    elif isinstance(part, (list, tuple, set, frozenset)):
+        for index, item in enumerate(part):
+            yield f"[{index}]" if isinstance(part, (list, tuple)) else f" item {_short(item)}", item
+    elif isinstance(part, types.FunctionType):
+        yield from _function_parts(part)
+    elif isinstance(part, types.MethodType):
+        yield ".__self__", part.__self__
+        yield ".__func__", part.__func__
+    elif isinstance(part, type):
+        for name, item in vars(part).items():
+            if name not in ("__dict__", "__weakref__", "__module__", "__doc__"):
+                yield f".{name}", item.__func__ if isinstance(item, (staticmethod, classmethod)) else item
     else:
-        yield from _parts_of_instance(obj)
+        yield from _instance_parts(part)
 
 
-def _parts_of_function(function: types.FunctionType) -> Iterator[tuple[str, str, object]]:
-    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+def _function_parts(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=False):
         try:
-            yield f"closed-over variable {name!r}", name, cell.cell_contents
-        except ValueError:  # the variable has no value yet
+            yield f" closure variable {name!r}", cell.cell_contents
+        except ValueError:  # an empty cell: the enclosing function has not bound it yet
             continue
-    for name in sorted(_global_names(function.__code__)):
+    for name in _global_names(function.__code__):
         if name in function.__globals__:
-            yield f"global {name!r}", name, function.__globals__[name]
-    for place, default in enumerate(function.__defaults__ or ()):
-        yield f"default value {place}", f"default {place}", default
-    for name, default in (function.__kwdefaults__ or {}).items():
-        yield f"default value of {name!r}", name, default
+            yield f" global {name!r}", function.__globals__[name]
+    for index, item in enumerate(function.__defaults__ or ()):
+        yield f" default {index}", item
+    for name, item in (function.__kwdefaults__ or {}).items():
+        yield f" default {name!r}", item
 
 
-def _global_names(code: types.CodeType) -> set[str]:
-    """Globals that the code or a function defined in it reads: what cloudpickle takes along."""
-    names = {step.argval for step in dis.get_instructions(code) if step.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
+def _global_names(code: types.CodeType) -> Iterator[str]:
+    yield from code.co_names
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
-            names |= _global_names(constant)
-    return names
+            yield from _global_names(constant)
 
 
-def _parts_of_instance(obj: object) -> Iterator[tuple[str, str, object]]:
-    """State and arguments that the object's own `__reduce_ex__` gives to pickle; nothing when that itself fails."""
+def _instance_parts(part: Any) -> Iterator[tuple[str, Any]]:
+    for name, item in getattr(part, "__dict__", {}).items():
+        yield f".{name}", item
+    for cls in type(part).__mro__:
+        slots = cls.__dict__.get("__slots__", ())
+        for name in (slots,) if isinstance(slots, str) else slots:
+            if hasattr(part, name):
+                yield f".{name}", getattr(part, name)
+    yield " its class", type(part)
+
+
+def _render(path: tuple[str, ...]) -> str:
+    return "value" + "".join(step if step[0] in ".[" else f" ->{step}" for step in path)
+
+
+def _describe(part: Any) -> str:
+    if isinstance(part, types.FunctionType):
+        return f"function {part.__qualname__}"
+    if isinstance(part, type):
+        return f"class {part.__module__}.{part.__qualname__}"
+    return f"{_short(part)} (type {type(part).__module__}.{type(part).__qualname__})"
+
+
+def _short(part: Any) -> str:
     try:
-        reduced = obj.__reduce_ex__(4)
-    except Exception:  # noqa: BLE001 - then `obj` itself is the culprit, and the reason is already known
-        return
-    if isinstance(reduced, str):
-        return
-    _, arguments, state, *_ = (*reduced, None, None)
-    for place, argument in enumerate(arguments or ()):
-        yield f"argument {place} of its reducer", str(place), argument
-    parts = state if isinstance(state, tuple) and len(state) == 2 else (state,)  # (dict, slots) for classes with slots
-    for part in parts:
-        if isinstance(part, dict):
-            yield from ((f"attribute {name!r}", str(name), value) for name, value in part.items())
-        elif part is not None:
-            yield "state", "state", part
-
-
-def _label(value: object) -> str:
-    name = getattr(value, "__qualname__", None)
-    return name if isinstance(name, str) else f"a value of type {type(value).__qualname__}"
-
-
-def _short(value: object) -> str:
-    try:
-        text = repr(value)
-    except Exception as error:  # noqa: BLE001 - a broken repr of user code must not hide the finding
-        text = f"<{type(value).__qualname__} whose repr raised {type(error).__name__}>"
-    text = " ".join(text.split())
-    return text if len(text) <= _MAX_REPR else f"{text[: _MAX_REPR - 3]}..."
+        text = repr(part)
+    except Exception as error:  # noqa: BLE001  (a user's __repr__ may raise anything; the report must still come out)
+        return f"<unprintable: {type(error).__name__}>"
+    return text if len(text) <= 80 else text[:77] + "..."
