@@ -1,5 +1,7 @@
 """Fixtures of the conformance suite: clusters, driver scripts, gates and a deadline for every test.
 
+All test files of this folder get them; none of them decides anything about the engine (see engine.py).
+
 `cluster` is shared by a module, because real Ray takes 7 s to start; `fresh` gives a test the right to call `init`
 itself. Both may be used in one module: `fresh` ends the shared cluster and the next `cluster` test starts it again.
 """
@@ -7,13 +9,9 @@ itself. Both may be used in one module: `fresh` ends the shared cluster and the 
 from __future__ import annotations
 
 import faulthandler
-import os
 import signal
-import subprocess
 import sys
-import textwrap
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -23,6 +21,8 @@ import pytest
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))  # also under pytest's importlib mode: tests say `from engine import ray`
 
+import drivers  # noqa: E402
+import engine  # noqa: E402
 import gates  # noqa: E402
 from engine import ENGINE, INIT_OPTIONS, IS_LINCKIA, ray  # noqa: E402
 
@@ -47,6 +47,7 @@ def _ship_by_value(imported: Any) -> None:
 
 
 _ship_by_value(gates)
+_ship_by_value(engine)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -56,8 +57,11 @@ def _module_travels_by_value(request: pytest.FixtureRequest) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _deadline() -> Iterator[None]:
-    """No test hangs: an alarm raises in the main thread, and if even that is stuck, all stacks are printed."""
+def _deadline(request: pytest.FixtureRequest) -> Iterator[None]:
+    """No test hangs, also where pytest-timeout is not installed: an alarm raises in the main thread."""
+    if request.config.pluginmanager.hasplugin("timeout"):
+        yield
+        return
 
     def expired(signum: int, frame: FrameType | None) -> None:
         raise TimeoutError(f"test still running after {TEST_DEADLINE_S} s")
@@ -126,73 +130,14 @@ def new_channel(tmp_path: Path) -> Iterator[Callable[[], gates.Channel]]:
         channel.close()
 
 
-@dataclass(frozen=True)
-class ScriptResult:
-    returncode: int
-    stdout: str
-    stderr: str
-
-    def ok(self) -> ScriptResult:
-        """This result, or an AssertionError that shows what the script said."""
-        assert self.returncode == 0, f"script exited {self.returncode}\n{self.stdout}\n{self.stderr}"
-        return self
-
-
-class ScriptRunner:
-    """Runs driver programs in their own process. The line `import ray` in them means the chosen engine."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._started: list[subprocess.Popen[str]] = []
-
-    def start(self, source: str, *args: object, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
-        """Start a script and return at once. Its process group is killed when the test ends."""
-        text = textwrap.dedent(source)
-        text = text.replace("import ray\n", f"import {ENGINE} as ray\n", 1)
-        folder = self._folder / f"script{len(self._started)}"
-        folder.mkdir()
-        path = folder / "driver.py"
-        path.write_text(text)
-        known = [str(HERE), os.environ.get("PYTHONPATH", "")]
-        full_env = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in known if p)} | (env or {})
-        process = subprocess.Popen(
-            [sys.executable, "-u", str(path), *map(str, args)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=folder,
-            env=full_env,
-            start_new_session=True,
-        )
-        self._started.append(process)
-        return process
-
-    def __call__(
-        self, source: str, *args: object, env: dict[str, str] | None = None, timeout_s: float = 100.0
-    ) -> ScriptResult:
-        """Run a script to its end."""
-        process = self.start(source, *args, env=env)
-        try:
-            stdout, stderr = process.communicate(timeout=timeout_s)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            stdout, stderr = process.communicate()
-            raise AssertionError(f"script did not end within {timeout_s} s\n{stdout}\n{stderr}") from None
-        return ScriptResult(process.returncode, stdout, stderr)
-
-    def close(self) -> None:
-        for process in self._started:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-            for stream in (process.stdin, process.stdout, process.stderr):
-                if stream is not None:
-                    stream.close()
+@pytest.fixture
+def private_tmp() -> Iterator[dict[str, str]]:
+    with drivers.make_private_tmp() as env:
+        yield env
 
 
 @pytest.fixture
-def run_script(tmp_path: Path) -> Iterator[ScriptRunner]:
-    runner = ScriptRunner(tmp_path)
+def run_script(tmp_path: Path) -> Iterator[drivers.ScriptRunner]:
+    runner = drivers.ScriptRunner(tmp_path)
     yield runner
     runner.close()
