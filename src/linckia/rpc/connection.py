@@ -188,6 +188,17 @@ class Connection:
         pending += data
         self._consume()
 
+    def drain(self) -> None:
+        """Deliver what the peer sent before it died: read until there is nothing left or the hang-up."""
+        while not self.closed:
+            try:
+                if not self.sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT):
+                    self.on_readable()
+                    return
+            except (BlockingIOError, OSError):
+                return
+            self.on_readable()
+
     def _consume(self) -> None:
         pending, position = self._input, 0
         size = len(pending)

@@ -14,6 +14,7 @@ import itertools
 import os
 import select
 import socket
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -65,6 +66,8 @@ class Reactor:
         self.spin_s = spin_s
         self.dirty: deque[Connection] = deque()
         self.stopping = False
+        self.before_poll: Callable[[], None] | None = None
+        self.blocked_ident = 0  # thread that sleeps in epoll: a signal handler may raise there safely
         self._handlers: dict[int, EventHandler] = {}
         self._timers: list[tuple[float, int, Timer]] = []
         self._order = itertools.count()
@@ -172,6 +175,8 @@ class Reactor:
 
     def poll(self, timeout_s: float | None = None) -> bool:
         """One turn: flush, wait up to ``timeout_s`` (None: for ever), run what is ready. True when anything ran."""
+        if self.before_poll is not None:
+            self.before_poll()
         if self.dirty:
             self.flush_dirty()
         events = self.epoll.poll(0)
@@ -202,7 +207,11 @@ class Reactor:
         if self._timers:
             until_timer = max(0.0, self._timers[0][0] - time.monotonic())
             timeout_s = until_timer if timeout_s is None else min(timeout_s, until_timer)
-        return self.epoll.poll(-1 if timeout_s is None else timeout_s)
+        try:
+            self.blocked_ident = threading.get_ident()
+            return self.epoll.poll(-1 if timeout_s is None else timeout_s)
+        finally:
+            self.blocked_ident = 0
 
     def _run_timers(self) -> None:
         now = time.monotonic()

@@ -1,0 +1,256 @@
+"""Actor calls, the caller's side: order per caller, restarts, retries, limits, end of scope (R 5.*).
+
+One ActorClient per actor and process, whatever the number of handles. Calls go straight to the actor's worker; the GCS tells where
+that is and when it changes. Everything runs under ``Runtime.mutex``; no user code is called.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from linckia.base import errors
+from linckia.model.wire import PushExtras
+from linckia.protocol import messages as m
+from linckia.worker.tasks import Peer, TaskRecord
+
+if TYPE_CHECKING:
+    from linckia.worker.runtime import Runtime
+
+FLUSH_COUNT = 64
+DEATH_WORD_WAIT_S = 1.0  # how long to wait for the GCS after an actor's socket closed (R 5.23)
+QUEUE_WARN_AT = 5000
+
+
+class ActorClient:
+    """What this process knows of one actor, and its calls there."""
+
+    def __init__(self, runtime: Runtime, actor_id: bytes, *, out_of_order: bool, class_name: str) -> None:
+        self.runtime, self.actor_id = runtime, actor_id
+        self.out_of_order, self.class_name = out_of_order, class_name
+        self.state = "PENDING_CREATION"
+        self.restarts = 0
+        self.pid = 0
+        self.peer: Peer | None = None
+        self.queue: deque[TaskRecord] = deque()
+        self.unordered: set[TaskRecord] = set()  # waiting for arguments, free to be overtaken
+        self.lost: list[TaskRecord] = []  # pushed to a worker that is gone; fate unknown until the GCS speaks
+        self.dead_error: bytes | None = None
+        self.pending_calls = 0
+        self.template_cache: dict[Any, Any] = {}
+        self.scope: Any = None
+        self.warn_at = QUEUE_WARN_AT
+
+    def waiting(self) -> list[TaskRecord]:
+        """Calls without an answer that are not pushed."""
+        return [*self.queue, *self.unordered, *self.lost]
+
+    def submit(self, record: TaskRecord) -> None:
+        """A call whose arguments may still be pending (``record.waiting``)."""
+        record.actor = self
+        if self.dead_error is not None:
+            self.runtime.fail_encoded(record, self.dead_error)
+            return
+        if self.state == "RESTARTING" and record.retries_left == 0 and not record.waiting:
+            self.runtime.fail(record, self._unavailable("is restarting"))
+            return
+        peer = self.peer
+        if peer is not None and not self.queue and not record.waiting:
+            self._push(peer, record)
+        elif record.waiting and self.out_of_order:
+            self.unordered.add(record)
+        else:
+            self.queue.append(record)
+            if len(self.queue) > self.warn_at:
+                self._warn_queue()
+
+    def arguments_ready(self, record: TaskRecord) -> None:
+        """A call that waited for arguments can go."""
+        if record in self.unordered:
+            self.unordered.discard(record)
+            self.submit(record)
+        else:
+            self._pump()
+
+    def _push(self, peer: Peer, record: TaskRecord) -> None:
+        template = record.template
+        record.peer = peer
+        tasks = peer.tasks
+        was_idle = not tasks
+        tasks[record.task_id] = record
+        if template.index not in peer.known:
+            self.runtime.introduce(peer, template)
+        conn = peer.conn
+        conn.post(m.Push(record.task_id, template.index, record.args, record.extras))
+        if was_idle or len(conn.outbox) >= FLUSH_COUNT:
+            conn.flush()
+
+    def _pump(self) -> None:
+        peer = self.peer
+        if peer is None:
+            return
+        queue = self.queue
+        while queue and not queue[0].waiting:
+            self._push(peer, queue.popleft())
+        if peer.conn is not None:
+            peer.conn.flush()
+
+    def after_answers(self) -> None:
+        """Nothing is throttled per actor."""
+
+    def remove_queued(self, record: TaskRecord) -> None:
+        """Cancelled before it was pushed."""
+        self.unordered.discard(record)
+        if record in self.queue:
+            self.queue.remove(record)
+            self._pump()
+
+    # --- life of the actor -----------------------------------------------------------------------------------------------
+
+    def on_update(self, update: m.ActorUpdate) -> None:
+        """The GCS's word."""
+        if self.state == "DEAD":
+            return
+        self.state, self.restarts = update.state, update.restarts
+        if update.state == "ALIVE" and update.worker is not None:
+            self._connect(update)
+        elif update.state == "DEAD":
+            self._die(update.error or self.runtime.encode_error(errors.ActorDiedError(error_msg=f"actor {self.class_name} is dead")))
+        elif update.state == "RESTARTING":
+            self._detach()
+            self._settle_lost()
+            for record in [r for r in self.queue if r.retries_left == 0 and not r.waiting]:
+                self.queue.remove(record)
+                self.runtime.fail(record, self._unavailable("is restarting"))
+
+    def _connect(self, update: m.ActorUpdate) -> None:
+        assert update.worker is not None
+        self.pid = update.pid
+        if self.peer is not None and self.peer.address.worker_id == update.worker.worker_id:
+            return
+        self._detach()
+        peer = self.runtime.peer(update.worker, fresh=True)
+        if peer.closed:
+            return  # it died at once: the GCS will say so
+        peer.actor = self
+        self.peer = peer
+        self._settle_lost()
+        self._pump()
+
+    def _detach(self) -> None:
+        peer, self.peer = self.peer, None
+        if peer is not None:
+            peer.actor = None
+            self.lost += peer.tasks.values()
+            peer.tasks.clear()
+            for record in self.lost:
+                record.peer = None
+
+    def on_peer_closed(self, peer: Peer) -> None:
+        """The actor's process is gone, or the connection; the GCS knows which, or a second passes."""
+        if peer is not self.peer:
+            return
+        self._detach()
+        if not self.lost:
+            return
+
+        def give_up() -> None:
+            with self.runtime.mutex:
+                if self.lost:
+                    self._settle_lost()
+
+        self.runtime.reactor.call_later(DEATH_WORD_WAIT_S, give_up)
+
+    def _settle_lost(self) -> None:
+        """Calls that were with a worker that is gone: again when they may, else they fail."""
+        lost, self.lost = self.lost, []
+        again = []
+        for record in lost:
+            if record.cancelled:
+                self.runtime.fail(record, errors.TaskCancelledError(error_message="the call was cancelled"))
+            elif record.retries_left == 0:
+                self.runtime.fail(record, self._unavailable("died while this call was with it; it may or may not have run"))
+            else:
+                self._note_retry(record)
+                again.append(record)
+        self.queue.extendleft(reversed(again))
+        self._pump()
+
+    def _note_retry(self, record: TaskRecord) -> None:
+        if record.retries_left > 0:
+            record.retries_left -= 1
+        record.attempt += 1
+        self.runtime.retried_tasks += 1
+        extras = record.extras or PushExtras()
+        extras.attempt = record.attempt
+        record.extras = extras
+
+    def retry(self, record: TaskRecord) -> None:
+        """The method raised a retryable error."""
+        self._note_retry(record)
+        record.peer = None
+        self.submit(record)
+
+    def _die(self, error: bytes) -> None:
+        peer = self.peer
+        if peer is not None and not peer.closed:
+            peer.conn.drain()  # answers it sent before it died
+        self._detach()
+        self.dead_error = error
+        for record in [*self.lost, *self.queue, *self.unordered]:
+            self.runtime.fail_encoded(record, error)
+        self.lost.clear()
+        self.queue.clear()
+        self.unordered.clear()
+        self.scope = None
+
+    def _unavailable(self, what: str) -> errors.RayError:
+        return errors.ActorUnavailableError(
+            f"actor {self.class_name} {what}; try again later, or set max_task_retries to have it tried again",
+            self.actor_id,
+        )
+
+    def _warn_queue(self) -> None:
+        self.warn_at *= 2
+        if self.runtime.on_driver_message is not None:
+            self.runtime.on_driver_message(
+                m.DriverMessage(
+                    "warning",
+                    f"queue-{self.actor_id.hex()}-{self.warn_at}",
+                    f"{len(self.queue)} calls are queued for actor {self.class_name}; it cannot keep up, or is not started yet",
+                )
+            )
+
+
+class ActorClients:
+    """All actors this process has handles of."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.runtime = runtime
+        self.clients: dict[bytes, ActorClient] = {}
+        self.scopes: weakref.WeakValueDictionary[bytes, Any] = weakref.WeakValueDictionary()
+
+    def client(self, actor_id: bytes, *, out_of_order: bool, class_name: str, subscribe: bool = True) -> ActorClient:
+        """The one client of an actor; made, and subscribed to the GCS, at first use."""
+        with self.runtime.mutex:
+            client = self.clients.get(actor_id)
+            if client is None:
+                client = ActorClient(self.runtime, actor_id, out_of_order=out_of_order, class_name=class_name)
+                self.clients[actor_id] = client
+                if subscribe:
+                    self.runtime.raylet.send(m.SubscribeActor(actor_id))
+            return client
+
+    def on_update(self, update: m.ActorUpdate) -> None:
+        """News from the GCS."""
+        client = self.clients.get(update.actor_id)
+        if client is not None:
+            client.on_update(update)
+
+    def out_of_scope(self, actor_id: bytes) -> None:
+        """The creator's last reference to the actor's scope is gone, here and everywhere, and no call of ours is open."""
+        client = self.clients.get(actor_id)
+        if client is not None and client.state == "DEAD":
+            return
+        self.runtime.raylet.post(m.ActorOutOfScope(actor_id))

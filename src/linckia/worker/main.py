@@ -1,0 +1,107 @@
+"""The worker process: connect, register with the raylet, execute until told to exit. Called by the zygote's child."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import Any
+
+import cloudpickle  # noqa: F401  (imported before the fork: workers share its pages)
+import msgspec
+
+from linckia.model.specs import ActorSpec, JobConfig
+from linckia.protocol import messages as m
+from linckia.rpc.handshake import Identity
+from linckia.worker import current, output, signals
+from linckia.worker.executor import Executor
+from linckia.worker.runtime import Runtime
+from linckia.worker.tasks import Peer
+
+_decode_job = msgspec.msgpack.Decoder(JobConfig).decode
+_decode_actor = msgspec.msgpack.Decoder(ActorSpec).decode
+
+
+class WorkerProcess:
+    """Messages from the raylet that concern the process as a whole."""
+
+    def __init__(self, runtime: Runtime, executor: Executor) -> None:
+        self.runtime, self.executor = runtime, executor
+        self.job: JobConfig | None = None
+        runtime.handlers.update(
+            {
+                m.AssignJob: self._on_assign,
+                m.ActorStarting: self._on_actor,
+                m.TerminateActor: self._on_terminate,
+                m.ExitWorker: self._on_exit,
+            }
+        )
+        runtime.on_cluster_lost = lambda reason: os._exit(1)
+
+    def _on_assign(self, _peer: Peer, message: m.AssignJob) -> None:
+        runtime = self.runtime
+        runtime.job_id = message.job_id
+        runtime.task_suffix = b"\xff" * 12 + message.job_id
+        runtime.node_id, runtime.node_ip, runtime.session_name = message.node_id, message.node_ip, message.session_name
+        runtime.objects.capacity = message.store_capacity
+        self.executor.controls.append(lambda: self._enter_job(_decode_job(message.config)))
+
+    def _enter_job(self, job: JobConfig) -> None:
+        self.job = self.runtime.job_config = job
+        for entry in reversed(job.sys_path):
+            if entry not in sys.path:
+                sys.path.insert(0, entry)
+        if job.cwd and os.path.isdir(job.cwd):
+            os.chdir(job.cwd)
+        os.environ.update(job.env_vars)
+        if job.as_ray:
+            from linckia import as_ray  # noqa: PLC0415  (only jobs that asked for it)
+
+            as_ray.install()
+
+    def _on_actor(self, _peer: Peer, message: m.ActorStarting) -> None:
+        from linckia.worker.actor_host import ActorHost  # noqa: PLC0415  (asyncio only where an actor lives)
+
+        host = ActorHost(self.runtime, self.executor, _decode_actor(message.spec), message.restarts)
+        self.executor.actor = host
+        self.executor.source = host.spec.class_name
+        self.executor.controls.append(host.start)
+
+    def _on_terminate(self, _peer: Peer, _message: m.TerminateActor) -> None:
+        if self.executor.actor is not None:
+            self.executor.actor.terminate()
+
+    def _on_exit(self, _peer: Peer, message: m.ExitWorker) -> None:
+        self.executor.exit(message.reason, intended=True)
+        if self.executor.actor is not None:
+            os._exit(0)
+
+
+def run_worker(config: dict[str, Any]) -> None:
+    """Never returns; the process ends with the worker."""
+    identity = Identity("worker", config["worker_id"], config["token"])
+    runtime = Runtime(identity, config["raylet_endpoint"], config["listen_endpoint"])
+    runtime.node_id, runtime.node_ip = config["node_id"], config["node_ip"]
+    runtime.session_name = config["session_name"]
+    runtime.session_dir = config["session_dir"]
+    runtime.objects.segment_fd = config["segment_fd"]
+    runtime.objects.capacity = config["store_capacity"]
+    executor = runtime.executor = Executor(runtime)
+    WorkerProcess(runtime, executor)
+    current.runtime = runtime
+
+    def source() -> str:
+        template = executor.current_template
+        return executor.source or (template.name if template is not None else "worker")
+
+    output.install(source)
+    signals.install(runtime, worker=True)
+    runtime.raylet.post(m.RegisterWorker(identity.worker_id, os.getpid(), runtime.address.endpoint))
+    runtime.progress.start_background()
+    executor.loop()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    deadline_s = time.monotonic() + 0.1
+    while runtime.reactor.dirty and time.monotonic() < deadline_s:
+        runtime.reactor.flush_dirty()
+    os._exit(0)

@@ -1,0 +1,224 @@
+"""Which thread reads the sockets: leader and followers, so that a synchronous call costs no thread hop.
+
+Whoever waits for something takes the lead if it is free and polls the reactor itself until the thing is there; other waiting
+threads follow: they sleep on a lock each and are woken when their thing is there, or to take the lead. When nobody waits, a
+background thread leads after ``YIELD_S`` (so that log lines, borrowers and chained tasks are served while the user computes),
+blocked in epoll at no cost; a thread that wants the lead wakes it and gets it. The nap of ``YIELD_S`` between looks is what keeps
+the background thread out of a tight get loop; it is taken only right after foreground activity.
+Used by ``worker/runtime.py``; knows nothing of tasks or objects.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from linckia.rpc.reactor import Reactor
+
+YIELD_S = 0.003
+
+
+class Target(Protocol):
+    """What one can wait for: ``state`` becomes true, in a message handler or in another thread that calls ``notify``."""
+
+    @property
+    def state(self) -> object: ...
+
+
+class Flag:
+    """The simplest target."""
+
+    __slots__ = ("state",)
+
+    def __init__(self) -> None:
+        self.state = 0
+
+
+class _Follower:
+    __slots__ = ("lock", "target")
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self.lock = threading.Lock()
+        self.lock.acquire()
+
+    def wake(self) -> None:
+        if self.lock.locked():
+            try:
+                self.lock.release()
+            except RuntimeError:
+                return  # woken twice at the same moment
+
+
+class Progress:
+    """Leadership over one reactor. ``check_interrupt`` is called by waiting threads and may raise (Ctrl-C, cancel)."""
+
+    def __init__(self, reactor: Reactor, check_interrupt: Callable[[], None]) -> None:
+        self.reactor = reactor
+        self.generation = 0  # counts foreground leads: the background thread stays away while it moves
+        self._check_interrupt = check_interrupt
+        self._lead = threading.Lock()
+        self._followers: deque[_Follower] = deque()
+        self._armed = False
+        self._arm = threading.Lock()  # held: nothing to do for the background thread
+        self._arm.acquire()
+        self._yield = False
+        self._closing = False
+        self._background_leads = False
+        self._thread: threading.Thread | None = None
+
+    def start_background(self) -> None:
+        """Start the thread that leads when nobody else does."""
+        self._thread = threading.Thread(target=self._background, name="linckia-io", daemon=True)
+        self._thread.start()
+        self.arm()
+
+    def arm(self) -> None:
+        """There may be work with nobody leading. Cheap; from any thread."""
+        if not self._armed:
+            self._armed = True
+            with contextlib.suppress(RuntimeError):  # two threads armed at the same moment
+                self._arm.release()
+
+    def touch(self) -> None:
+        """Something was posted by a thread that may not wait for it: see to it soon, without getting in its way."""
+        self.generation += 1
+        if self._background_leads:
+            if not self._yield:
+                self._yield = True
+                self.reactor.wake()
+        elif not self._armed:
+            self.arm()
+
+    def wait_for(self, target: Target, deadline_s: float | None = None) -> bool:
+        """Block until ``target.state`` (True) or the monotonic deadline (False); messages are handled meanwhile."""
+        while not target.state:
+            if self._lead.acquire(blocking=False):
+                try:
+                    self.generation += 1
+                    if not self._lead_until(target, deadline_s):
+                        return False
+                finally:
+                    self._lead.release()
+                    self._hand_over()
+            elif not self._follow(target, deadline_s):
+                return False
+        return True
+
+    def poll_if_free(self) -> bool:
+        """One non-blocking turn, unless somebody leads (event loops that watch the reactor's epoll descriptor)."""
+        if not self._lead.acquire(blocking=False):
+            return False
+        try:
+            self.generation += 1
+            self.reactor.poll(0.0)
+            if self._followers:
+                self._wake_ready()
+        finally:
+            self._lead.release()
+            self._hand_over()
+        return True
+
+    def notify(self) -> None:
+        """A target may have become true outside of the leading thread."""
+        for follower in list(self._followers):
+            if follower.target.state:
+                follower.wake()
+        self.reactor.wake()
+
+    def wake_all(self) -> None:
+        """Make every waiting thread look again (an interrupt is pending)."""
+        for follower in list(self._followers):
+            follower.wake()
+        self.reactor.wake()
+
+    def _lead_until(self, target: Target, deadline_s: float | None) -> bool:
+        poll = self.reactor.poll
+        while not target.state:
+            self._check_interrupt()
+            if deadline_s is None:
+                poll(None)
+            else:
+                left_s = deadline_s - time.monotonic()
+                if left_s <= 0:
+                    poll(0.0)
+                    return bool(target.state)
+                poll(left_s)
+            if self._followers:
+                self._wake_ready()
+        return True
+
+    def _follow(self, target: Target, deadline_s: float | None) -> bool:
+        follower = _Follower(target)
+        self._followers.append(follower)
+        try:
+            if self._background_leads:
+                self.reactor.wake()
+            elif not self._lead.locked():
+                return True  # the lead got free in between: try again
+            if target.state:
+                return True
+            timeout = -1.0 if deadline_s is None else max(0.0, deadline_s - time.monotonic())
+            woken = follower.lock.acquire(timeout=timeout)
+            self._check_interrupt()
+            return woken or bool(target.state)
+        finally:
+            self._followers.remove(follower)
+            if not self._lead.locked():
+                self._hand_over()  # a wake-up meant for us must not be lost when we leave without leading
+
+    def _wake_ready(self) -> None:
+        for follower in list(self._followers):
+            if follower.target.state:
+                follower.wake()
+
+    def _hand_over(self) -> None:
+        if self._followers:
+            try:
+                self._followers[0].wake()
+            except IndexError:
+                self.arm()
+        else:
+            self.arm()
+
+    def _background(self) -> None:
+        while not self._closing:
+            self._arm.acquire()
+            seen = -1
+            while not self._closing:
+                if seen != self.generation:
+                    seen = self.generation
+                    time.sleep(YIELD_S)
+                    continue
+                self._armed = False
+                if self._lead.acquire(blocking=False):
+                    self._lead_in_background()
+                break
+
+    def _lead_in_background(self) -> None:
+        try:
+            self._background_leads = True
+            while not self._closing and not self._followers and not self._yield:
+                self.reactor.poll(None)
+                if self._followers:
+                    self._wake_ready()
+        finally:
+            self._background_leads = False
+            self._lead.release()
+            if self._yield or self._followers:
+                self._yield = False
+                self._hand_over()
+                self.arm()
+
+    def close(self) -> None:
+        """Stop the background thread (joined unless called from it)."""
+        self._closing = True
+        self._armed = False
+        self.arm()
+        self.reactor.wake()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(timeout=1.0)

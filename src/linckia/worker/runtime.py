@@ -1,0 +1,471 @@
+"""The runtime of a driver or worker: its connections, its objects, and the parts that use them.
+
+Assembles Progress (who reads the sockets), Submitter (normal tasks), ActorClients (actor calls), Borrowing (references across
+processes), Streams, Futures and the Arena (shared memory). Holds the one mutex; message handlers run under it, in the thread that
+leads. Called by ``api`` (drivers) and ``worker/main.py``. It decides nothing about scheduling, actors' lives or memory: the
+raylet, the GCS and the store do.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from linckia.base import errors
+from linckia.model.wire import Address, Block, RefInfo, Result
+from linckia.protocol import messages as m
+from linckia.rpc.connection import Connection
+from linckia.rpc.handshake import Identity
+from linckia.rpc.reactor import Reactor
+from linckia.worker.actor_client import ActorClients
+from linckia.worker.borrowing import Borrowing, OwnedBlock
+from linckia.worker.futures import Futures
+from linckia.worker.objects import Objects
+from linckia.worker.progress import Flag, Progress, Target
+from linckia.worker.refs import BLOCK, ERROR, INLINE, LOST, ObjectRef, RefExtra
+from linckia.worker.requests import Requests
+from linckia.worker.streams import Stream, Streams
+from linckia.worker.submitter import Submitter
+from linckia.worker.tasks import Peer, TaskRecord, Template
+
+SPIN_S = float(os.environ.get("LINCKIA_SPIN_US", "50")) * 1e-6
+Handler = Callable[[Peer, Any], None]
+
+
+class Runtime:
+    """One per process. ``executor`` is None in drivers."""
+
+    def __init__(self, identity: Identity, raylet_endpoint: str, listen_endpoint: str) -> None:
+        self.identity = identity
+        self.mutex = threading.RLock()
+        self.reactor = Reactor(spin_s=SPIN_S)
+        self.reactor.before_poll = self.drain_released
+        self.interrupt_pending = False
+        self.main_ident = threading.main_thread().ident
+        self.progress = Progress(self.reactor, self.check_interrupt)
+        self.address = Address(identity.worker_id, listen_endpoint)
+        self.job_id = b"\x00" * 4
+        self.node_id = b""
+        self.node_ip = "127.0.0.1"
+        self.session_name = ""
+        self.executor: Any = None
+        self.closing = False
+        self.retried_tasks = 0
+        self.error_count = 0  # errors that arrived, for get's early end
+        self.on_driver_message: Callable[[m.DriverMessage], None] | None = None
+        self.on_log_lines: Callable[[m.LogLines], None] | None = None
+        self.on_cluster_lost: Callable[[str], None] | None = None
+        self._rids = itertools.count(1)
+        self._templates = itertools.count(1)
+        self._task_base = int.from_bytes(os.urandom(8), "little") >> 1
+        self._task_count = itertools.count()
+        self.task_suffix = b"\x00" * 16
+        self.released: deque[Any] = deque()
+        self._release_noted = False
+        self.peers: dict[bytes, Peer] = {}
+        self.borrowing = Borrowing(self)
+        self.submitter = Submitter(self)
+        self.actors = ActorClients(self)
+        self.streams = Streams(self)
+        self.futures = Futures(self)
+        self.requests = Requests(self)
+        self.objects = Objects(self)
+        self.handlers: dict[type, Handler] = {}
+        self._register_handlers()
+        self.listener = self.reactor.listen(listen_endpoint, identity, self.on_messages, self.on_close)
+        self.raylet_peer = Peer(None, Address(b"raylet", raylet_endpoint))
+        self.raylet: Connection = self.reactor.connect(raylet_endpoint, identity, self.on_messages, self.on_close)
+        self.raylet_peer.conn = self.raylet
+        self.raylet_peer.closed = False
+        self.raylet.state = self.raylet_peer
+
+    # --- ids ---------------------------------------------------------------------------------------------------------------
+
+    def next_rid(self) -> int:
+        """A request id, unique in this process."""
+        return next(self._rids)
+
+    def next_template(self) -> int:
+        """An index for a new template."""
+        return next(self._templates)
+
+    def next_task_id(self, suffix: bytes | None = None) -> bytes:
+        """24 bytes by counting from a random base; ``suffix`` is the actor id (16 bytes) for actor tasks."""
+        return (self._task_base + next(self._task_count)).to_bytes(8, "little") + (suffix or self.task_suffix)
+
+    # --- connections -----------------------------------------------------------------------------------------------------------
+
+    def peer(self, address: Address, *, fresh: bool = False) -> Peer:
+        """The connection to another runtime, made when needed. A peer that cannot be reached comes back ``closed``."""
+        peer = self.peers.get(address.worker_id)
+        if peer is not None and not peer.closed and (not fresh or (peer.lease is None and peer.actor is None)):
+            return peer
+        try:
+            conn = self.reactor.connect(address.endpoint, self.identity, self.on_messages, self.on_close)
+        except OSError:
+            return Peer(None, address)
+        peer = Peer(conn, address)
+        conn.state = peer
+        self.peers[address.worker_id] = peer
+        return peer
+
+    def on_messages(self, conn: Connection, messages: list[m.Message]) -> None:
+        """Dispatch one batch; answers of tasks are handled in line (the hot path)."""
+        peer: Peer = conn.state or self._accepted(conn)
+        with self.mutex:
+            tasks = peer.tasks
+            answered = 0
+            for message in messages:
+                if type(message) is m.Done:
+                    record = tasks.pop(message.task_id, None)
+                    if record is None:
+                        continue
+                    answered += 1
+                    ref = record.refs[0]
+                    ref.value = message.inline
+                    ref.state = INLINE
+                    if record.holds is not None or record.parent is not None:
+                        self.forget_record(record)
+                    if ref.hooks is not None:
+                        self.fire(ref)
+                else:
+                    handler = self.handlers.get(type(message))
+                    if handler is not None:
+                        handler(peer, message)
+                        answered += 1
+            if answered:
+                if peer.lease is not None:
+                    self.submitter.after_answers(peer)
+                elif peer.actor is not None:
+                    peer.actor.after_answers()
+
+    def _accepted(self, conn: Connection) -> Peer:
+        peer = Peer(conn, Address(conn.peer_id, ""))
+        conn.state = peer
+        self.peers.setdefault(conn.peer_id, peer)
+        return peer
+
+    def on_close(self, conn: Connection, reason: str) -> None:
+        """A peer hung up: its tasks, borrows and answers are decided by the parts they belong to."""
+        peer: Peer | None = conn.state
+        if peer is None or peer.closed:
+            return
+        peer.closed = True
+        with self.mutex:
+            if peer is self.raylet_peer:
+                if not self.closing:
+                    self._cluster_lost(reason)
+                return
+            worker_id = peer.address.worker_id
+            if self.peers.get(worker_id) is peer:
+                del self.peers[worker_id]
+            self.borrowing.forget(worker_id)
+            for ref in list(peer.fetching.values()):
+                self.complete_lost(ref, f"its owner, process {worker_id.hex()[:8]} at {peer.address.endpoint}, is gone")
+            peer.fetching.clear()
+            if peer.lease is not None:
+                self.submitter.on_peer_closed(peer)
+            if peer.actor is not None:
+                peer.actor.on_peer_closed(peer)
+            if self.executor is not None:
+                self.executor.on_peer_closed(peer)
+
+    def _cluster_lost(self, reason: str) -> None:
+        error = errors.LocalRayletDiedError(f"the node process is gone ({reason}); call linckia.shutdown() and linckia.init() again")
+        encoded = self.encode_error(error)
+        for record in self.unfinished():
+            self.fail_encoded(record, encoded)
+        self.requests.fail_all(error)
+        self.closing = True
+        if self.on_cluster_lost is not None:
+            self.on_cluster_lost(reason)
+
+    def unfinished(self) -> list[TaskRecord]:
+        """All tasks of this process without a final answer (only when everything is lost: it scans)."""
+        records = [record for key in self.submitter.keys.values() for record in key.queue]
+        records += [record for peer in self.peers.values() for record in peer.tasks.values()]
+        records += [record for client in self.actors.clients.values() for record in client.waiting()]
+        return records
+
+    def introduce(self, peer: Peer, template: Template) -> None:
+        """Tell a peer the constant part of a task before its first push, and the function before that."""
+        peer.known.add(template.index)
+        function = template.function
+        if function is not None and function.function_id not in peer.functions_sent:
+            peer.functions_sent.add(function.function_id)
+            peer.conn.post(function)
+        peer.conn.post(template.definition)
+
+    # --- waiting ----------------------------------------------------------------------------------------------------------------
+
+    def wait_target(self, target: Target, timeout_s: float | None) -> bool:
+        """Wait for a ref, stream or flag; a blocked normal task gives its CPU back meanwhile. False on timeout."""
+        if target.state:
+            return True
+        deadline_s = None if timeout_s is None or timeout_s < 0 else time.monotonic() + timeout_s
+        executor = self.executor
+        if executor is not None and executor.may_block():
+            return bool(executor.wait_blocked(target, deadline_s))
+        return self.progress.wait_for(target, deadline_s)
+
+    def check_interrupt(self) -> None:
+        """Raise the KeyboardInterrupt that arrived inside the runtime (main thread only)."""
+        if self.interrupt_pending and threading.get_ident() == self.main_ident:
+            self.interrupt_pending = False
+            raise KeyboardInterrupt
+
+    # --- completion (under the mutex) -----------------------------------------------------------------------------------------------
+
+    def fire(self, ref: ObjectRef[Any]) -> None:
+        """Run the hooks of a ref that just got its value."""
+        hooks, ref.hooks = ref.hooks, None
+        for hook in hooks or ():
+            hook(ref)
+
+    def complete_error(self, ref: ObjectRef[Any], error: bytes) -> None:
+        """The object holds an error."""
+        if ref.state:
+            return
+        ref.value = error
+        ref.state = ERROR
+        self.error_count += 1
+        self.fire(ref)
+
+    def complete_lost(self, ref: ObjectRef[Any], why: str) -> None:
+        """The owner is gone."""
+        if ref.state:
+            return
+        ref.value = why
+        ref.state = LOST
+        self.error_count += 1
+        self.fire(ref)
+
+    def complete_result(self, ref: ObjectRef[Any], result: Result, sender: bytes, *, owned: bool = True) -> None:
+        """The object got the value that travelled in ``result``."""
+        if ref.state:
+            return
+        if result.contained:
+            extra = ref.extra = ref.extra or RefExtra()
+            extra.contained = self.borrowing.received(result.contained, sender if not owned else b"")
+        if result.error is not None:
+            ref.value, ref.state = result.error, ERROR
+            self.error_count += 1
+        elif result.block is not None:
+            extra = ref.extra = ref.extra or RefExtra()
+            if owned:
+                extra.token = OwnedBlock(self, result.block)
+            ref.value, ref.state = result.block, BLOCK
+        else:
+            ref.value, ref.state = result.inline, INLINE
+        self.fire(ref)
+
+    def on_done_many(self, peer: Peer, message: m.DoneMany) -> None:
+        """The general answer of a task."""
+        record = peer.tasks.pop(message.task_id, None)
+        if record is None:
+            return
+        sender = peer.address.worker_id
+        for object_id in message.borrowing:
+            ref = self.borrowing.by_id.get(object_id)
+            if ref is not None:
+                self.borrowing.lend(ref, sender)
+        if message.failed and message.retryable and record.retries_left != 0 and not record.cancelled:
+            if peer.actor is not None:
+                peer.actor.retry(record)
+            else:
+                self.submitter.retry(record)
+            return
+        if record.stream is not None:
+            error = message.results[0].error if message.failed and message.results else None
+            self.streams.finish(record, message.stream_length, error)
+            self.complete_result(record.refs[0], message.results[0] if error else Result(inline=b"N."), sender)
+        elif message.failed:
+            for ref in record.refs:
+                self.complete_result(ref, message.results[0], sender)
+        else:
+            for ref, result in zip(record.refs, message.results, strict=False):
+                self.complete_result(ref, result, sender)
+        self.forget_record(record)
+
+    def fail(self, record: TaskRecord, error: errors.RayError) -> None:
+        """The task ends with a system error."""
+        self.fail_encoded(record, self.encode_error(error))
+
+    def fail_encoded(self, record: TaskRecord, error: bytes) -> None:
+        """The task ends with an error (its own or one of a dependency)."""
+        for ref in record.refs:
+            self.complete_error(ref, error)
+        if record.stream is not None:
+            self.streams.finish(record, -1, error)
+        self.forget_record(record)
+
+    def forget_record(self, record: TaskRecord) -> None:
+        """The task is over: let go of what it held."""
+        record.holds = None
+        record.extras = None
+        record.queue = None
+        parent, record.parent = record.parent, None
+        if parent is not None:
+            parent.children.pop(record.task_id, None)
+
+    def encode_error(self, error: errors.RayError) -> bytes:
+        """An error in its transport form."""
+        return errors.encode_error(error, self.objects.pickle_plain)
+
+    # --- letting go -------------------------------------------------------------------------------------------------------------------
+
+    def release(self, what: Any) -> None:
+        """Called from ``__del__``: queue it, see to it soon. Never takes a lock."""
+        self.released.append(what)
+        if not self._release_noted:
+            self._release_noted = True
+            self.progress.touch()
+
+    def drain_released(self) -> None:
+        """Act on what was let go since the last turn."""
+        released = self.released
+        if not released:
+            return
+        self._release_noted = False
+        with self.mutex:
+            ended: dict[Address, list[bytes]] = {}
+            while released:
+                what = released.popleft()
+                if type(what) is Block:
+                    self.objects.free(what)
+                elif type(what) is tuple:
+                    ended.setdefault(what[0], []).append(what[1])
+                elif type(what) is bytes:
+                    self.actors.out_of_scope(what)
+                elif type(what) is Stream:
+                    self.streams.drop(what)
+            for owner, object_ids in ended.items():
+                peer = self.peers.get(owner.worker_id)
+                if peer is not None and not peer.closed:
+                    peer.conn.post(m.BorrowEnded(object_ids))
+
+    # --- dispatch ---------------------------------------------------------------------------------------------------------------------
+
+    def _register_handlers(self) -> None:
+        submitter, borrowing, requests = self.submitter, self.borrowing, self.requests
+        self.handlers = {
+            m.DoneMany: self.on_done_many,
+            m.BatchTime: submitter.on_batch_time,
+            m.TakenBack: submitter.on_taken_back,
+            m.Resumed: lambda peer, _message: submitter.on_resumed(peer),
+            m.WorkerExiting: self._on_worker_exiting,
+            m.Yielded: self._on_yielded,
+            m.LeaseGranted: lambda _peer, message: submitter.on_granted(message),
+            m.LeaseRefused: lambda _peer, message: submitter.on_refused(message),
+            m.LeaseBroken: self._on_lease_broken,
+            m.RecallLease: lambda _peer, message: submitter.on_recall(message),
+            m.GetObject: self.objects.on_get,
+            m.ObjectValue: self.objects.on_value,
+            m.AddBorrower: borrowing.on_add_borrower,
+            m.BorrowerAdded: lambda _peer, message: (borrowing.on_added(message), requests.on_answer(_peer, message)),
+            m.BorrowEnded: lambda peer, message: borrowing.on_ended(peer.address.worker_id, message.object_ids),
+            m.ActorUpdate: lambda _peer, message: self.actors.on_update(message),
+            m.CancelRemote: self._on_cancel_remote,
+            m.FreeBlocks: lambda _peer, message: self.objects.on_free(message),
+            m.RecallExtents: lambda _peer, _message: self.objects.trim(),
+            m.LogLines: lambda _peer, message: self.on_log_lines(message) if self.on_log_lines else None,
+            m.DriverMessage: lambda _peer, message: self.on_driver_message(message) if self.on_driver_message else None,
+        }
+        for kind in (
+            m.DriverRegistered, m.ExtentGranted, m.ExtentDenied, m.ActorRegistered, m.ActorFound, m.ActorList, m.KvReply,
+            m.ClusterAnswer, m.Pending, m.Stopped, m.Pong, m.Failure,
+        ):  # fmt: skip
+            self.handlers[kind] = requests.on_answer
+
+    def _on_yielded(self, peer: Peer, message: m.Yielded) -> None:
+        record = peer.tasks.get(message.task_id)
+        if record is not None:
+            self.streams.on_yielded(record, message, peer.address.worker_id)
+
+    def _on_worker_exiting(self, peer: Peer, message: m.WorkerExiting) -> None:
+        if peer.actor is None:
+            self.submitter.on_worker_exiting(peer, message)
+
+    def _on_lease_broken(self, _peer: Peer, message: m.LeaseBroken) -> None:
+        lease = self.submitter.leases.get(message.lease_id)
+        if lease is not None and not lease.peer.closed:
+            lease.peer.conn.drain()
+        self.submitter.on_broken(message)
+
+    def _on_cancel_remote(self, _peer: Peer, message: m.CancelRemote) -> None:
+        ref = self.borrowing.by_id.get(message.object_id)
+        if ref is not None:
+            self.cancel(ref, force=message.force, recursive=message.recursive)
+
+    # --- cancel ---------------------------------------------------------------------------------------------------------------------------
+
+    def cancel(self, ref: Any, *, force: bool, recursive: bool) -> None:
+        """Stages of R 4.23-4.27: drop it from its queue; tell the worker; kill the worker."""
+        with self.mutex:
+            if isinstance(ref, ObjectRef):
+                extra = ref.extra
+                if extra is not None and extra.owner is not None:
+                    self.peer(extra.owner).conn.send(m.CancelRemote(ref._id, force, recursive))
+                    return
+            record = ref.value if isinstance(ref, ObjectRef) else ref._stream.record
+            if not isinstance(record, TaskRecord) or (ref.state and isinstance(ref, ObjectRef)):
+                return
+            self.cancel_record(record, force=force, recursive=recursive)
+
+    def cancel_record(self, record: TaskRecord, *, force: bool, recursive: bool) -> None:
+        """See :meth:`cancel`."""
+        record.cancelled = True
+        record.retries_left = 0
+        peer = record.peer
+        if peer is None:
+            if record.actor is not None:
+                record.actor.remove_queued(record)
+            elif record.queue is not None:
+                self.submitter.remove_queued(record)
+            self.fail(record, errors.TaskCancelledError(error_message=f"task {record.template.name} was cancelled before it started"))
+            return
+        if peer.closed:
+            return
+        if force and peer.actor is None:
+            self.raylet.send(m.KillWorker(peer.address.worker_id, f"task {record.template.name} was cancelled with force=True"))
+        else:
+            peer.conn.send(m.CancelTask(record.task_id, recursive))
+
+    # --- end -----------------------------------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Disconnect; unfinished tasks are abandoned."""
+        self.closing = True
+        self.progress.close()
+        with self.mutex:
+            for peer in list(self.peers.values()):
+                peer.lease = peer.actor = None
+                if peer.conn is not None:
+                    peer.conn.close()
+            self.raylet.close()
+            self.reactor.close_listener(self.listener)
+        self.objects.close()
+
+    def introduce_borrower(self, owner: Address, object_id: bytes, borrower: Address) -> None:
+        """Tell a third process that ``borrower`` holds its object, and wait until it knows (something keeps it alive so long)."""
+        with self.mutex:
+            peer = self.peer(owner)
+        if not peer.closed:
+            self.call(peer.conn, m.AddBorrower(self.next_rid(), object_id, borrower), 10.0)
+
+    def call(self, conn: Connection, message: Any, timeout_s: float | None = 60.0) -> Any:
+        """Send a request with a ``rid`` and wait for its answer; see :class:`Requests`."""
+        return self.requests.call(conn, message, timeout_s)
+
+    def flag(self) -> Flag:
+        """A target of one's own."""
+        return Flag()
+
+    def ref_infos(self, refs: list[Any]) -> list[RefInfo]:
+        """Wire forms of refs."""
+        return [self.borrowing.info(ref) for ref in refs]

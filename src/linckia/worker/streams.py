@@ -1,0 +1,228 @@
+"""Streaming generators, the caller's side: items arrive while the task runs, each an object of its own (R 1.48, 4.28-4.30)."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from linckia.base import errors
+from linckia.protocol import messages as m
+from linckia.worker import current
+from linckia.worker.refs import ObjectRef
+
+if TYPE_CHECKING:
+    from linckia.worker.runtime import Runtime
+    from linckia.worker.tasks import TaskRecord
+
+
+class Stream:
+    """What the owner knows of one running generator. ``state`` is true when ``next`` would not block."""
+
+    __slots__ = ("consumed", "dropped", "finished", "hooks", "items", "received", "record")
+
+    def __init__(self, record: TaskRecord) -> None:
+        self.record = record
+        self.items: deque[ObjectRef[Any]] = deque()
+        self.received = 0
+        self.consumed = 0
+        self.finished = False
+        self.dropped = False
+        self.hooks: list[Callable[[Any], None]] | None = None
+
+    @property
+    def state(self) -> int:
+        return 1 if self.items or self.finished else 0
+
+    def restart(self) -> None:
+        """The generator runs again from its start; items received already are skipped by index."""
+
+    def fire(self) -> None:
+        """Tell who waits for the next item."""
+        hooks, self.hooks = self.hooks, None
+        for hook in hooks or ():
+            hook(self)
+
+
+class Streams:
+    """Message handlers and consumption for all streams of a runtime."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.runtime = runtime
+
+    def on_yielded(self, record: TaskRecord, message: m.Yielded, sender: bytes) -> None:
+        """One more item (or a repeated one of a retry)."""
+        stream = record.stream
+        if stream is None or stream.dropped or message.index < stream.received:
+            return
+        stream.received = message.index + 1
+        ref: ObjectRef[Any] = ObjectRef(record.task_id + (message.index + 2).to_bytes(4, "little"))
+        self.runtime.complete_result(ref, message.result, sender)
+        stream.items.append(ref)
+        stream.fire()
+
+    def finish(self, record: TaskRecord, length: int, error: bytes | None) -> None:
+        """The task ended: ``error`` becomes one extra item."""
+        stream = record.stream
+        if stream is None or stream.finished:
+            return
+        if error is None and 0 <= length < stream.received:
+            problem = errors.StreamingGeneratorReplayInconsistentError(
+                f"generator {record.template.name} yielded {stream.received} items, and {length} when it ran again; "
+                "a retried generator must yield the same number of items"
+            )
+            error = self.runtime.encode_error(problem)
+        if error is not None and not stream.dropped:
+            ref: ObjectRef[Any] = ObjectRef(record.task_id + (stream.received + 2).to_bytes(4, "little"))
+            self.runtime.complete_error(ref, error)
+            stream.items.append(ref)
+        stream.finished = True
+        stream.fire()
+
+    def take(self, stream: Stream) -> ObjectRef[Any] | None:
+        """The next item, which must be there; None at the end."""
+        with self.runtime.mutex:
+            if not stream.items:
+                return None
+            ref = stream.items.popleft()
+            stream.consumed += 1
+            self._acknowledge(stream)
+            return ref
+
+    def _acknowledge(self, stream: Stream) -> None:
+        record = stream.record
+        limited = record.template.definition.backpressure > 0 or (record.extras is not None and record.extras.backpressure > 0)
+        if limited and record.peer is not None and not record.peer.closed:
+            record.peer.conn.send(m.StreamConsumed(record.task_id, stream.consumed))
+
+    def drop(self, stream: Stream) -> None:
+        """Nobody will read the rest."""
+        stream.dropped = True
+        stream.items.clear()
+        record = stream.record
+        if not stream.finished and record.peer is not None and not record.peer.closed:
+            record.peer.conn.post(m.StreamConsumed(record.task_id, stream.consumed, dropped=True))
+
+
+class ObjectRefGenerator:
+    """Iterates over the refs a streaming task yields; ``for``, ``next``, ``async for``. Not thread-safe, not picklable."""
+
+    __slots__ = ("_runtime", "_stream", "_completed")
+
+    def __init__(self, runtime: Runtime, stream: Stream, completed: ObjectRef[Any]) -> None:
+        self._runtime, self._stream, self._completed = runtime, stream, completed
+
+    @property
+    def state(self) -> int:
+        """True when the next item (or the end) is there: what ``wait`` looks at."""
+        return self._stream.state
+
+    @property
+    def hooks(self) -> Any:
+        return self._stream.hooks
+
+    @hooks.setter
+    def hooks(self, value: Any) -> None:
+        self._stream.hooks = value
+
+    @property
+    def extra(self) -> Any:
+        return None
+
+    def __iter__(self) -> ObjectRefGenerator:
+        return self
+
+    def __next__(self) -> ObjectRef[Any]:
+        return self._next_sync(None)
+
+    def _next_sync(self, timeout_s: float | None = None) -> ObjectRef[Any]:
+        """The next ref; nil when ``timeout_s`` passes first. StopIteration at the end."""
+        if not self._runtime.wait_target(self._stream, timeout_s):
+            return ObjectRef.nil()
+        ref = self._runtime.streams.take(self._stream)
+        if ref is None:
+            raise StopIteration
+        return ref
+
+    def __aiter__(self) -> ObjectRefGenerator:
+        return self
+
+    async def __anext__(self) -> ObjectRef[Any]:
+        if not self._stream.state:
+            await self._runtime.futures.when(self)
+        ref = self._runtime.streams.take(self._stream)
+        if ref is None:
+            raise StopAsyncIteration
+        return ref
+
+    async def _next_async(self, timeout_s: float | None = None) -> ObjectRef[Any]:
+        import asyncio  # noqa: PLC0415  (start-up time)
+
+        try:
+            return await asyncio.wait_for(self.__anext__(), timeout_s)
+        except TimeoutError:
+            return ObjectRef.nil()
+
+    def completed(self) -> ObjectRef[Any]:
+        """A ref that gets its value when the generator task has ended (raises what it raised)."""
+        return self._completed
+
+    def next_ready(self) -> bool:
+        """True when ``next`` would not block."""
+        return bool(self._stream.state)
+
+    def is_finished(self) -> bool:
+        """True when the task ended and everything was consumed."""
+        return self._stream.finished and not self._stream.items
+
+    def task_id(self) -> Any:
+        """TaskID of the generator task."""
+        return self._completed.task_id()
+
+    def _get_next_ref(self) -> ObjectRef[Any]:
+        return self._stream.items[0]
+
+    def send(self, _value: object) -> None:
+        """Not supported."""
+        raise NotImplementedError("ObjectRefGenerator.send: values cannot be sent into a remote generator")
+
+    def throw(self, _value: object) -> None:
+        """Not supported."""
+        raise NotImplementedError("ObjectRefGenerator.throw: use linckia.cancel(generator) instead")
+
+    def close(self) -> None:
+        """Not supported."""
+        raise NotImplementedError("ObjectRefGenerator.close: drop the generator, or use linckia.cancel(generator)")
+
+    async def asend(self, _value: object) -> None:
+        """Not supported."""
+        raise NotImplementedError("ObjectRefGenerator.asend: values cannot be sent into a remote generator")
+
+    async def athrow(self, _value: object) -> None:
+        """Not supported."""
+        raise NotImplementedError("ObjectRefGenerator.athrow: use linckia.cancel(generator) instead")
+
+    async def aclose(self) -> None:
+        """Not supported."""
+        raise NotImplementedError("ObjectRefGenerator.aclose: drop the generator, or use linckia.cancel(generator)")
+
+    def __reduce__(self) -> Any:
+        raise TypeError("an ObjectRefGenerator cannot be passed to tasks or stored in objects; pass the refs it yields")
+
+    def __del__(self) -> None:
+        runtime = current.runtime
+        if runtime is self._runtime and runtime is not None:
+            runtime.release(self._stream)
+
+
+class DynamicObjectRefGenerator:
+    """The value of a task with ``num_returns="dynamic"``: iterates over the refs of its items; ``len`` works."""
+
+    def __init__(self, refs: list[ObjectRef[Any]]) -> None:
+        self._refs = refs
+
+    def __iter__(self) -> Any:
+        return iter(self._refs)
+
+    def __len__(self) -> int:
+        return len(self._refs)

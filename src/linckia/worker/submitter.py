@@ -1,0 +1,414 @@
+"""Normal tasks, the caller's side: queue, lease, push, pipeline, take back, retry. The hot path of section 4.
+
+Hand-flattened on purpose (architecture.md, section 3): per task one record, one ref, two list appends and one dict entry.
+Everything here runs under ``Runtime.mutex``; nothing blocks; user code is never called. The lease protocol is described in
+``protocol/messages.py``; who gets a worker is the raylet's decision, how many tasks it is sent at once is ours.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from linckia.base import errors
+from linckia.model.wire import PushExtras
+from linckia.protocol import messages as m
+from linckia.worker.tasks import Lease, Peer, SchedulingKey, TaskRecord, Template
+
+if TYPE_CHECKING:
+    from linckia.worker.runtime import Runtime
+
+FLUSH_COUNT = 64
+DEPTH_MAX = 256
+DEPTH_TARGET_S = 0.004  # keep about this much work pushed to one worker
+LEASE_IDLE_S = 0.5
+TAKE_BACK_AFTER_S = 0.01
+REQUESTS_MAX = 10  # outstanding lease requests per key
+BROKEN_WAIT_S = 1.0  # how long to wait for the raylet's word on why a worker's socket closed
+
+
+class Submitter:
+    """One per runtime."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.runtime = runtime
+        self.keys: dict[Any, SchedulingKey] = {}
+        self.requests: dict[int, SchedulingKey] = {}
+        self.leases: dict[int, Lease] = {}
+        self._tick: Any = None
+
+    def key_for(self, resources: dict[str, float], strategy: Any = None, identity: Any = None) -> SchedulingKey:
+        """The scheduling key of a shape; made once."""
+        shape = (tuple(sorted(resources.items())), identity)
+        key = self.keys.get(shape)
+        if key is None:
+            key = self.keys[shape] = SchedulingKey(resources, strategy)
+        return key
+
+    # --- submit and push -------------------------------------------------------------------------------------------
+
+    def enqueue(self, record: TaskRecord) -> None:
+        """The task's arguments are ready: push it, or queue it and see to workers."""
+        key: SchedulingKey = record.template.key
+        if key.idle and not key.queue:
+            self.push(key.idle.pop(), record)
+            return
+        record.queue = key
+        key.queue.append(record)
+        if key.leases:
+            self._fill(key)
+        if key.queue or len(key.leases) < 2:
+            self._want_workers(key)
+
+    def push(self, lease: Lease, record: TaskRecord) -> None:
+        """Put the task on the lease's connection. Flushes when the worker was idle or enough has gathered."""
+        peer = lease.peer
+        conn = peer.conn
+        tasks = peer.tasks
+        if not tasks:
+            lease.oldest_push_s = time.monotonic()
+        template = record.template
+        record.peer = peer
+        record.queue = None
+        was_idle = not tasks
+        tasks[record.task_id] = record
+        if template.index not in peer.known:
+            self.runtime.introduce(peer, template)
+        conn.post(m.Push(record.task_id, template.index, record.args, record.extras))
+        if was_idle or len(conn.outbox) >= FLUSH_COUNT:
+            conn.flush()
+
+    def _fill(self, key: SchedulingKey) -> None:
+        """Hand out queued tasks to leases with room, evenly."""
+        queue = key.queue
+        while queue and key.idle:
+            self.push(key.idle.pop(), queue.popleft())
+        depth = key.depth
+        if not queue or depth <= 1:
+            return
+        for lease in key.leases:
+            if lease.stalled or lease.recalled or lease.closing:
+                continue
+            room = depth - len(lease.peer.tasks)
+            while room > 0 and queue:
+                self.push(lease, queue.popleft())
+                room -= 1
+            if not queue:
+                return
+
+    def after_answers(self, peer: Peer) -> None:
+        """Some of the peer's tasks are done: refill it, or note that it is idle."""
+        lease = peer.lease
+        if lease is None or lease.closing:
+            return
+        key = lease.key
+        tasks = peer.tasks
+        if key.queue and not lease.recalled and not lease.stalled:
+            room = key.depth - len(tasks)
+            queue = key.queue
+            if room > 0:
+                while room > 0 and queue:
+                    self.push(lease, queue.popleft())
+                    room -= 1
+                peer.conn.flush()
+        if not tasks:
+            lease.stalled = False
+            if lease.recalled or (not key.queue and len(key.leases) > 1 and False):
+                self._return(lease)
+            elif lease not in key.idle:
+                lease.idle_since = time.monotonic()
+                key.idle.append(lease)
+                self._schedule_tick()
+        if not key.queue and key.requests:
+            self._cancel_requests(key)
+
+    def on_batch_time(self, peer: Peer, message: m.BatchTime) -> None:
+        """Adapt pipelining to how long this key's tasks run."""
+        lease = peer.lease
+        if lease is None or message.count <= 0:
+            return
+        key = lease.key
+        mean = message.total_s / message.count
+        key.run_time_s = mean if key.run_time_s < 0 else 0.6 * key.run_time_s + 0.4 * mean
+        key.depth = max(1, min(DEPTH_MAX, int(DEPTH_TARGET_S / max(key.run_time_s, 1e-6))))
+
+    # --- leases ------------------------------------------------------------------------------------------------------
+
+    def _want_workers(self, key: SchedulingKey) -> None:
+        wanted = min(REQUESTS_MAX, len(key.queue))
+        if not wanted and not key.leases and not key.requests:
+            wanted = 1
+        if not wanted or len(key.requests) >= wanted:
+            return
+        if key.leases and key.requests and len(key.queue) < 4 * len(key.requests):
+            return
+        runtime = self.runtime
+        now = time.monotonic()
+        strategy = key.strategy
+        for _ in range(wanted - len(key.requests)):
+            rid = runtime.next_rid()
+            key.requests[rid] = now
+            self.requests[rid] = key
+            runtime.raylet.post(
+                m.RequestLease(
+                    rid,
+                    key.resources,
+                    len(key.queue),
+                    runtime.job_id,
+                    nested=runtime.executor is not None,
+                    node_affinity=strategy[0] if strategy else b"",
+                    soft=strategy[1] if strategy else True,
+                    name=key.queue[0].template.name if key.queue else "",
+                )
+            )
+        runtime.raylet.flush()
+        self._schedule_tick()
+
+    def _cancel_requests(self, key: SchedulingKey) -> None:
+        for rid in key.requests:
+            self.requests.pop(rid, None)
+            self.runtime.raylet.post(m.CancelLease(rid))
+        key.requests.clear()
+
+    def on_granted(self, message: m.LeaseGranted) -> None:
+        """A worker is ours, or comes too late."""
+        key = self.requests.pop(message.rid, None)
+        if key is None or (not key.queue and key.leases):
+            self.runtime.raylet.post(m.ReturnLease(message.lease_id))
+            if key is not None:
+                key.requests.pop(message.rid, None)
+            return
+        key.requests.pop(message.rid, None)
+        peer = self.runtime.peer(message.worker, fresh=True)
+        lease = Lease(message.lease_id, peer, key)
+        peer.lease = lease
+        self.leases[message.lease_id] = lease
+        key.leases.append(lease)
+        if peer.closed:
+            self.on_peer_closed(peer)
+            return
+        if key.queue:
+            room = max(1, min(key.depth, len(key.queue)))
+            for _ in range(room):
+                self.push(lease, key.queue.popleft())
+        else:
+            lease.idle_since = time.monotonic()
+            key.idle.append(lease)
+        self._schedule_tick()
+        if key.queue:
+            self._want_workers(key)
+
+    def on_refused(self, message: m.LeaseRefused) -> None:
+        """Final: what waits in the key fails."""
+        key = self.requests.pop(message.rid, None)
+        if key is None:
+            return
+        key.requests.pop(message.rid, None)
+        if key.leases:
+            return
+        kinds: dict[str, type[errors.RayError]] = {
+            "unschedulable": errors.TaskUnschedulableError,
+            "runtime_env": errors.RuntimeEnvSetupError,
+        }
+        error = kinds.get(message.kind, errors.RaySystemError)(message.reason)
+        while key.queue:
+            self.runtime.fail(key.queue.popleft(), error)
+
+    def on_recall(self, message: m.RecallLease) -> None:
+        """Others wait for this worker."""
+        lease = self.leases.get(message.lease_id)
+        if lease is None:
+            return
+        if not lease.peer.tasks:
+            if not lease.key.queue or len(lease.key.leases) > 1:
+                self._return(lease)
+                return
+        lease.recalled = True
+        if len(lease.peer.tasks) > 1:
+            lease.peer.conn.send(m.TakeBack(len(lease.peer.tasks)))
+        if lease in lease.key.idle:
+            lease.key.idle.remove(lease)
+            self._return(lease)
+
+    def _return(self, lease: Lease, *, reusable: bool = True) -> None:
+        self._drop(lease)
+        self.runtime.raylet.send(m.ReturnLease(lease.lease_id, reusable))
+        key = lease.key
+        if key.queue and not key.leases:
+            self._want_workers(key)
+
+    def _drop(self, lease: Lease) -> None:
+        lease.closing = True
+        lease.peer.lease = None
+        self.leases.pop(lease.lease_id, None)
+        if lease in lease.key.leases:
+            lease.key.leases.remove(lease)
+        if lease in lease.key.idle:
+            lease.key.idle.remove(lease)
+
+    # --- time: idle leases, take-back ------------------------------------------------------------------------------------
+
+    def _schedule_tick(self) -> None:
+        if self._tick is None:
+            self._tick = self.runtime.reactor.call_later(TAKE_BACK_AFTER_S, self._on_tick)
+
+    def _on_tick(self) -> None:
+        with self.runtime.mutex:
+            self._tick = None
+            now = time.monotonic()
+            next_s = LEASE_IDLE_S
+            for lease in list(self.leases.values()):
+                key = lease.key
+                if not lease.peer.tasks:
+                    if now - lease.idle_since >= LEASE_IDLE_S and not key.queue:
+                        self._return(lease)
+                elif key.idle and len(lease.peer.tasks) > 1 and not lease.stalled:
+                    next_s = TAKE_BACK_AFTER_S
+                    if now - lease.oldest_push_s > TAKE_BACK_AFTER_S and not lease.taking_back:
+                        lease.taking_back = True
+                        lease.peer.conn.send(m.TakeBack((len(lease.peer.tasks)) // 2))
+                elif len(lease.peer.tasks) > 1:
+                    next_s = TAKE_BACK_AFTER_S
+            if self.leases and self._tick is None:
+                self._tick = self.runtime.reactor.call_later(next_s, self._on_tick)
+
+    def on_taken_back(self, peer: Peer, message: m.TakenBack) -> None:
+        """The worker gave these back unstarted; ``stalled``: its running task waits for something."""
+        lease = peer.lease
+        if lease is None:
+            return
+        lease.taking_back = False
+        lease.stalled = lease.stalled or message.stalled
+        lease.oldest_push_s = time.monotonic()
+        key = lease.key
+        self._requeue(peer, message.task_ids, key)
+        if lease.recalled and not peer.tasks:
+            self._return(lease)
+        elif not peer.tasks and not lease.stalled and lease not in key.idle:
+            key.idle.append(lease)
+        self._fill(key)
+        if key.queue:
+            self._want_workers(key)
+
+    def on_resumed(self, peer: Peer) -> None:
+        """The worker's task goes on."""
+        if peer.lease is not None:
+            peer.lease.stalled = False
+
+    def on_worker_exiting(self, peer: Peer, message: m.WorkerExiting) -> None:
+        """The worker ends by intention: move what it did not start."""
+        lease = peer.lease
+        if lease is None:
+            return
+        key = lease.key
+        self._requeue(peer, message.task_ids, key)
+        self._return(lease, reusable=False)
+        self._fill(key)
+        if key.queue:
+            self._want_workers(key)
+
+    def _requeue(self, peer: Peer, task_ids: list[bytes], key: SchedulingKey) -> None:
+        for task_id in reversed(task_ids):
+            record = peer.tasks.pop(task_id, None)
+            if record is not None:
+                record.peer = None
+                record.queue = key
+                key.queue.appendleft(record)
+
+    # --- death of workers ---------------------------------------------------------------------------------------------------
+
+    def on_broken(self, message: m.LeaseBroken) -> None:
+        """The raylet's word on a dead worker. Answers that it sent before are read first."""
+        lease = self.leases.get(message.lease_id)
+        if lease is None:
+            return
+        lease.broken = message
+        peer = lease.peer
+        if not peer.closed:
+            peer.conn.close(message.reason)  # drains first, see Runtime.on_close
+        else:
+            self._bury(lease)
+
+    def on_peer_closed(self, peer: Peer) -> None:
+        """The worker's socket closed; the raylet's reason follows, or does not within BROKEN_WAIT_S."""
+        lease = peer.lease
+        if lease is None:
+            return
+        if lease.broken is not None or not peer.tasks:
+            self._bury(lease)
+            return
+        if lease in lease.key.idle:
+            lease.key.idle.remove(lease)
+        lease.stalled = True
+
+        def give_up() -> None:
+            with self.runtime.mutex:
+                if self.leases.get(lease.lease_id) is lease:
+                    self._bury(lease)
+
+        self.runtime.reactor.call_later(BROKEN_WAIT_S, give_up)
+
+    def _bury(self, lease: Lease) -> None:
+        """Decide for each task of a dead worker: the oldest may have run, the others were not started."""
+        key, peer = lease.key, lease.peer
+        self._drop(lease)
+        self.runtime.raylet.post(m.ReturnLease(lease.lease_id, reusable=False))
+        records = list(peer.tasks.values())
+        peer.tasks.clear()
+        broken: m.LeaseBroken | None = lease.broken
+        reason = broken.reason if broken is not None else f"worker {peer.address.worker_id.hex()[:8]} closed its connection"
+        again: list[TaskRecord] = []
+        for position, record in enumerate(records):
+            record.peer = None
+            if record.cancelled:
+                self.runtime.fail(record, errors.TaskCancelledError(error_message="the task was cancelled by force"))
+            elif position > 0:
+                again.append(record)  # pushed behind it and never started, or answered too late: run it again
+            elif record.retries_left == 0:
+                self.runtime.fail(record, self._crash_error(record, reason, broken))
+            else:
+                self.note_retry(record)
+                again.append(record)
+        for record in reversed(again):
+            record.queue = key
+            key.queue.appendleft(record)
+        if key.queue:
+            self._fill(key)
+            self._want_workers(key)
+
+    def _crash_error(self, record: TaskRecord, reason: str, broken: m.LeaseBroken | None) -> errors.RayError:
+        if broken is not None and broken.oom:
+            return errors.OutOfMemoryError(reason)
+        return errors.WorkerCrashedError(
+            f"the worker running task {record.template.name} ({record.task_id.hex()[:16]}) died: {reason}; "
+            f"attempts made: {record.attempt + 1}; raise max_retries to try again"
+        )
+
+    def note_retry(self, record: TaskRecord) -> None:
+        """Count one more attempt and mark the push so that the worker answers earlier tasks before it starts this one."""
+        if record.retries_left > 0:
+            record.retries_left -= 1
+        record.attempt += 1
+        self.runtime.retried_tasks += 1
+        extras = record.extras or PushExtras()
+        extras.attempt = record.attempt
+        record.extras = extras
+        if record.stream is not None:
+            record.stream.restart()
+
+    def retry(self, record: TaskRecord) -> None:
+        """Run a task again whose function raised a retryable error."""
+        self.note_retry(record)
+        record.peer = None
+        self.enqueue(record)
+
+    def remove_queued(self, record: TaskRecord) -> bool:
+        """Take a task out of its queue (cancel). False when it is not queued here."""
+        key = record.template.key
+        try:
+            key.queue.remove(record)
+        except (ValueError, AttributeError):
+            return False
+        if not key.queue:
+            self._cancel_requests(key)
+        return True

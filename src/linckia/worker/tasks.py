@@ -1,0 +1,160 @@
+"""The caller's records of tasks: templates, scheduling keys, leases, task records, peers. Data only; no decisions, no I/O."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from linckia.model.wire import Address, Dependency, PushExtras, RefInfo
+    from linckia.protocol.messages import FunctionDef, TemplateDef
+    from linckia.rpc.connection import Connection
+    from linckia.worker.refs import ObjectRef
+    from linckia.worker.streams import Stream
+
+STREAMING, DYNAMIC = -1, -2
+
+
+class Peer:
+    """Another runtime process (or the raylet) at the other end of one connection."""
+
+    __slots__ = (
+        "actor",
+        "address",
+        "closed",
+        "conn",
+        "fetching",
+        "functions_received",
+        "functions_sent",
+        "known",
+        "lease",
+        "tasks",
+        "templates",
+    )
+
+    def __init__(self, conn: Connection | None, address: Address) -> None:
+        self.conn: Any = conn
+        self.address = address
+        self.closed = conn is None
+        self.tasks: dict[bytes, TaskRecord] = {}  # pushed to this peer, not answered, in push order
+        self.known: set[int] = set()  # template indexes it was told
+        self.functions_sent: set[bytes] = set()
+        self.functions_received: dict[bytes, bytes] = {}
+        self.templates: dict[int, Any] = {}  # what it told us (executor side)
+        self.fetching: dict[bytes, ObjectRef[Any]] = {}  # values we asked it for
+        self.lease: Lease | None = None
+        self.actor: Any = None  # ActorClient when the peer hosts an actor we call
+
+
+class SchedulingKey:
+    """Tasks that can share leased workers: same resources, strategy and runtime environment."""
+
+    __slots__ = ("depth", "idle", "job_id", "leases", "queue", "requests", "resources", "run_time_s", "strategy", "timer")
+
+    def __init__(self, resources: dict[str, float], strategy: Any = None) -> None:
+        self.resources = resources
+        self.strategy = strategy
+        self.queue: deque[TaskRecord] = deque()
+        self.leases: list[Lease] = []
+        self.idle: list[Lease] = []
+        self.requests: dict[int, float] = {}  # rid -> when asked
+        self.run_time_s = -1.0
+        self.depth = 1
+
+
+class Template:
+    """The constant part of a remote call, shared by all its tasks."""
+
+    __slots__ = (
+        "careful",
+        "definition",
+        "function",
+        "index",
+        "key",
+        "max_retries",
+        "name",
+        "num_returns",
+        "retries_on_error",
+    )
+
+    def __init__(self, definition: TemplateDef, function: FunctionDef | None, key: SchedulingKey | None, max_retries: int) -> None:
+        self.index = definition.template
+        self.definition = definition
+        self.function = function
+        self.key: Any = key
+        self.max_retries = max_retries
+        self.num_returns = definition.num_returns
+        self.retries_on_error = bool(definition.retry_exceptions)
+        self.name = definition.name
+
+
+class Lease:
+    """A worker granted to us."""
+
+    __slots__ = ("broken", "closing", "depth_used", "idle_since", "key", "lease_id", "oldest_push_s", "peer", "recalled", "stalled", "taking_back")
+
+    def __init__(self, lease_id: int, peer: Peer, key: SchedulingKey) -> None:
+        self.lease_id = lease_id
+        self.peer = peer
+        self.key = key
+        self.idle_since = 0.0
+        self.oldest_push_s = 0.0
+        self.recalled = False
+        self.stalled = False
+        self.closing = False
+        self.taking_back = False
+        self.broken: Any = None  # LeaseBroken once the raylet said so
+
+
+class TaskRecord:
+    """One submitted task until its last answer."""
+
+    __slots__ = (
+        "actor",
+        "args",
+        "attempt",
+        "cancelled",
+        "extras",
+        "holds",
+        "options",
+        "parent",
+        "peer",
+        "queue",
+        "refs",
+        "retries_left",
+        "stream",
+        "task_id",
+        "template",
+        "waiting",
+    )
+
+    def __init__(self, task_id: bytes, template: Template, args: bytes) -> None:
+        self.task_id = task_id
+        self.template = template
+        self.args = args
+        self.extras: PushExtras | None = None
+        self.refs: tuple[ObjectRef[Any], ...] = ()
+        self.stream: Stream | None = None
+        self.peer: Peer | None = None
+        self.queue: SchedulingKey | None = None  # the key it waits in
+        self.actor: Any = None  # the ActorClient of an actor call
+        self.options: Any = None
+        self.holds: list[Any] | None = None  # refs that must live until the task is done
+        self.waiting = 0  # dependencies without a value yet
+        self.retries_left = template.max_retries
+        self.attempt = 0
+        self.cancelled = False
+        self.parent: Any = None
+
+
+class SlowParts:
+    """What a task with references among its arguments carries from packing to pushing."""
+
+    __slots__ = ("borrowed", "dependencies", "holds", "on_ready")
+
+    def __init__(self) -> None:
+        self.dependencies: list[ObjectRef[Any]] = []
+        self.borrowed: list[RefInfo] = []
+        self.holds: list[Any] = []
+        self.on_ready: Callable[[list[Dependency]], None] | None = None
