@@ -1,0 +1,67 @@
+"""Every bound that is a promise or a protection, under one name with its unit and its reason.
+
+Rooms import a limit from here instead of writing a number. What a user may change is a configuration option whose
+default is here; the rest is fixed. Nothing here is read from the environment.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+GIB: Final = 1024 * MIB
+
+# --- objects ----------------------------------------------------------------
+INLINE_OBJECT_MAX_BYTES: Final = 100 * KIB
+"""A value up to here travels inside messages and lives in its owner; beyond it goes to shared memory."""
+INLINE_SUM_MAX_BYTES: Final = 10 * MIB
+"""All inlined arguments of one task, or all its inlined results, stay below this."""
+STORE_MIN_BYTES: Final = 75 * MIB
+"""The smallest object store a node may be given."""
+STORE_DEFAULT_MEMORY_FRACTION: Final = 0.3
+"""Share of the available memory that the object store takes unless told otherwise."""
+STORE_DEFAULT_MAX_BYTES: Final = 200 * 1000**3
+"""The default never exceeds this, however large the machine."""
+STORE_FULL_GRACE_S: Final = 2.0
+"""How long a put waits for space before it gives ObjectStoreFullError."""
+
+# --- functions and classes ----------------------------------------------------------------
+FUNCTION_WARN_BYTES: Final = 10 * MIB
+"""A pickled function above this probably captured data by accident: warn."""
+FUNCTION_MAX_BYTES: Final = 100 * MIB
+"""A pickled function above this is refused."""
+
+# --- tasks and leases ----------------------------------------------------------------
+TASK_MAX_RETRIES_DEFAULT: Final = 3
+"""Attempts after the first that a task gets when its worker or node dies."""
+LEASE_IDLE_MAX_S: Final = 0.5
+"""An owner keeps an idle lease this long for the next task of the same shape."""
+IDLE_WORKER_MAX_S: Final = 1.0
+"""Idle workers above the soft limit (one per CPU) end after this."""
+WORKER_REGISTER_MAX_S: Final = 60.0
+"""A started worker that has not registered by then is given up and replaced."""
+CANCEL_RETRY_PERIOD_S: Final = 2.0
+"""A recursive cancel is repeated at this period until it is delivered."""
+
+# --- actors ----------------------------------------------------------------
+ASYNC_ACTOR_CONCURRENCY_DEFAULT: Final = 1000
+"""Calls that an async actor runs at a time unless told otherwise."""
+ACTOR_SEQUENCE_GAP_MAX_S: Final = 30.0
+"""How long an ordered actor waits for a missing earlier call before it cancels the later ones."""
+ACTOR_GRACEFUL_EXIT_MAX_S: Final = 30.0
+"""After this a graceful exit becomes a kill."""
+ACTOR_QUEUE_WARN_CALLS: Final = 5000
+"""Queued calls at which the driver is warned, and again at each doubling."""
+DEAD_ACTORS_KEPT_MAX: Final = 100_000
+"""Records of dead actors that the GCS keeps for inspection."""
+
+# --- resources and labels ----------------------------------------------------------------
+RESOURCE_AMOUNT_MAX: Final = 10**14
+"""The largest amount of one resource on one node."""
+LABEL_PREFIX_MAX_CHARS: Final = 253
+LABEL_NAME_MAX_CHARS: Final = 63
+
+# --- processes ----------------------------------------------------------------
+TERMINATE_GRACE_S: Final = 5.0
+"""Between SIGTERM and SIGKILL."""

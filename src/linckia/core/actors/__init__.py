@@ -1,0 +1,1 @@
+"""Actors: their life cycle, and why they die."""

@@ -1,0 +1,1 @@
+"""Tasks: their life cycle, and when to retry one."""

@@ -1,0 +1,1 @@
+"""Worker processes as their raylet sees them."""
