@@ -10,8 +10,6 @@ import hashlib
 import warnings
 from typing import Any
 
-from linckia.serialization.context import collecting
-
 ID_BYTES = 28
 WARN_BYTES = 10 * 1024 * 1024
 LIMIT_BYTES = 100 * 1024 * 1024
@@ -24,16 +22,7 @@ def dumps_function(obj: Any, limit_bytes: int = LIMIT_BYTES) -> bytes:
     """
     from linckia.serialization import pickler as pickling  # noqa: PLC0415  (start-up time: imports cloudpickle)
 
-    pickling.refresh()
-    pickler = pickling.ValuePickler(out_of_band=False)
-    with collecting(None):
-        try:
-            pickler.dump(obj)
-        except Exception as error:  # noqa: BLE001  (a __reduce__ may raise anything; it is re-raised or explained)
-            from linckia.serialization import explain  # noqa: PLC0415  (only when something failed)
-
-            raise explain.explained(obj, error) from error
-    blob = b"".join(pickler.take()[0])
+    blob = pickling.dump_in_band(obj)
     _check_size(obj, len(blob), limit_bytes)
     return blob
 

@@ -14,6 +14,7 @@ from typing import Any
 import cloudpickle
 
 from linckia.serialization import registry
+from linckia.serialization.context import collecting
 
 PROTOCOL = 5
 _KNOWN_MAX = 4096
@@ -76,6 +77,20 @@ def refresh() -> None:
     if now != _by_value_modules:
         _by_value_modules = now
         _known.clear()
+
+
+def dump_in_band(value: Any) -> bytes:
+    """One self-contained pickle stream. References inside are not collected: they see no dump running (R 1.47)."""
+    refresh()
+    pickler = ValuePickler(out_of_band=False)
+    with collecting(None):
+        try:
+            pickler.dump(value)
+        except Exception as error:  # noqa: BLE001  (a __reduce__ may raise anything; it is re-raised or explained)
+            from linckia.serialization import explain  # noqa: PLC0415  (only when something failed; imports this module)
+
+            raise explain.explained(value, error) from error
+    return b"".join(pickler.take()[0])
 
 
 def forget() -> None:

@@ -126,6 +126,15 @@ def dumps(value: Any) -> bytes | Serialized:
     return _dump_general(value)
 
 
+def dumps_plain(value: Any) -> bytes:
+    """One self-contained pickle stream for ``pickle.loads``: no buffers, and references inside are pinned by their owner."""
+    if type(value) in _ATOMS:
+        return _c_dumps(value, 5)
+    from linckia.serialization import pickler as pickling  # noqa: PLC0415  (start-up time: imports cloudpickle)
+
+    return pickling.dump_in_band(value)
+
+
 def loads(data: bytes | memoryview) -> Any:
     """Rebuild a value. Its buffers are read-only views into ``data``, which they keep alive."""
     if data[0] == _PICKLE_TAG:
