@@ -1,0 +1,101 @@
+"""Who takes part, which interpreter runs whom, and which steps each of them has. Pure, apart from what the adapters' own pages name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Interpreter(Enum):
+    """Which Python runs an engine."""
+
+    OWN = "the one that runs the bench"
+    PEERS = "the peers' virtual environment"
+
+
+@dataclass(frozen=True)
+class Engine:
+    """One participant. `module` is what is imported (or the adapter's name), `distribution` what its version is read from."""
+
+    name: str
+    title: str
+    interpreter: Interpreter
+    steps: tuple[str, ...]
+    long_steps: tuple[str, ...] = ()
+    distribution: str | None = None
+
+
+API_STEPS = (
+    "startup",
+    "import",
+    "idle",
+    "task_sync",
+    "task_1000",
+    "actors_20",
+    "actor_sync",
+    "actor_1000",
+    "actor_4",
+    "actor_ref",
+    "async_actor_sync",
+    "async_actor_1000",
+    "put_small",
+    "get_small",
+    "wait_1000",
+    "get_10000_refs",
+    "put_1mib",
+    "put_256mib",
+    "get_256mib",
+    "shutdown",
+)
+GROWTH_STEPS = ("growth_tasks", "growth_pending", "growth_objects")
+POOL_STEPS = ("startup", "idle", "task_sync", "task_1000")
+SHUTDOWN = ("shutdown",)
+
+ENGINES: tuple[Engine, ...] = (
+    Engine("limits", "limits", Interpreter.OWN, ("ping_pong", "ping_pong_polling", "pipelined", "memcpy", "memcpy_fresh")),
+    Engine("prototype", "hot-path floor", Interpreter.OWN, ("task_sync", "task_1000")),
+    Engine("linckia", "Linckia", Interpreter.OWN, API_STEPS, GROWTH_STEPS, "linckia"),
+    Engine("futures", "concurrent.futures", Interpreter.OWN, POOL_STEPS + SHUTDOWN),
+    Engine("multiprocessing", "multiprocessing", Interpreter.OWN, (*POOL_STEPS, "pool_map", *SHUTDOWN)),
+    Engine("loky", "loky", Interpreter.PEERS, POOL_STEPS + SHUTDOWN, distribution="loky"),
+    Engine("dask", "dask", Interpreter.PEERS, (*POOL_STEPS, "actor_sync", "actor_1000", *SHUTDOWN), distribution="distributed"),
+    Engine("ray", "Ray", Interpreter.PEERS, API_STEPS, GROWTH_STEPS, "ray"),
+)
+"""In the order of a round. Limits, floor and Linckia stand side by side, so that drift of the machine hits them alike."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One process to start: an engine, the round it belongs to, the steps it shall do."""
+
+    engine: Engine
+    round: int
+    steps: tuple[str, ...]
+    is_long: bool = False
+
+
+def choose(names: Sequence[str]) -> tuple[Engine, ...]:
+    """Return the engines of that name, in the order of a round; all when none is named."""
+    known = [engine.name for engine in ENGINES]
+    if unknown := [name for name in names if name not in known]:
+        message = f"--engines {','.join(unknown)}: unknown; known: {', '.join(known)}"
+        raise ValueError(message)
+    return tuple(engine for engine in ENGINES if not names or engine.name in names)
+
+
+def plan(engines: Iterable[Engine], rounds: int, steps: frozenset[str], long: frozenset[str]) -> list[Run]:
+    """Return the processes to start: round robin over the engines, then the long runs of the engines named in `long`."""
+    engines = tuple(engines)
+    runs = [
+        Run(engine, number, chosen)
+        for number in range(1, rounds + 1)
+        for engine in engines
+        if (chosen := tuple(step for step in engine.steps if step in steps))
+    ]
+    runs += [
+        Run(engine, 1, chosen, is_long=True)
+        for engine in engines
+        if engine.name in long and (chosen := tuple(step for step in engine.long_steps if step in steps))
+    ]
+    return runs

@@ -1,0 +1,217 @@
+"""What is measured and what is asked: every figure with its unit, its step and its targets, and the verdict on them. Pure.
+
+The targets are those of the issue "One machine". A target that could not be computed (an engine that did not run) is neither met nor missed.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+OURS = "linckia"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What the rounds gave."""
+
+    median: float
+    low: float
+    high: float
+    rounds: int
+
+
+@dataclass(frozen=True)
+class AtMost:
+    """The value itself is bounded."""
+
+    limit: float
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class AtLeast:
+    """The value is at least `factor` times another engine's value of the same figure, or of the figure `figure`."""
+
+    factor: float
+    engine: str
+    figure: str | None = None
+
+
+Target = AtMost | AtLeast
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One line of the table. `step` is the piece of work that yields it, `title` what the reader sees."""
+
+    id: str
+    step: str
+    title: str
+    unit: str
+    targets: tuple[Target, ...] = ()
+    higher_is_better: bool = True
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a target is met; None means that it could not be told."""
+
+    figure: Figure
+    met: bool | None
+    asked: str
+    reached: str
+
+    def text(self) -> str:
+        """Return the last column of the table of targets."""
+        if self.met is None:
+            return f"not measured ({self.reached})"
+        return "met" if self.met else f"**not met**: reached {self.reached}, asked {self.asked}"
+
+
+def _rate(id_: str, title: str, *targets: Target, step: str | None = None, unit: str = "/s") -> Figure:
+    return Figure(id_, step or id_, title, unit, targets)
+
+
+def _cost(id_: str, step: str, title: str, unit: str, *targets: Target) -> Figure:
+    return Figure(id_, step, title, unit, targets, higher_is_better=False)
+
+
+def _ray(factor: float) -> AtLeast:
+    return AtLeast(factor, "ray")
+
+
+FIGURES: tuple[Figure, ...] = (
+    _cost("startup_s", "startup", "import + init + first task result", "s", AtMost(0.5, "goal 0.25 s")),
+    _cost("startup_process_s", "startup", "the same, the interpreter's own start included", "s"),
+    _cost("import_ms", "import", "import", "ms", AtMost(60)),
+    _cost("import_heavy", "import", "import: numpy loaded by it", "", AtMost(0)),
+    _cost("idle_pss_mb", "idle", "daemons + 2 idle workers, PSS", "MB", AtMost(100)),
+    _cost("idle_worker_uss_mb", "idle", "an idle worker, USS", "MB", AtMost(10)),
+    _cost("idle_processes", "idle", "processes of an idle session", ""),
+    _cost("actors_20_s", "actors_20", "20 actors created and called once", "s", AtMost(0.5)),
+    _rate(
+        "task_sync",
+        "task, one at a time",
+        _ray(30),
+        AtLeast(3, "futures"),
+        AtLeast(0.5, "limits", "ping_pong"),
+        AtLeast(0.5, "prototype"),
+    ),
+    _rate("task_1000", "1,000 tasks in flight", _ray(50), AtLeast(5, "multiprocessing"), AtLeast(0.4, "prototype")),
+    _rate("task_1000_args", "1,000 tasks in flight, two arguments", step="task_1000"),
+    _rate("pool_map", "1,000 tasks by `map`, one per message"),
+    _rate("pool_map_chunked", "1,000 calls by `map` in the pool's chunks", step="pool_map"),
+    _rate("actor_sync", "actor call, one at a time", _ray(9)),
+    _rate("actor_1000", "actor calls, 1,000 in flight", _ray(25)),
+    _rate("actor_4", "1 caller to 4 actors, 1,000 in flight", _ray(20)),
+    _rate("actor_ref", "actor calls with a ref argument, 1,000 in flight", _ray(25)),
+    _rate("async_actor_sync", "async actor call, one at a time", _ray(9)),
+    _rate("async_actor_1000", "async actor calls, 1,000 in flight", _ray(20)),
+    _rate("put_small", "put(0)", _ray(50)),
+    _rate("get_small", "get of a small local ref", _ray(20)),
+    _rate("put_1mib", "put 1 MiB", _ray(6)),
+    _rate("put_256mib", "put 256 MiB", AtLeast(0.85, "limits", "memcpy"), unit="GB/s"),
+    _rate("get_256mib", "get 256 MiB", _ray(5)),
+    _cost("get_copied_mb", "get_256mib", "get 256 MiB, three times: bytes copied", "MB", AtMost(1, "zero copies")),
+    _rate("wait_1000", "wait over 1,000 refs until all are done", _ray(15)),
+    _rate("get_10000_refs", "get of an object with 10,000 refs", _ray(4)),
+    _cost("growth_submitted", "growth_tasks", "cost per task, all submitted at once : 1,000", "x", AtMost(1.2)),
+    _cost("growth_history", "growth_tasks", "cost per task, 1,000 after all those : before", "x", AtMost(1.2)),
+    _cost("pending_bytes", "growth_pending", "memory per pending task", "B", AtMost(2048)),
+    _cost("growth_objects_mb", "growth_objects", "memory kept by put/get/free of small objects", "MB", AtMost(5, "flat")),
+    _cost("growth_shared_mb", "growth_objects", "memory kept by put/get/free of 1 MiB", "MB", AtMost(5, "flat")),
+    _cost("shutdown_call_s", "shutdown", "shutdown() returns", "s"),
+    _cost("shutdown_s", "shutdown", "shutdown, until no process is left", "s", AtMost(0.5)),
+    _cost("left_behind", "shutdown", "processes left after shutdown", "", AtMost(0)),
+    _rate("ping_pong", "limit: Unix-socket ping-pong, blocking"),
+    _rate("ping_pong_polling", "limit: the same, both sides poll 20 us first"),
+    _rate("pipelined", "limit: pickles pipelined through a Unix socket"),
+    _rate("memcpy", "limit: memcpy of 256 MiB, touched memory", unit="GB/s"),
+    _rate("memcpy_fresh", "limit: memcpy of 256 MiB, fresh pages", unit="GB/s"),
+)
+
+Medians = Mapping[tuple[str, str], Summary]
+"""By engine and figure id."""
+
+
+def summarize(samples: Iterable[tuple[str, str, float]]) -> dict[tuple[str, str], Summary]:
+    """Return median and spread of (engine, figure, value) samples."""
+    values: dict[tuple[str, str], list[float]] = {}
+    for engine, figure, value in samples:
+        values.setdefault((engine, figure), []).append(value)
+    return {
+        key: Summary(statistics.median(found), min(found), max(found), len(found)) for key, found in values.items()
+    }
+
+
+def select(names: Sequence[str]) -> tuple[Figure, ...]:
+    """Return the figures whose id or title contains one of the names; all of them when none is given."""
+    if not names:
+        return FIGURES
+    lowered = [name.lower() for name in names]
+    found = tuple(f for f in FIGURES if any(name in f.id or name in f.title.lower() for name in lowered))
+    if not found:
+        known = ", ".join(figure.id for figure in FIGURES)
+        message = f"--only {' '.join(names)}: no such figure; known: {known}"
+        raise ValueError(message)
+    return found
+
+
+def needed_steps(figures: Sequence[Figure]) -> frozenset[str]:
+    """Return the steps that yield the figures and whatever their targets compare them with."""
+    steps = {figure.step for figure in figures}
+    by_id = {figure.id: figure for figure in FIGURES}
+    for figure in figures:
+        for target in figure.targets:
+            if isinstance(target, AtLeast) and target.figure:
+                steps.add(by_id[target.figure].step)
+    return frozenset(steps)
+
+
+def judge(figure: Figure, target: Target, medians: Medians) -> Verdict:
+    """Compare our median with the target."""
+    asked = asked_text(figure, target)
+    ours = medians.get((OURS, figure.id))
+    if ours is None:
+        return Verdict(figure, None, asked, f"no figure from {OURS}")
+    if isinstance(target, AtMost):
+        return Verdict(figure, ours.median <= target.limit, asked, with_unit(ours.median, figure.unit))
+    theirs = medians.get((target.engine, target.figure or figure.id))
+    if theirs is None or theirs.median <= 0:
+        return Verdict(figure, None, asked, f"no figure from {target.engine}")
+    ratio = ours.median / theirs.median
+    return Verdict(figure, ratio >= target.factor, asked, ratio_text(ratio, target.factor))
+
+
+def asked_text(figure: Figure, target: Target) -> str:
+    """Say what a target asks for."""
+    if isinstance(target, AtMost):
+        note = f" ({target.note})" if target.note else ""
+        return f"<= {with_unit(target.limit, figure.unit)}{note}"
+    other = f"{target.engine}'s {target.figure}" if target.figure else target.engine
+    if target.factor < 1:
+        return f">= {target.factor:.0%} of {other}"
+    return f">= {target.factor:g}x {other}"
+
+
+def ratio_text(ratio: float, factor: float) -> str:
+    """Write a ratio in the manner of its target: a share of a limit or a multiple of a peer."""
+    return f"{ratio:.0%}" if factor < 1 else f"{number(ratio)}x"
+
+
+def number(value: float) -> str:
+    """Write a number with three significant digits, thousands separated."""
+    if value == 0:
+        return "0"
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.3g}" if abs(value) >= 0.01 else f"{value:.2g}"
+
+
+def with_unit(value: float, unit: str) -> str:
+    """Write a number with its unit."""
+    if not unit:
+        return number(value)
+    return f"{number(value)}{unit}" if unit.startswith(("/", "x")) else f"{number(value)} {unit}"

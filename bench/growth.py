@@ -1,0 +1,123 @@
+"""Does anything grow? Cost per task after a million tasks, bytes per pending task, memory after a million put/get/free.
+
+A part of the workloads, run in a session of its own so that nothing else has used the memory before. Takes a minute or more per
+million on a fast engine and half an hour on a slow one: `Timing.growth_tasks` says how many.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import cast
+
+from bench.measure import Timing, expect
+from bench.memory import anonymous_bytes, session_processes, total_pss_bytes
+from bench.ray_api import Api, Ref, Remote, function
+from bench.workloads import ALL_OK, BATCH, OK, Values, Workload, small_task
+
+SMALL_BATCHES = 20
+PENDING_SHARE = 10
+"""One pending task is weighed for so many submitted ones: 100,000 for a million."""
+
+SHARED_SHARE = 50
+SETTLED_SHARE = 10
+"""Memory counts as settled after a tenth of the work; growth is what comes after."""
+
+
+def growth_tasks(ray: Api, timing: Timing) -> Values:
+    """Cost per task with a thousand submitted, with a million submitted at once, and with a thousand again after that."""
+    small = small_task(ray)
+    _small_batches(ray, small)
+    before_s = _small_batches(ray, small)
+    start = time.perf_counter()
+    refs = [small.remote() for _ in range(timing.growth_tasks)]
+    done = 0
+    for first in range(0, len(refs), BATCH):
+        answers = cast("list[bytes]", ray.get(refs[first : first + BATCH]))
+        expect(answers, [OK] * len(answers), "results of the growth tasks")
+        done += len(answers)
+    large_s = (time.perf_counter() - start) / timing.growth_tasks
+    expect(done, timing.growth_tasks, "results")
+    del refs
+    after_s = _small_batches(ray, small)
+    return {"growth_submitted": large_s / before_s, "growth_history": after_s / before_s}
+
+
+def growth_pending(ray: Api, timing: Timing) -> Values:
+    """Bytes that the whole session holds per task that cannot start yet, the caller's ref included."""
+    small = small_task(ray)
+    expect(ray.get([small.remote() for _ in range(BATCH)]), ALL_OK, "warm-up tasks")
+    count = max(BATCH, timing.growth_tasks // PENDING_SHARE)
+
+    def hold(path: str) -> str:
+        with open(path) as fifo:  # noqa: PTH123 (this function runs in a worker of the engine: nothing imported here)
+            return fifo.read()
+
+    with tempfile.TemporaryDirectory() as directory:
+        paths = [Path(directory) / f"hold{i}" for i in range(2)]
+        for path in paths:
+            os.mkfifo(path)
+        remote_hold = function(ray, hold)
+        held = [remote_hold.remote(str(path)) for path in paths]
+        writers = [path.open("w") for path in paths]  # opens once the task has opened the other end: both CPUs are taken
+        before = _session_bytes()
+        refs: list[Ref] = [small.remote() for _ in range(count)]
+        time.sleep(timing.settle_s)
+        grown = _session_bytes() - before
+        for writer in writers:
+            writer.write("go")
+            writer.close()
+        expect(ray.get(held), ["go", "go"], "tasks that held the CPUs")
+    expect(ray.get(refs), [OK] * count, "results of the pending tasks")
+    return {"pending_bytes": grown / count}
+
+
+def growth_objects(ray: Api, timing: Timing) -> Values:
+    """Memory of the whole session that a million put/get/free leave behind, for small objects and for shared memory."""
+    payload = bytes(1024**2)
+
+    def small_cycle(number: int) -> None:
+        expect(ray.get(ray.put(number)), number, "small object")
+
+    def shared_cycle(number: int) -> None:
+        value = cast("bytes", ray.get(ray.put(payload)))
+        expect(len(value), len(payload), f"shared object {number}")
+
+    def grown_mb(cycles: int, large: bool) -> float:
+        cycle = shared_cycle if large else small_cycle
+        settled = cycles // SETTLED_SHARE
+        for number in range(settled):
+            cycle(number)
+        before = _session_bytes()
+        for number in range(settled, cycles):
+            cycle(number)
+        return (_session_bytes() - before) / 1e6
+
+    return {
+        "growth_objects_mb": grown_mb(timing.growth_tasks, large=False),
+        "growth_shared_mb": grown_mb(max(BATCH, timing.growth_tasks // SHARED_SHARE), large=True),
+    }
+
+
+def _small_batches(ray: Api, small: Remote) -> float:
+    costs = []
+    for _ in range(SMALL_BATCHES):
+        start = time.perf_counter()
+        expect(ray.get([small.remote() for _ in range(BATCH)]), ALL_OK, "1,000 tasks")
+        costs.append((time.perf_counter() - start) / BATCH)
+    return statistics.median(costs)
+
+
+def _session_bytes() -> int:
+    return anonymous_bytes() + total_pss_bytes(session_processes(os.getpid()))
+
+
+GROWTH_WORKLOADS: dict[str, Workload] = {
+    "growth_tasks": growth_tasks,
+    "growth_pending": growth_pending,
+    "growth_objects": growth_objects,
+}
+"""Every step of this page by name."""
