@@ -1,6 +1,6 @@
 """`inspect_serializability`: what in a value cannot be sent to another process.
 
-User programs call it, mostly at a prompt. The search is `linckia.serialization.explain`; here the answer is printed
+User programs call it, mostly at a prompt. The search is in serializability.py; here the answer is printed
 and given Ray's shape.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from typing import TextIO
 
-from linckia.serialization.explain import Culprit, explain
+from linckia.util.serializability import Culprit, explain
 
 
 class FailureTuple:

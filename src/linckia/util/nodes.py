@@ -5,11 +5,11 @@ User programs call it through `linckia.util`. It asks the public API and the ope
 
 from __future__ import annotations
 
-import os
 import socket
 from typing import Literal, overload
 
 import linckia
+from linckia.host.environment import setting
 
 # A documentation address (RFC 5737): nothing is sent to it, the kernel only chooses the interface it would use.
 _ELSEWHERE = ("192.0.2.1", 9)
@@ -44,7 +44,7 @@ def _host_and_port(address: str) -> tuple[str, int]:
 
 def get_node_instance_id() -> str:
     """The cloud's id of this machine, from the variable `LINCKIA_CLOUD_INSTANCE_ID`; empty when unknown."""
-    return os.environ.get("LINCKIA_CLOUD_INSTANCE_ID", "")
+    return setting("LINCKIA_CLOUD_INSTANCE_ID")
 
 
 @overload

@@ -1,0 +1,13 @@
+"""`Pool`: the interface of `multiprocessing.Pool` on the CPUs of a cluster.
+
+User programs change one import. `JoinableQueue` and `TimeoutError` are the standard ones, so that `except` clauses and
+single-machine queues keep working.
+"""
+
+from __future__ import annotations
+
+from multiprocessing import JoinableQueue, TimeoutError  # noqa: A004 - the name that programs import
+
+from linckia.util.multiprocessing.pool import Pool
+
+__all__ = ["JoinableQueue", "Pool", "TimeoutError"]
