@@ -1,8 +1,9 @@
 """What the value being pickled or unpickled in this thread belongs to.
 
-``ObjectRef.__reduce__`` and ``ActorHandle.__reduce__`` call :func:`note_reference`, so that ``values.dumps`` learns which references a
-value contains; their rebuild functions ask :func:`current_container`, so that a reference knows which object it came out of.
-State is per thread and nests (a ``__reduce__`` may itself call ``dumps``). Nothing here pickles, pins or counts anything.
+``ObjectRef.__reduce__`` and ``ActorHandle.__reduce__`` call :func:`note_reference`, so that ``values.dumps`` learns
+which references a value contains; their rebuild functions ask :func:`current_container`, so that a reference knows
+which object it came out of. State is per thread and nests (a ``__reduce__`` may itself call ``dumps``). Nothing here
+pickles, pins or counts anything.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def note_reference(reference: Any) -> bool:
     return True
 
 
-class collecting:  # noqa: N801  (used as a statement: `with collecting() as references`)
+class collecting:  # (used as a statement: `with collecting() as references`)
     """Within the block, references are noted into the dict that ``with`` returns. ``None`` suspends an outer block."""
 
     __slots__ = ("_into", "_outer")
@@ -50,7 +51,7 @@ class collecting:  # noqa: N801  (used as a statement: `with collecting() as ref
         state.collected = self._outer
 
 
-class loading:  # noqa: N801  (used as a statement: `with loading(ref): value = loads(data)`)
+class loading:  # (used as a statement: `with loading(ref): value = loads(data)`)
     """Within the block, references that are unpickled come out of ``container``."""
 
     __slots__ = ("_container", "_outer")

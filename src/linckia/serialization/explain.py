@@ -1,7 +1,7 @@
 """Why a value cannot be pickled: the path from the value to the part that fails.
 
-Called by ``values`` and ``functions`` after a failed dump, and by ``inspect_serializability``. It pickles parts of the value again to find
-the culprit, bounded in depth and number; it changes nothing and keeps nothing.
+Called by ``values`` and ``functions`` after a failed dump, and by ``inspect_serializability``. It pickles parts of the
+value again to find the culprit, bounded in depth and number; it changes nothing and keeps nothing.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import pickle
 import types
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from linckia.serialization.context import collecting
 
@@ -25,19 +25,19 @@ class Culprit(NamedTuple):
     error: str
 
 
-def explained(value: Any, error: Exception) -> Exception:
-    """The exception to raise for a failed dump: a TypeError that names the culprit, or user code's own, annotated."""
+def raise_explained(value: Any, error: Exception) -> NoReturn:
+    """Raise for a failed dump: a TypeError that names the culprit, or the exception of user code, annotated."""
     culprit = find_culprit(value, error)
     if not isinstance(error, (TypeError, AttributeError, pickle.PickleError, RecursionError, NotImplementedError)):
         error.add_note(f"raised while pickling {_describe(value)}, at {_render(culprit.path)}")
-        return error
-    return TypeError(
+        raise error
+    raise TypeError(
         f"cannot serialize {_describe(value)}: {culprit.error}\n"
         f"  where: {_render(culprit.path)}\n"
         f"  what:  {_describe(culprit.part)}\n"
         f"  next:  leave that part out (__reduce__ or __getstate__), create it inside the task or actor, or register a "
         f"serializer for its class"
-    )
+    ) from error
 
 
 def find_culprit(value: Any, error: Exception) -> Culprit:

@@ -1,7 +1,7 @@
 """Functions and classes to bytes, once per definition: by reference when importable, else by value.
 
-Called when a remote function or actor class is first used. It names blobs by their content and refuses monstrous ones (R 3.12); it does
-not store or send them.
+Called when a remote function or actor class is first used. It names blobs by their content and refuses monstrous ones
+(R 3.12); it does not store or send them.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The pickler behind ``values.dumps``: cloudpickle, custom serializers, out-of-band buffers, no copy of large bytes.
 
-Called by ``values.py`` only, which imports this module at first need: cloudpickle must not cost every ``import linckia``. It decides
-how classes that pickle handles badly travel (memoryview, numpy arrays); it knows nothing of layouts and references.
+Called by ``values.py`` only, which imports this module at first need: cloudpickle must not cost every ``import
+linckia``. It decides how classes that pickle handles badly travel (memoryview, numpy arrays); it knows nothing of
+layouts and references.
 """
 
 from __future__ import annotations
@@ -26,13 +27,14 @@ class Sink(list[Any]):
     write = list.append
 
 
-class ValuePickler(cloudpickle.Pickler):
+class ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
     """Reusable: ``dump``, then :meth:`take`. After an exception in ``dump`` it must be thrown away."""
 
     def __init__(self, out_of_band: bool = True) -> None:
         self.sink = Sink()
         self.raw: list[pickle.PickleBuffer] = []
-        super().__init__(self.sink, protocol=PROTOCOL, buffer_callback=self.raw.append if out_of_band else None)
+        callback = self.raw.append if out_of_band else None
+        super().__init__(self.sink, protocol=PROTOCOL, buffer_callback=callback)  # pyright: ignore[reportCallIssue]
 
     def take(self) -> tuple[list[Any], list[pickle.PickleBuffer]]:
         """Chunks of the pickle stream and out-of-band buffers of the last dump; forgets everything about it."""
@@ -65,7 +67,7 @@ class ValuePickler(cloudpickle.Pickler):
         return reduced
 
 
-# Functions and classes that go by reference (cloudpickle's decision takes 2 us each time). Held strongly, so ids stay unique.
+# Functions and classes that go by reference (cloudpickle takes 2 us to decide). Held strongly, so ids stay unique.
 _known: dict[int, Any] = {}
 _by_value_modules: set[str] = set()
 
@@ -86,16 +88,18 @@ def dump_in_band(value: Any) -> bytes:
     with collecting(None):
         try:
             pickler.dump(value)
-        except Exception as error:  # noqa: BLE001  (a __reduce__ may raise anything; it is re-raised or explained)
+        except Exception as error:  # noqa: BLE001  a __reduce__ may raise anything; it is re-raised or explained
             from linckia.serialization import explain  # noqa: PLC0415  (only when something failed; imports this module)
 
-            raise explain.explained(value, error) from error
+            explain.raise_explained(value, error)
     return b"".join(pickler.take()[0])
 
 
-def forget() -> None:
+def forget() -> bool:
     """Forget all decisions: a module was reloaded, so that a name no longer means the remembered object."""
+    had_some = bool(_known)
     _known.clear()
+    return had_some
 
 
 def _reduce_memoryview(view: memoryview) -> Any:

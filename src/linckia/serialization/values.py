@@ -1,11 +1,13 @@
 """Values to bytes and back: plain C pickle for what is simple, cloudpickle with out-of-band buffers for the rest.
 
-Called for each argument list, result and ``put``, so the common cases are a few hundred nanoseconds. Three forms exist, told apart by the
-first byte: a pickle stream (0x80), a container (:data:`CONTAINER`) of a pickle stream and aligned buffers, and nothing (no arguments).
-It does not choose between inline and shared memory, resolve references or compress.
+Called for each argument list, result and ``put``, so the common cases are a few hundred nanoseconds. Three forms exist,
+told apart by the first byte: a pickle stream (0x80), a container (:data:`CONTAINER`) of a pickle stream and aligned
+buffers, and nothing (no arguments). It does not choose between inline and shared memory, resolve references or
+compress.
 
-Container, little endian: tag u8, 3 zero bytes, buffer count u32, pickle length u64, each buffer's length u64, the pickle, and each buffer
-at the next multiple of 64 counted from the container's start. The same bytes travel in messages and lie in shared memory.
+Container, little endian: tag u8, 3 zero bytes, buffer count u32, pickle length u64, each buffer's length u64, the
+pickle, and each buffer at the next multiple of 64 counted from the container's start. The same bytes travel in messages
+and lie in shared memory.
 """
 
 from __future__ import annotations
@@ -127,7 +129,7 @@ def dumps(value: Any) -> bytes | Serialized:
 
 
 def dumps_plain(value: Any) -> bytes:
-    """One self-contained pickle stream for ``pickle.loads``: no buffers, and references inside are pinned by their owner."""
+    """One self-contained pickle stream for ``pickle.loads``: no buffers; references inside get pinned."""
     if type(value) in _ATOMS:
         return _c_dumps(value, 5)
     from linckia.serialization import pickler as pickling  # noqa: PLC0415  (start-up time: imports cloudpickle)
@@ -231,7 +233,7 @@ def _load_container(data: bytes | memoryview) -> Any:
     return _c_loads(view[start:end], buffers=buffers)
 
 
-def _dump_general(value: Any) -> bytes | Serialized:
+def _dump_general(value: Any, retried: bool = False) -> bytes | Serialized:
     from linckia.serialization import pickler as pickling  # noqa: PLC0415  (start-up time: imports cloudpickle)
 
     pickling.refresh()
@@ -242,10 +244,12 @@ def _dump_general(value: Any) -> bytes | Serialized:
     state.collected = contained
     try:
         pickler.dump(value)
-    except Exception as error:  # noqa: BLE001  (a __reduce__ may raise anything; it is re-raised or explained)
+    except Exception as error:  # noqa: BLE001  a __reduce__ may raise anything; it is re-raised or explained
+        if not retried and isinstance(error, pickle.PicklingError) and pickling.forget():
+            return _dump_general(value, retried=True)  # a module may have been reloaded since we looked at its names
         from linckia.serialization import explain  # noqa: PLC0415  (only when something failed)
 
-        raise explain.explained(value, error) from error
+        explain.raise_explained(value, error)
     finally:
         state.collected = outer
     chunks, raw = pickler.take()

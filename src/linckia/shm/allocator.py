@@ -1,9 +1,10 @@
 """Which range of a region a block gets: good fit, recently freed first, neighbours merged; pure bookkeeping.
 
-Used by ``arena.py`` (blocks inside a process's extents) and ``store.py`` (extents inside the segment). Free ranges are kept in size classes
-(eight per doubling), a bitmap names the non-empty ones: allocation, freeing and merging cost the same for ten ranges and for a million.
-Blocks are cut from the low end of a range, so that memory which was used before is used again before untouched memory is
-(fresh pages cost twenty times more than recycled ones). It touches no memory and takes no lock.
+Used by ``arena.py`` (blocks inside a process's extents) and ``store.py`` (extents inside the segment). Free ranges are
+kept in size classes (eight per doubling), a bitmap names the non-empty ones: allocation, freeing and merging cost the
+same for ten ranges and for a million. Blocks are cut from the low end of a range, so that memory which was used before
+is used again before untouched memory is (fresh pages cost twenty times more than recycled ones). It touches no memory
+and takes no lock.
 """
 
 from __future__ import annotations
@@ -16,7 +17,17 @@ ALIGNMENT = 64
 class RangeAllocator:
     """Ranges of one or more regions. Offsets are absolute; regions never merge with each other."""
 
-    __slots__ = ("alignment", "free_bytes", "used", "used_bytes", "_regions", "_sizes", "_starts", "_buckets", "_bitmap")
+    __slots__ = (
+        "alignment",
+        "free_bytes",
+        "used",
+        "used_bytes",
+        "_bitmap",
+        "_buckets",
+        "_regions",
+        "_sizes",
+        "_starts",
+    )
 
     def __init__(self, alignment: int = ALIGNMENT) -> None:
         self.alignment = alignment  # a power of two; all sizes are rounded up to it
@@ -29,7 +40,7 @@ class RangeAllocator:
         self._buckets: dict[int, dict[int, None]] = {}  # size class -> starts, most recently freed last
         self._bitmap = 0  # bit c: class c has a free range
 
-    # --- regions -------------------------------------------------------------------------------------------------------
+    # --- regions ------------------------------------------------------------------------------------------------------
 
     def add_region(self, start: int, size: int) -> None:
         """Manage [start, start+size) from now on, all free."""
@@ -51,7 +62,7 @@ class RangeAllocator:
         """Regions nothing is allocated in, as (start, size), oldest first."""
         return [(start, size) for start, size in self._regions.items() if self._sizes.get(start) == size]
 
-    # --- blocks --------------------------------------------------------------------------------------------------------
+    # --- blocks -------------------------------------------------------------------------------------------------------
 
     def rounded(self, size: int) -> int:
         """What an allocation of ``size`` takes."""
@@ -82,7 +93,7 @@ class RangeAllocator:
         return start if self._regions.get(start) == size else None
 
     def carve(self, start: int, keep: Iterable[tuple[int, int]]) -> list[int]:
-        """Replace a used range by the (start, size) ranges of ``keep`` inside it, free the rest; the starts now used."""
+        """Replace a used range by the (start, size) ranges of ``keep`` inside it, free the rest; the starts in use."""
         size = self.used.pop(start)
         self.used_bytes -= size
         end, position, kept = start + size, start, []
@@ -111,7 +122,7 @@ class RangeAllocator:
         """Free (start, size), in no particular order."""
         yield from self._sizes.items()
 
-    # --- free lists ----------------------------------------------------------------------------------------------------
+    # --- free lists ---------------------------------------------------------------------------------------------------
 
     def _find(self, size: int) -> int | None:
         own = size_class(size // self.alignment)
@@ -162,7 +173,7 @@ class RangeAllocator:
             self._bitmap &= ~(1 << own)
         self.free_bytes -= size
 
-    # --- invariants ----------------------------------------------------------------------------------------------------
+    # --- invariants ---------------------------------------------------------------------------------------------------
 
     def check(self) -> None:
         """Raise AssertionError unless used and free ranges tile the regions and all indexes agree."""
@@ -182,7 +193,8 @@ class RangeAllocator:
         _require(self.free_bytes == sum(self._sizes.values()), "free_bytes is wrong")
         _require(self._starts == {s + n: s for s, n in self._sizes.items()}, "the index of ends is wrong")
         listed = {start: own for own, bucket in self._buckets.items() for start in bucket}
-        _require(listed == {s: size_class(n // self.alignment) for s, n in self._sizes.items()}, "the buckets are wrong")
+        classes = {start: size_class(size // self.alignment) for start, size in self._sizes.items()}
+        _require(listed == classes, "the buckets are wrong")
         bits = {own for own, bucket in self._buckets.items() if bucket}
         _require(self._bitmap == sum(1 << own for own in bits), "the bitmap is wrong")
 

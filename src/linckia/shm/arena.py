@@ -1,8 +1,10 @@
-"""A runtime process's own part of the segment: extents leased from the node's store, blocks cut from them without a round trip.
+"""A runtime process's own part of the segment: extents leased from the node's store, blocks cut from them without a
+round trip.
 
-One per process, used by ``worker/`` under its mutex (thread safety is the caller's). ``allocate`` blocks only inside ``request_extent``.
-Small blocks share extents, large ones have their own; empty extents are kept up to a bound, because recycled memory is twenty times faster
-than fresh. It does not know objects, owners or readers: the caller frees a block when nobody reads it any more.
+One per process, used by ``worker/`` under its mutex (thread safety is the caller's). ``allocate`` blocks only inside
+``request_extent``. Small blocks share extents, large ones have their own; empty extents are kept up to a bound, because
+recycled memory is twenty times faster than fresh. It does not know objects, owners or readers: the caller frees a block
+when nobody reads it any more.
 """
 
 from __future__ import annotations
@@ -19,8 +21,8 @@ KEEP_BYTES = 64 * 1024 * 1024
 class Arena:
     """Blocks of one process.
 
-    ``request_extent(size)`` returns (offset, size) of at least ``size`` bytes, or raises ObjectStoreFullError with the store's
-    reason. ``return_extents(extents)`` tells the store that these are empty; it must not block.
+    ``request_extent(size)`` returns (offset, size) of at least ``size`` bytes, or raises ObjectStoreFullError with the
+    store's reason. ``return_extents(extents)`` tells the store that these are empty; it must not block.
     """
 
     def __init__(
@@ -57,7 +59,7 @@ class Arena:
         return Block(start, size)
 
     def try_allocate(self, size: int) -> int | None:
-        """Offset of a block in the extents this process has, or None: then lease one of :meth:`extent_sizes` and ``add_extent``.
+        """Offset of a block in the extents this process has, or None: lease ``extent_sizes``, then ``add_extent``.
 
         For callers that must not wait while they hold a lock.
         """
@@ -70,7 +72,7 @@ class Arena:
         return start
 
     def extent_sizes(self, size: int) -> tuple[int, int]:
-        """What to ask the store for when there is no room for ``size`` bytes: the preferred size, and the least that does.
+        """What to ask the store for when there is no room for ``size`` bytes: preferred, and the least that does.
 
         The same, because the store itself rounds small requests up as long as it has plenty.
         """
@@ -125,4 +127,3 @@ class Arena:
             returned.append((start, size))
         if returned:
             self._return(returned)
-

@@ -27,9 +27,11 @@ def _check_ranges(core: StoreCore) -> None:
 def _check_extents(core: StoreCore) -> None:
     _require(core._starts == sorted(core._extents), "the sorted starts are not those of the extents")
     for extent in core._extents.values():
-        _require(extent.start in core._clients[extent.holder].extents, f"extent {extent.start}: the holder does not know it")
-        _require(not extent.blocks.keys() & extent.freed_early, f"extent {extent.start}: a sealed block was freed early")
-    _require(sum(len(c.extents) for c in core._clients.values()) == len(core._extents), "a client knows a foreign extent")
+        name = f"extent {extent.start}"
+        _require(extent.start in core._clients[extent.holder].extents, f"{name}: the holder does not know it")
+        _require(not extent.blocks.keys() & extent.freed_early, f"{name}: a sealed block was freed early")
+    known = sum(len(client.extents) for client in core._clients.values())
+    _require(known == len(core._extents), "a client knows a foreign extent")
 
 
 def _check_blocks(core: StoreCore) -> None:

@@ -64,13 +64,13 @@ class StoreOptions:
     recall_every_s: float = 0.05
     orphan_grace_s: float = 1.0  # how long the memory of a dead process is kept for readers to adopt their blocks
     release_after_s: float = 10.0  # how long memory lies idle before its pages go back to the system
-    keep_warm_bytes: int = 128 * MIB  # so much free memory keeps its pages (recycled memory is 20 times faster than fresh)
+    keep_warm_bytes: int = 128 * MIB  # so much free memory keeps its pages: recycled ones are 20 times faster
     release_step_bytes: int = 64 * MIB  # at most so much in one go: punching holes takes time
 
 
 @dataclass(frozen=True, slots=True)
 class StoreUsage:
-    """Figures for status. leased = extents in use by processes, living or dead; sealed = complete objects inside them."""
+    """Figures for status. leased = extents of processes, living or dead; sealed = complete objects inside them."""
 
     capacity_bytes: int
     leased_bytes: int

@@ -1,7 +1,8 @@
 """The node's shared memory itself: one sparse memfd, mapped once for writing and once for reading.
 
-The node creates it, workers inherit it, drivers receive its descriptor. It hands out views; which bytes belong to whom is decided by
-``store.py`` and ``arena.py``. A memfd has no name: when the last process that maps it is gone, by whatever death, so is the memory.
+The node creates it, workers inherit it, drivers receive its descriptor. It hands out views; which bytes belong to whom
+is decided by ``store.py`` and ``arena.py``. A memfd has no name: when the last process that maps it is gone, by
+whatever death, so is the memory.
 """
 
 from __future__ import annotations
@@ -24,9 +25,8 @@ class Segment:
         self.capacity_bytes = capacity_bytes
         self._writable = mmap.mmap(fd, capacity_bytes, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
         self._write = memoryview(self._writable)
-        self._readable: Any = None  # mapped at the first read: the node itself never reads
-        self._exporter: Any = None
-        self._read_address = 0
+        self._exporter: Any = ctypes.c_ubyte
+        self._read_address = 0  # mapped at the first read: the node itself never reads
 
     @classmethod
     def create(cls, capacity_bytes: int) -> Segment:
@@ -55,16 +55,16 @@ class Segment:
     def read_view(self, offset: int, size: int, pin: object) -> memoryview:
         """A read-only view. ``pin`` lives until the last object made from the view (slice, array) is gone."""
         self._check(offset, size)
-        if self._exporter is None:
+        if not self._read_address:
             self._map_for_reading()
         # A ctypes array that covers the segment is the cheapest exporter a buffer's owner can be hung on: the views
         # keep it, it keeps the pin. It owns no memory, and one type serves all blocks.
-        exporter = self._exporter.from_address(self._read_address)
+        exporter: Any = self._exporter.from_address(self._read_address)
         exporter.pin = pin
         return memoryview(exporter).cast("B")[offset : offset + size].toreadonly()
 
     def release_pages(self, offset: int, size: int) -> None:
-        """Give the whole pages inside [offset, offset+size) back to the system; they read as zeros until written again."""
+        """Give the whole pages inside [offset, offset+size) back to the system; they read as zeros afterwards."""
         start = (offset + PAGE_BYTES - 1) // PAGE_BYTES * PAGE_BYTES
         end = (offset + size) // PAGE_BYTES * PAGE_BYTES
         if end > start:

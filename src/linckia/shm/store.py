@@ -1,14 +1,16 @@
-"""Who has which part of the node's segment: extents, sealed objects, frees, deaths; a pure core, events in, effects out.
+"""Who has which part of the node's segment: extents, sealed objects, frees, deaths; events in, effects out.
 
-``raylet/store_host.py`` feeds it and carries the effects out; time comes as ``now``. It sees extents and sealed blocks, not references:
-owners decide when an object is garbage. Rules:
+``raylet/store_host.py`` feeds it and carries the effects out; time comes as ``now``. It sees extents and sealed blocks,
+not references: owners decide when an object is garbage. Rules:
 
-* An extent belongs to its *holder*, which cuts blocks from it. A sealed block has an *owner*, often another process; the owner's
-  ``FreeBlocks`` is forwarded to the holder, which recycles the memory. A free may overtake ``Sealed`` (different connections).
+* An extent belongs to its *holder*, which cuts blocks from it. A sealed block has an *owner*, often another process;
+  the owner's ``FreeBlocks`` is forwarded to the holder, which recycles the memory. A free may overtake ``Sealed``
+  (different connections).
 * Each sealed block is freed once, by its owner (or by the holder, which then has freed it itself already).
-* A dead process: its memory stays for ``orphan_grace_s``, so that readers who still have views may *adopt* the blocks they read, by sending
-  ``Sealed`` for them with themselves as owner; then what nobody owns or adopted is reclaimed.
-* No room: every holder is asked to return unused extents; the request is served in order of arrival or denied with the figures.
+* A dead process: its memory stays for ``orphan_grace_s``, so that readers who still have views may *adopt* the blocks
+  they read, by sending ``Sealed`` for them with themselves as owner; then what nobody owns or adopted is reclaimed.
+* No room: every holder is asked to return unused extents; the request is served in order of arrival or denied with
+  the figures.
 """
 
 from __future__ import annotations
@@ -94,7 +96,7 @@ class StoreCore:
         self._release_at: float | None = None
         self._release_below = 0
 
-    # --- events --------------------------------------------------------------------------------------------------------
+    # --- events -------------------------------------------------------------------------------------------------------
 
     def client_joined(self, client: bytes, name: str) -> None:
         """``name`` is what messages call it, such as ``worker pid 4711``."""
@@ -215,7 +217,7 @@ class StoreCore:
             top_owners=tuple((c.name, c.owned_bytes, len(c.owned)) for c in owners if c.owned),
         )
 
-    # --- extents -------------------------------------------------------------------------------------------------------
+    # --- extents ------------------------------------------------------------------------------------------------------
 
     def _client(self, client: bytes) -> _Client:
         found = self._clients.get(client)
@@ -254,7 +256,8 @@ class StoreCore:
     def _recalls(self) -> list[Effect]:
         # Whoever waits cannot answer, but its arena has already returned what it could.
         waiting = {w.client for w in self._waiting}
-        return [Recall(c) for c, known in self._clients.items() if known.extents and c not in waiting | self._dying.keys()]
+        silent = waiting | self._dying.keys()
+        return [Recall(client) for client, known in self._clients.items() if known.extents and client not in silent]
 
     def _extent_at(self, offset: int) -> _Extent | None:
         index = bisect_right(self._starts, offset) - 1
@@ -272,7 +275,7 @@ class StoreCore:
         self._ranges.free(start)
         self._wake_release(now)
 
-    # --- blocks --------------------------------------------------------------------------------------------------------
+    # --- blocks -------------------------------------------------------------------------------------------------------
 
     def _add(self, block: _Block) -> None:
         self._blocks[block.offset] = block
@@ -329,7 +332,7 @@ class StoreCore:
             extent.freed_early.add(offset)
             forwards.setdefault(extent.holder, []).append(offset)
 
-    # --- deaths --------------------------------------------------------------------------------------------------------
+    # --- deaths -------------------------------------------------------------------------------------------------------
 
     def _bury(self, client: bytes, forwards: dict[bytes, list[int]], now: float) -> None:
         dead = self._clients[client]
@@ -360,7 +363,7 @@ class StoreCore:
         if not (known.joined or known.owned or known.extents or known.adopted or client in self._dying):
             del self._clients[client]
 
-    # --- pages ---------------------------------------------------------------------------------------------------------
+    # --- pages --------------------------------------------------------------------------------------------------------
 
     def _wake_release(self, now: float) -> None:
         self._release_at = now + self.options.release_after_s
