@@ -14,7 +14,7 @@ from typing import TypeGuard
 
 ROOT = Path(__file__).resolve().parent.parent
 ROWS_FILE = Path(__file__).with_name("rows.txt")
-LIKE_A_ROW = re.compile(r"S?\d+\.\d+")
+LIKE_A_ROW = re.compile(r"\d+\.\d+")
 
 
 def known_rows() -> dict[str, str]:
@@ -63,7 +63,7 @@ def claimed_rows(tests: Path) -> dict[str, list[str]]:
 
 
 def section_of(row: str) -> str:
-    """`4` for `4.16`, `S14` for `S14.3`."""
+    """`4` for `4.16`."""
     return row.partition(".")[0]
 
 
