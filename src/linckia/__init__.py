@@ -1,6 +1,76 @@
-"""Linckia: ordinary Python functions and classes as tasks and actors, on one machine or many.
+"""Linckia: a distributed runtime for Python with Ray's API; tasks, actors and objects on one machine or many.
 
-`import linckia; linckia.init()` starts a cluster; `@linckia.remote` marks what runs in it.
+``import linckia`` loads next to nothing (60 ms is the promise); the runtime is loaded by ``init``.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from linckia.api.actor import ActorClass, ActorHandle, method
+from linckia.api.calls import cancel, get, get_actor, kill, put, wait
+from linckia.api.cluster_info import available_resources, cluster_resources, nodes, timeline
+from linckia.api.decorator import remote
+from linckia.api.runtime_context import get_gpu_ids, get_runtime_context
+from linckia.api.session import init, is_initialized, shutdown
+
+if TYPE_CHECKING:
+    from linckia import actor, cloudpickle, exceptions, util
+    from linckia.base.ids import (
+        ActorClassID,
+        ActorID,
+        ClusterID,
+        FunctionID,
+        JobID,
+        NodeID,
+        ObjectID,
+        PlacementGroupID,
+        TaskID,
+        UniqueID,
+        WorkerID,
+    )
+    from linckia.worker.refs import ObjectRef
+    from linckia.worker.streams import DynamicObjectRefGenerator, ObjectRefGenerator
+
 __version__ = "0.1.0"
+__commit__ = ""
+SCRIPT_MODE, WORKER_MODE, LOCAL_MODE = 0, 1, 2
+
+_LAZY = {
+    "ObjectRef": "linckia.worker.refs",
+    "ObjectRefGenerator": "linckia.worker.streams",
+    "DynamicObjectRefGenerator": "linckia.worker.streams",
+    **dict.fromkeys(
+        (
+            "ActorClassID", "ActorID", "ClusterID", "FunctionID", "JobID", "NodeID", "ObjectID", "PlacementGroupID", "TaskID",
+            "UniqueID", "WorkerID",
+        ),
+        "linckia.base.ids",
+    ),
+}  # fmt: skip
+_MODULES = ("actor", "cloudpickle", "exceptions", "util", "runtime_context", "remote_function", "experimental", "as_ray", "cluster_utils")
+
+__all__ = [
+    "init", "shutdown", "is_initialized", "remote", "method", "get", "put", "wait", "cancel", "kill", "get_actor",
+    "nodes", "cluster_resources", "available_resources", "timeline", "get_gpu_ids", "get_runtime_context",
+    "ObjectRef", "ObjectRefGenerator", "DynamicObjectRefGenerator", "ActorClass", "ActorHandle",
+    "ActorClassID", "ActorID", "ClusterID", "FunctionID", "JobID", "NodeID", "ObjectID", "PlacementGroupID", "TaskID", "UniqueID",
+    "WorkerID", "actor", "cloudpickle", "exceptions", "util", "SCRIPT_MODE", "WORKER_MODE", "LOCAL_MODE", "__version__",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    import importlib  # noqa: PLC0415  (start-up time: only for names that are loaded late)
+
+    module = _LAZY.get(name)
+    if module is not None:
+        value = getattr(importlib.import_module(module), name)
+        globals()[name] = value
+        return value
+    if name in _MODULES:
+        return importlib.import_module(f"linckia.{name}")
+    raise AttributeError(f"module 'linckia' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

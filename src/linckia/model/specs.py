@@ -101,3 +101,10 @@ class NodeInfo(msgspec.Struct, array_like=True, frozen=True):
     labels: dict[str, str]
     is_head: bool
     name: str = ""
+
+
+decode_actor_info = msgspec.msgpack.Decoder(ActorInfo).decode
+"""Bytes -> ActorInfo."""
+
+encode = msgspec.msgpack.Encoder().encode
+"""Any of these nouns -> bytes."""

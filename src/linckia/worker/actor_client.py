@@ -40,6 +40,7 @@ class ActorClient:
         self.pending_calls = 0
         self.template_cache: dict[Any, Any] = {}
         self.scope: Any = None
+        self.constructor: Any = None  # the creator keeps the constructor's references for restarts
         self.warn_at = QUEUE_WARN_AT
 
     def waiting(self) -> list[TaskRecord]:

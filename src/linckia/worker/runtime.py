@@ -60,6 +60,10 @@ class Runtime:
         self.on_driver_message: Callable[[m.DriverMessage], None] | None = None
         self.on_log_lines: Callable[[m.LogLines], None] | None = None
         self.on_cluster_lost: Callable[[str], None] | None = None
+        self.on_raylet_closed: Callable[[], None] | None = None
+        self.log_printer: Any = None
+        self.job_config: Any = None
+        self.session_dir = ""
         self._rids = itertools.count(1)
         self._templates = itertools.count(1)
         self._task_base = int.from_bytes(os.urandom(8), "little") >> 1
@@ -160,6 +164,8 @@ class Runtime:
             if peer is self.raylet_peer:
                 if not self.closing:
                     self._cluster_lost(reason)
+                elif self.on_raylet_closed is not None:
+                    self.on_raylet_closed()
                 return
             worker_id = peer.address.worker_id
             if self.peers.get(worker_id) is peer:
@@ -461,6 +467,10 @@ class Runtime:
     def call(self, conn: Connection, message: Any, timeout_s: float | None = 60.0) -> Any:
         """Send a request with a ``rid`` and wait for its answer; see :class:`Requests`."""
         return self.requests.call(conn, message, timeout_s)
+
+    def wait_closed(self, ended: Flag, timeout_s: float) -> None:
+        """Wait until the node has hung up (it stops), reading what it still sends."""
+        self.progress.wait_for(ended, time.monotonic() + timeout_s)
 
     def flag(self) -> Flag:
         """A target of one's own."""

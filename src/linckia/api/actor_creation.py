@@ -1,0 +1,137 @@
+"""Create an actor: pack the constructor's arguments, register with the GCS, make the handle. Called by ``api/actor.py``."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from linckia.api.actor import ActorHandle
+from linckia.base import errors
+from linckia.model.specs import ActorInfo, ActorSpec, decode_actor_info, encode
+from linckia.protocol import messages as m
+from linckia.worker.borrowing import ScopeToken
+from linckia.worker.refs import ObjectRef, RefExtra
+from linckia.worker.submission import pack_constructor
+
+if TYPE_CHECKING:
+    from linckia.api.actor_class_info import ClassInfo
+    from linckia.api.options import ActorOptions
+    from linckia.worker.runtime import Runtime
+
+DEFAULT_ASYNC_CONCURRENCY = 1000
+
+
+def create_actor(
+    runtime: Runtime,
+    info: ClassInfo,
+    options: ActorOptions,
+    class_id: bytes,
+    blob: bytes,
+    arguments: tuple[tuple[Any, ...], dict[str, Any]],
+) -> ActorHandle[Any]:
+    """Register and return the handle; named actors wait for the GCS's word (ActorAlreadyExistsError)."""
+    options.check_supported()
+    _check_groups(info, options)
+    job = runtime.job_config
+    detached = (options.lifetime or job.default_actor_lifetime) == "detached"
+    actor_id = os.urandom(12) + runtime.job_id  # noqa: TID251  (minted where it is used)
+    affinity = options.node_affinity()
+    spec = ActorSpec(
+        actor_id=actor_id,
+        job_id=runtime.job_id,
+        class_id=class_id,
+        class_blob=blob,
+        class_name=info.name,
+        args=b"",
+        extras=None,
+        owner=runtime.address,
+        name=options.name or "",
+        namespace=options.namespace or job.namespace,
+        detached=detached,
+        get_if_exists=bool(options.get_if_exists),
+        max_restarts=options.max_restarts or 0,
+        max_task_retries=options.max_task_retries or 0,
+        max_concurrency=options.max_concurrency or (DEFAULT_ASYNC_CONCURRENCY if info.is_async else 1),
+        is_async=info.is_async,
+        concurrency_groups=dict(options.concurrency_groups or {}),
+        max_pending_calls=options.max_pending_calls if options.max_pending_calls is not None else -1,
+        lifetime_resources=options.lifetime_resources(),
+        placement_resources=options.resources_for_placement(),
+        methods=info.methods,
+        out_of_order=_out_of_order(info, options),
+        node_affinity=affinity[0] if affinity else b"",
+        soft=affinity[1] if affinity else True,
+    )
+    client = runtime.actors.client(actor_id, out_of_order=spec.out_of_order, class_name=info.name, subscribe=False)
+    constructor = pack_constructor(runtime, arguments)
+    ready = constructor.ready()
+    if ready:
+        spec = _with_arguments(spec, constructor)
+    message = m.RegisterActor(runtime.next_rid(), encode(spec), ready)
+    if spec.name:
+        answer = runtime.call(runtime.raylet, message)
+        if answer.existing:
+            del runtime.actors.clients[actor_id]
+            return ActorHandle(decode_actor_info(answer.existing), None)
+        if answer.error:
+            del runtime.actors.clients[actor_id]
+            raise errors.ActorAlreadyExistsError(answer.error)
+    else:
+        runtime.raylet.send(message)
+    if not ready:
+        constructor.when_ready(lambda error: _send_arguments(runtime, actor_id, constructor, error))
+    client.constructor = constructor  # its references live as long as the actor may be restarted
+    scope = None if detached else _scope(runtime, actor_id)
+    return ActorHandle(actor_info(spec), scope)
+
+
+def _out_of_order(info: ClassInfo, options: ActorOptions) -> bool:
+    concurrent = info.is_async or (options.max_concurrency or 1) > 1 or bool(options.concurrency_groups)
+    given = options.allow_out_of_order_execution
+    if given is False and concurrent:
+        raise ValueError("allow_out_of_order_execution=False needs a plain actor: async and threaded actors do not keep the order")
+    return concurrent if given is None else bool(given)
+
+
+def _check_groups(info: ClassInfo, options: ActorOptions) -> None:
+    declared = set(options.concurrency_groups or {})
+    unknown = sorted(info.groups - declared)
+    assert not unknown, f"methods of {info.name} name concurrency groups {unknown} that concurrency_groups does not declare: {sorted(declared)}"
+
+
+def _with_arguments(spec: ActorSpec, constructor: Any) -> ActorSpec:
+    import msgspec  # noqa: PLC0415  (already loaded by the protocol)
+
+    return msgspec.structs.replace(spec, args=constructor.args, extras=constructor.extras)
+
+
+def _send_arguments(runtime: Runtime, actor_id: bytes, constructor: Any, error: bytes | None) -> None:
+    runtime.raylet.send(m.ActorArgs(actor_id, constructor.args, constructor.extras, error))
+
+
+def _scope(runtime: Runtime, actor_id: bytes) -> ObjectRef[Any]:
+    scope: ObjectRef[Any] = ObjectRef(actor_id + b"\x00" * 8 + b"\xff\xff\xff\xff")
+    extra = scope.extra = RefExtra()
+    extra.token = ScopeToken(runtime, actor_id)
+    return scope
+
+
+def actor_info(spec: ActorSpec) -> ActorInfo:
+    return ActorInfo(
+        actor_id=spec.actor_id,
+        job_id=spec.job_id,
+        class_name=spec.class_name,
+        name=spec.name,
+        namespace=spec.namespace,
+        state="PENDING_CREATION",
+        worker=None,
+        pid=0,
+        restarts=0,
+        detached=spec.detached,
+        owner=spec.owner,
+        max_task_retries=spec.max_task_retries,
+        max_pending_calls=spec.max_pending_calls,
+        is_async=spec.is_async,
+        out_of_order=spec.out_of_order,
+        methods=spec.methods,
+    )

@@ -1,0 +1,52 @@
+"""What the cluster looks like: nodes, resources, timeline (R 1.35-1.38)."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from linckia.base import errors
+from linckia.worker import current
+
+
+def _ask(what: str) -> Any:
+    import msgspec  # noqa: PLC0415  (start-up time)
+
+    from linckia.protocol import messages as m  # noqa: PLC0415  (start-up time)
+
+    runtime = current.runtime
+    if runtime is None:
+        raise errors.RaySystemError(f"{what}: not connected to a cluster; call linckia.init() first")
+    answer = runtime.call(runtime.raylet, m.ClusterQuery(runtime.next_rid(), what))
+    return msgspec.msgpack.decode(answer.body)
+
+
+def nodes() -> list[dict[str, Any]]:
+    """One dict per node, dead ones included, with Ray's keys."""
+    listed: list[dict[str, Any]] = _ask("nodes")
+    return listed
+
+
+def cluster_resources() -> dict[str, float]:
+    """Totals over all alive nodes."""
+    found: dict[str, float] = _ask("total")
+    return found
+
+
+def available_resources() -> dict[str, float]:
+    """What is free now; keys that are used up are absent."""
+    found: dict[str, float] = _ask("available")
+    return {name: amount for name, amount in found.items() if amount > 0}
+
+
+def timeline(filename: str | None = None) -> list[dict[str, Any]] | None:
+    """Task events as Chrome-trace dicts; with ``filename`` written there as JSON. RuntimeError when not connected."""
+    if current.runtime is None:
+        raise RuntimeError("timeline(): not connected to a cluster; call linckia.init() first")
+    current.runtime.flush_profile()
+    events: list[dict[str, Any]] = _ask("timeline")
+    if filename is None:
+        return events
+    with open(filename, "w", encoding="utf-8") as file:
+        json.dump(events, file)
+    return None

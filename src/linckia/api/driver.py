@@ -1,0 +1,93 @@
+"""Connect this process as a driver and disconnect again. Imported by ``session.py`` while the node process boots."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from linckia.api.log_printer import LogPrinter
+from linckia.base import errors
+from linckia.model.specs import JobConfig, encode
+from linckia.protocol import messages as m
+from linckia.rpc.handshake import Identity
+from linckia.serialization import values  # noqa: F401  (loaded here, while the node boots)
+from linckia.worker import submission  # noqa: F401  (ditto)
+from linckia.worker.runtime import Runtime
+
+if TYPE_CHECKING:
+    from linckia.api.session_options import InitOptions
+    from linckia.node.launch import NodeProcess
+
+REGISTER_TIMEOUT_S = 10.0
+LOG_DRAIN_S = 0.5
+
+
+def connect(endpoint: str, session_dir: str, token_path: str, options: InitOptions) -> Runtime:
+    """A registered runtime. ConnectionError when nobody listens, AuthenticationError for a wrong token."""
+    worker_id = os.urandom(28)  # noqa: TID251  (minted where it is used)
+    with open(token_path, "rb") as file:
+        token = file.read().strip()
+    identity = Identity("driver", worker_id, token)
+    listen = f"unix:{session_dir}/sockets/d-{worker_id.hex()[:12]}.sock"
+    try:
+        runtime = Runtime(identity, endpoint, listen)
+    except OSError as error:
+        raise ConnectionError(f"cannot connect to the cluster at {endpoint}: {error}") from error
+    config = _job_config(options)
+    runtime.job_config = config
+    runtime.session_dir = session_dir
+    printer = LogPrinter() if options.log_to_driver else None
+    runtime.log_printer = printer
+    runtime.on_log_lines = printer.print if printer is not None else None
+    runtime.on_driver_message = _show_message
+    request = m.RegisterDriver(runtime.next_rid(), worker_id, os.getpid(), listen, encode(config))
+    try:
+        answer = runtime.call(runtime.raylet, request, REGISTER_TIMEOUT_S)
+    except errors.RaySystemError:
+        runtime.close()
+        raise
+    runtime.job_id = answer.job_id
+    runtime.task_suffix = b"\xff" * 12 + answer.job_id
+    runtime.node_id, runtime.node_ip = answer.node_id, answer.node_ip
+    runtime.session_name = answer.session_name
+    runtime.objects.capacity = answer.store_capacity
+    runtime.progress.start_background()
+    return runtime
+
+
+def _job_config(options: InitOptions) -> JobConfig:
+    given = options.job_config
+    main = sys.modules.get("__main__")
+    script = getattr(main, "__file__", None)
+    paths = [os.path.dirname(os.path.abspath(script))] if script else []
+    paths += [os.path.abspath(path) for path in sys.path if path and "site-packages" not in path]
+    as_ray = sys.modules.get("linckia.as_ray")
+    return JobConfig(
+        namespace=options.namespace or getattr(given, "ray_namespace", None) or os.urandom(16).hex(),  # noqa: TID251
+        sys_path=list(dict.fromkeys(paths)),
+        cwd=os.getcwd(),
+        entrypoint=" ".join(sys.argv) or "python",
+        log_to_driver=options.log_to_driver,
+        as_ray=as_ray is not None and as_ray.is_installed(),
+        default_actor_lifetime=getattr(given, "default_actor_lifetime", None) or "non_detached",
+    )
+
+
+def _show_message(message: m.DriverMessage) -> None:
+    sys.stderr.write(f"linckia {message.level}: {message.text}\n")
+
+
+def disconnect(runtime: Runtime, node: NodeProcess | None) -> None:
+    """Leave; with our own node: have it stop first, so that the last output of workers is shown."""
+    if node is not None and not runtime.raylet.closed:
+        runtime.closing = True
+        ended = runtime.flag()
+        runtime.on_raylet_closed = lambda: setattr(ended, "state", 1)
+        runtime.raylet.send(m.Stop(runtime.next_rid(), "the driver called shutdown()"))
+        runtime.wait_closed(ended, LOG_DRAIN_S)
+    if runtime.log_printer is not None:
+        runtime.log_printer.flush()
+    runtime.close()
+    if node is not None:
+        node.stop()

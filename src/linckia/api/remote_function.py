@@ -1,0 +1,241 @@
+"""``@linckia.remote`` on functions: RemoteFunction keeps the signature for type checkers and pickles the function once per session."""
+
+from __future__ import annotations
+
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
+
+from linckia.worker import current
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from linckia.api.options import TaskOptions
+    from linckia.worker.refs import ObjectRef
+    from linckia.worker.runtime import Runtime
+
+P = ParamSpec("P")
+R = TypeVar("R")
+STREAMING, DYNAMIC = -1, -2
+_ANY_COUNT = 1 << 30
+
+
+class BoundFunction:
+    """A remote function exported to one runtime, with one set of options."""
+
+    __slots__ = ("call_options", "runtime", "template")
+
+    def __init__(self, runtime: Runtime, template: Any) -> None:
+        self.runtime, self.template = runtime, template
+
+
+class RemoteFunction(Generic[P, R]):
+    """A function that runs elsewhere: ``f.remote(...)`` returns an ObjectRef at once; ``f.options(...)`` changes how it runs."""
+
+    def __init__(self, function: Callable[P, R], options: Mapping[str, Any]) -> None:
+        from linckia.api.options import parse_task_options  # noqa: PLC0415  (start-up time of `import linckia`)
+
+        self._function = function
+        self._given = dict(options)
+        self._options: TaskOptions = parse_task_options(self._given)
+        self._name = getattr(function, "__name__", type(function).__name__)
+        self._bound: BoundFunction | None = None
+        self._shared: dict[int, Any] = {}  # id(runtime) -> FunctionDef, shared with all .options() of this function
+        self._signature: Any = None
+        self._least, self._most = -1, -1
+        self.__doc__ = getattr(function, "__doc__", None)
+        self.__name__ = self._name
+        self.__qualname__ = getattr(function, "__qualname__", self._name)
+        self.__module__ = getattr(function, "__module__", "")
+        self.__wrapped__ = function
+
+    def __call__(self, *_args: Any, **_kwargs: Any) -> Any:
+        raise TypeError(f"remote function {self._name} cannot be called directly; use {self._name}.remote(...)")
+
+    def remote(self, *args: P.args, **kwargs: P.kwargs) -> ObjectRef[R]:
+        """Submit one task; returns at once.
+
+        Arguments that are ObjectRefs are replaced by their values before the task starts. TypeError when the arguments do not
+        fit the function's signature or cannot be pickled.
+        """
+        bound = self._bound
+        if bound is None or bound.runtime is not current.runtime or current.runtime is None:
+            bound = self._bind(self._options)
+            self._bound = bound
+        if kwargs or not self._least <= len(args) <= self._most:
+            self._check(args, kwargs)
+        return _submit(bound.runtime, bound.template, args, kwargs)  # type: ignore[no-any-return]
+
+    def options(self, **options: Any) -> OptionedFunction[P, R]:
+        """The same function with other options (merged shallowly over the decorator's)."""
+        return OptionedFunction(self, self._options.merge(options))
+
+    def bind(self, *args: Any, **kwargs: Any) -> Any:
+        """Lazy graphs are not built yet."""
+        raise NotImplementedError(f"{self._name}.bind(): lazy DAGs are not available yet; call {self._name}.remote() instead")
+
+    @property
+    def _default_options(self) -> dict[str, Any]:
+        return dict(self._given)
+
+    # --- export ------------------------------------------------------------------------------------------------------------
+
+    def _bind(self, options: TaskOptions) -> BoundFunction:
+        runtime = connected()
+        if self._least < 0:
+            self._read_signature()
+        return BoundFunction(runtime, self._template(runtime, options))
+
+    def _template(self, runtime: Runtime, options: TaskOptions) -> Any:
+        from linckia.protocol import messages as m  # noqa: PLC0415  (start-up time)
+        from linckia.worker.tasks import Template  # noqa: PLC0415  (start-up time)
+
+        options.check_supported()
+        function = self._export(runtime)
+        resources = options.resources_for_placement()
+        strategy = options.node_affinity()
+        identity = (strategy, options.runtime_env_key())
+        key = runtime.submitter.key_for(resources, strategy, identity)
+        definition = m.TemplateDef(
+            template=runtime.next_template(),
+            function_id=function.function_id,
+            name=options.name or self._name,
+            num_returns=self._num_returns(options),
+            retry_exceptions=_retry_filter(options.retry_exceptions),
+            max_calls=options.max_calls or 0,
+            backpressure=options.generator_backpressure_num_objects or -1,
+            careful=options.max_retries == 0,
+            qualified_name=f"{self.__module__}.{self.__qualname__}",
+        )
+        return Template(definition, function, key, options.max_retries)
+
+    def _export(self, runtime: Runtime) -> Any:
+        function = self._shared.get(id(runtime))
+        if function is None:
+            from linckia.protocol import messages as m  # noqa: PLC0415  (start-up time)
+            from linckia.serialization.functions import dumps_function, function_id  # noqa: PLC0415
+
+            blob = dumps_function(self._function)
+            function = m.FunctionDef(function_id(blob), blob)
+            self._shared.clear()
+            self._shared[id(runtime)] = function
+        return function
+
+    def _num_returns(self, options: TaskOptions) -> int:
+        return resolve_num_returns(options.num_returns, self._function)
+
+    # --- arguments -----------------------------------------------------------------------------------------------------------
+
+    def _read_signature(self) -> None:
+        import inspect  # noqa: PLC0415  (start-up time)
+
+        try:
+            self._signature = inspect.signature(self._function)
+        except (TypeError, ValueError):  # builtins without a signature: the worker will check
+            self._least, self._most = 0, _ANY_COUNT
+            return
+        self._least, self._most = argument_counts(self._signature)
+
+    def _check(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if self._signature is not None:
+            try:
+                self._signature.bind(*args, **kwargs)
+            except TypeError as error:
+                raise TypeError(f"{self._name}.remote(): {error}; the signature is {self._name}{self._signature}") from None
+
+    def __reduce__(self) -> Any:
+        return (_rebuild, (self._function, self._given))
+
+    def __repr__(self) -> str:
+        return f"RemoteFunction({self.__module__}.{self.__qualname__})"
+
+
+class OptionedFunction(Generic[P, R]):
+    """A remote function with call options; made by ``f.options(...)``."""
+
+    def __init__(self, function: RemoteFunction[P, R], options: TaskOptions) -> None:
+        self._function, self._options = function, options
+        self._bound: BoundFunction | None = None
+
+    def remote(self, *args: P.args, **kwargs: P.kwargs) -> ObjectRef[R]:
+        """See :meth:`RemoteFunction.remote`."""
+        bound = self._bound
+        if bound is None or bound.runtime is not current.runtime or current.runtime is None:
+            bound = self._bound = self._function._bind(self._options)
+        self._function._check(args, kwargs)
+        return _submit(bound.runtime, bound.template, args, kwargs)  # type: ignore[no-any-return]
+
+    def bind(self, *args: Any, **kwargs: Any) -> Any:
+        """See :meth:`RemoteFunction.bind`."""
+        return self._function.bind(*args, **kwargs)
+
+
+def connected() -> Any:
+    """The runtime of this process; starts or joins a cluster when there is none (auto-init)."""
+    runtime = current.runtime
+    if runtime is None:
+        from linckia.api.session import auto_init  # noqa: PLC0415  (the session imports everything)
+
+        runtime = auto_init()
+    return runtime
+
+
+def argument_counts(signature: Any) -> tuple[int, int]:
+    """How many positional arguments always fit without looking closer; (1, 0) means: always look."""
+    least = most = 0
+    for parameter in signature.parameters.values():
+        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
+            most += 1
+            if parameter.default is parameter.empty:
+                least += 1
+        elif parameter.kind is parameter.VAR_POSITIONAL:
+            most = _ANY_COUNT
+        elif parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty:
+            return 1, 0
+    return least, most
+
+
+def resolve_num_returns(given: Any, function: Any) -> int:
+    """Number of returns of a task; -1 streaming, -2 dynamic (R 2.19)."""
+    import inspect  # noqa: PLC0415  (start-up time)
+
+    is_generator = inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
+    if given is None:
+        return STREAMING if is_generator else 1
+    if given in ("streaming", "dynamic"):
+        if not is_generator:
+            raise ValueError(f'num_returns="{given}" needs a generator function, {function!r} is none')
+        return STREAMING if given == "streaming" else DYNAMIC
+    return int(given)
+
+
+def _retry_filter(retry_exceptions: Any) -> bytes:
+    if retry_exceptions is True:
+        return b"*"
+    if not retry_exceptions:
+        return b""
+    import cloudpickle  # noqa: PLC0415  (start-up time)
+
+    data: bytes = cloudpickle.dumps(tuple(retry_exceptions))
+    return data
+
+
+def _submit(runtime: Any, template: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Replaced by the real one at first use: ``import linckia`` must not import the runtime."""
+    global _submit  # noqa: PLW0603
+    from linckia.worker.submission import submit  # noqa: PLC0415
+
+    _submit = submit
+    return submit(runtime, template, args, kwargs)
+
+
+def _rebuild(function: Any, options: dict[str, Any]) -> RemoteFunction[Any, Any]:
+    return RemoteFunction(function, options)
+
+
+def retry_filter(retry_exceptions: Any) -> bytes:
+    """Wire form of ``retry_exceptions``: empty, ``*`` for all, or a pickled tuple of classes."""
+    return _retry_filter(retry_exceptions)
+
+

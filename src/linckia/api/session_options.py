@@ -1,0 +1,156 @@
+"""Options of ``init``: validation, defaults, where the cluster is (R 1.1-1.14). No I/O but reading the environment and one file."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, NamedTuple
+
+from linckia.host import environment
+from linckia.node.options import NodeOptions
+
+RAY_API_VERSION = "2.60.0"
+RESOURCE_MAX = 1e14
+OBJECT_STORE_MIN_BYTES = 75 * 1024 * 1024
+IGNORED = {
+    "include_dashboard", "dashboard_host", "dashboard_port", "logging_level", "logging_format", "configure_logging", "job_config",
+    "runtime_env", "logging_config", "enable_resource_isolation", "cgroup_path", "system_reserved_cpu", "system_reserved_memory",
+    "object_spilling_directory", "_redis_username", "_redis_password", "_plasma_directory", "_node_ip_address",
+    "_metrics_export_port", "_tracing_startup_hook", "_skip_env_hook", "_system_config", "_enable_object_reconstruction",
+    "_driver_object_store_memory", "_redis_max_memory", "_lru_evict",
+}  # fmt: skip
+"""Accepted for compatibility; what is not built yet has no effect here (see docs/compatibility.md)."""
+
+ONLY_FOR_NEW = ("num_cpus", "num_gpus", "resources", "labels", "object_store_memory", "_system_config", "_node_name")
+
+
+class InitOptions(NamedTuple):
+    """Validated options of one ``init`` call."""
+
+    address: str | None
+    node: NodeOptions
+    namespace: str | None
+    ignore_reinit_error: bool
+    log_to_driver: bool
+    given: dict[str, Any]
+    job_config: Any
+
+
+def parse(address: str | None, options: dict[str, Any]) -> InitOptions:
+    """Check everything that can be checked without a cluster; errors name the argument."""
+    known = IGNORED | {
+        "num_cpus", "num_gpus", "resources", "labels", "object_store_memory", "namespace", "ignore_reinit_error", "log_to_driver",
+        "local_mode", "_memory", "_temp_dir", "_node_name", "_prestart_workers", "_keep_session",
+    }  # fmt: skip
+    _refuse_removed(options)
+    unknown = sorted(set(options) - known)
+    if unknown:
+        raise RuntimeError(f"init() got unknown arguments {unknown}; known are {sorted(k for k in known if not k.startswith('_'))}")
+    _check_namespace(options.get("namespace"))
+    temp_dir = options.get("_temp_dir")
+    if temp_dir is not None and not os.path.isabs(temp_dir):
+        raise ValueError(f"init(_temp_dir={temp_dir!r}): must be an absolute path")
+    node = NodeOptions(
+        num_cpus=_count("num_cpus", options.get("num_cpus")),
+        num_gpus=_count("num_gpus", options.get("num_gpus")),
+        resources=_resources(options.get("resources")),
+        memory=options.get("_memory"),
+        object_store_memory=_store(options.get("object_store_memory")),
+        labels=dict(options.get("labels") or {}),
+        node_name=options.get("_node_name") or "",
+        temp_dir=temp_dir or "",
+        prestart_workers=options.get("_prestart_workers"),
+        keep_session=bool(options.get("_keep_session", False)),
+    )
+    log_to_driver = options.get("log_to_driver")
+    if log_to_driver is None:
+        log_to_driver = environment.option_on("LOG_TO_DRIVER", default=True)
+    return InitOptions(
+        address, node, options.get("namespace"), bool(options.get("ignore_reinit_error")), bool(log_to_driver), options,
+        options.get("job_config"),
+    )  # fmt: skip
+
+
+def _refuse_removed(options: dict[str, Any]) -> None:
+    if options.pop("local_mode", False):
+        raise RuntimeError("init(local_mode=True) does not exist any more; tasks always run in worker processes")
+    if "storage" in options:
+        raise RuntimeError("init(storage=...) does not exist any more; pass paths to the code that stores")
+    if options.get("allow_multiple"):
+        raise RuntimeError("init(allow_multiple=True) is for client connections (address='ray://...') only")
+    options.pop("allow_multiple", None)
+
+
+def _check_namespace(namespace: Any) -> None:
+    if namespace is not None and not isinstance(namespace, str):
+        raise TypeError(f"init(namespace=...) must be a string, got {type(namespace).__name__}")
+    if namespace == "":
+        raise ValueError("init(namespace='') is empty; leave it out for an anonymous namespace")
+
+
+def _count(name: str, value: Any) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"init({name}={value!r}): must be a whole number, got {type(value).__name__}")
+    if value != value or value < 0 or value > RESOURCE_MAX or int(value) != value:
+        raise ValueError(f"init({name}={value!r}): must be a whole number from 0 to {RESOURCE_MAX:.0e}")
+    return float(value)
+
+
+def _resources(resources: Any) -> dict[str, float]:
+    if resources is None:
+        return {}
+    if not isinstance(resources, dict):
+        raise TypeError(f"init(resources=...) must be a dict of name to number, got {type(resources).__name__}")
+    reserved = sorted(set(resources) & {"CPU", "GPU", "memory", "object_store_memory"})
+    if reserved:
+        raise ValueError(f"init(resources=...) must not contain {reserved}; use num_cpus, num_gpus, _memory, object_store_memory")
+    checked = {str(name): _count(f"resources[{name!r}]", value) for name, value in resources.items()}
+    return {name: value for name, value in checked.items() if value}
+
+
+def _store(value: Any) -> int | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"init(object_store_memory={value!r}): must be a number of bytes, got {type(value).__name__}")
+    if value < OBJECT_STORE_MIN_BYTES:
+        raise ValueError(f"init(object_store_memory={value!r}): the minimum is {OBJECT_STORE_MIN_BYTES} bytes (75 MiB)")
+    return int(value)
+
+
+def auto_connect_enabled() -> bool:
+    """False when LINCKIA_ENABLE_AUTO_CONNECT (or RAY_...) is 0."""
+    return environment.option_on("ENABLE_AUTO_CONNECT", default=True)
+
+
+def resolve_address(options: InitOptions) -> tuple[str, str, str] | None:
+    """(session_dir, endpoint, token_path) of the cluster to join; None: start a new one. ConnectionError when there is none."""
+    address = options.address or environment.option("ADDRESS") or None
+    if address == "local":
+        return None
+    if address is not None and "://" in address:
+        raise ConnectionError(f"init(address={address!r}): client connections are not available yet; use 'auto', 'local' or host:port")
+    found = _running_cluster(options.node.temp_dir, address if address not in (None, "auto") else "")
+    if found is None:
+        if address is None:
+            return None
+        raise ConnectionError(
+            f"init(address={address!r}): no running cluster found; start one with `linckia start --head`, or leave address out"
+        )
+    given = [name for name in ONLY_FOR_NEW if options.given.get(name) is not None]
+    if given:
+        raise ValueError(f"init({given[0]}=...) is only possible when a new cluster is started, and one is running: {found[1]}")
+    return found
+
+
+def _running_cluster(temp_dir: str, address: str) -> tuple[str, str, str] | None:
+    """The newest cluster of this user that does not belong to one driver, or the one at ``address``."""
+    from linckia.host import session  # noqa: PLC0415  (not needed when a new cluster is the answer)
+
+    for path, facts in reversed(session.live_sessions(temp_dir or environment.temporary_directory())):
+        endpoint = str(facts.get("endpoint", ""))
+        wanted = address in (endpoint, endpoint.partition(":")[2], path) if address else not facts.get("fate_share_with_driver")
+        if endpoint and wanted:
+            return path, endpoint, str(facts.get("token_path") or f"{path}/token")
+    return None
