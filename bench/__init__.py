@@ -1,1 +1,1 @@
-"""Side-by-side benchmarks: Linckia, its peers and the physical limits, alternately in one run. Started by `python -m bench`."""
+"""Side-by-side benchmarks: Linckia, its peers and the physical limits, alternately in one run. See README.md."""

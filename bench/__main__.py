@@ -1,4 +1,4 @@
-"""`python -m bench`: run Linckia, its peers and the physical limits alternately, print tables, write RESULTS.md on request."""
+"""`python -m bench`: run Linckia, its peers and the physical limits in turn, print tables, write RESULTS.md."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from bench.engines import Engine, Interpreter, Run, choose, plan
 from bench.figures import FIGURES, OURS, Figure, needed_steps, select, summarize
@@ -17,7 +16,16 @@ from bench.machine import facts, load, versions
 from bench.measure import Timing
 from bench.peers_venv import PeersUnavailableError, peers_python
 from bench.records import Failure, Record, Value, failures, samples
-from bench.report import count_text, document, failure_text, figure_table, markdown, spread_table, target_table, verdicts
+from bench.report import (
+    count_text,
+    document,
+    failure_text,
+    figure_table,
+    markdown,
+    spread_table,
+    target_table,
+    verdicts,
+)
 from bench.runner import ROOT, Runner
 
 QUICK = Timing(seconds=0.25, settle_s=0.5, growth_tasks=100_000, repeats=2)
@@ -45,11 +53,15 @@ def parser() -> argparse.ArgumentParser:
     """Describe the command line."""
     described = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     described.add_argument("--quick", action="store_true", help="one short round, no growth figures: a smoke test")
-    described.add_argument("--only", action="append", default=[], metavar="NAME", help="figures whose id or title has NAME")
+    described.add_argument(
+        "--only", action="append", default=[], metavar="NAME", help="figures whose id or title has NAME"
+    )
     described.add_argument("--engines", default="", metavar="A,B", help="engines to run; default all")
     described.add_argument("--rounds", type=int, help=f"rounds over all engines; default {ROUNDS}, 1 with --quick")
     described.add_argument("--seconds", type=float, help="how long each rate is measured per round; default 1")
-    described.add_argument("--long", action="store_true", help="with --quick or --engines: growth figures too, of every engine")
+    described.add_argument(
+        "--long", action="store_true", help="with --quick or --engines: growth figures too, of every engine"
+    )
     described.add_argument("--growth-tasks", type=int, help="tasks of the growth figures; default 1,000,000")
     described.add_argument("--write", action="store_true", help=f"store the page in {RESULTS.relative_to(ROOT)}")
     return described
@@ -99,7 +111,9 @@ def execute(job: Job, pythons: dict[str, str]) -> list[Record]:
         records += found
         failed = sum(isinstance(record, Failure) for record in found)
         kind = "growth" if run.is_long else f"round {run.round}"
-        outcome = f"{sum(isinstance(record, Value) for record in found)} figures" + (f", {failed} FAILED" if failed else "")
+        outcome = f"{sum(isinstance(record, Value) for record in found)} figures" + (
+            f", {failed} FAILED" if failed else ""
+        )
         say(f"[{number}/{len(runs)}] {run.engine.title}, {kind}: {outcome}, {time.monotonic() - start:.1f} s")
     return records
 
@@ -134,9 +148,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     medians = summarize(samples(records))
     judged = verdicts(job.figures, medians)
     failed = failures(records)
-    compared = FIGURES if job.figures == FIGURES else [f for f in FIGURES if f in job.figures or f.step in needed_steps(job.figures)]
+    compared = (
+        FIGURES
+        if job.figures == FIGURES
+        else [f for f in FIGURES if f in job.figures or f.step in needed_steps(job.figures)]
+    )
     tables = {
-        "Medians": "In brackets: how many times better Linckia is.\n\n" + markdown(figure_table(compared, job.engines, medians)),
+        "Medians": "In brackets: how many times better Linckia is.\n\n"
+        + markdown(figure_table(compared, job.engines, medians)),
         f"Targets: {count_text(judged)}": markdown(target_table(judged)),
         "Could not be measured": failure_text(failed),
     }

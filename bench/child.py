@@ -1,7 +1,8 @@
-"""The measured process: run some steps of one engine and report each to the parent as a line of JSON. Started by `runner.py`.
+"""The measured process, started by `runner.py`: run some steps of one engine, report each as a line of JSON.
 
-Lines: {"event": "start", "step"}, {"event": "values", "step", "values"}, {"event": "error", "step", "error"}, {"event": "done"}.
-One step's failure does not end the others. What the engine prints goes to the parent's log file, never into the report.
+Lines: {"event": "start", "step"}, {"event": "values", "step", "values"}, {"event": "error", "step", "error"}, and
+{"event": "done"} or {"event": "unavailable", "error"} last. One step's failure does not end the others. What the engine
+prints goes to the parent's log file, never into the report.
 """
 
 from __future__ import annotations
@@ -27,9 +28,11 @@ class Adapter(Protocol):
 
     def run(self, step: str) -> Values:
         """Run one step and return its figures."""
+        ...
 
     def shutdown(self) -> Values:
         """Stop the engine and return the figures of that."""
+        ...
 
 
 def adapter(engine: str, timing: Timing) -> Adapter:

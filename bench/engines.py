@@ -1,4 +1,4 @@
-"""Who takes part, which interpreter runs whom, and which steps each of them has. Pure, apart from what the adapters' own pages name."""
+"""Who takes part, which interpreter runs whom, which steps each of them has, and the plan of a run. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Interpreter(Enum):
 
 @dataclass(frozen=True)
 class Engine:
-    """One participant. `module` is what is imported (or the adapter's name), `distribution` what its version is read from."""
+    """One participant. `distribution` is what its version is read from."""
 
     name: str
     title: str
@@ -53,16 +53,24 @@ POOL_STEPS = ("startup", "idle", "task_sync", "task_1000")
 SHUTDOWN = ("shutdown",)
 
 ENGINES: tuple[Engine, ...] = (
-    Engine("limits", "limits", Interpreter.OWN, ("ping_pong", "ping_pong_polling", "pipelined", "memcpy", "memcpy_fresh")),
+    Engine(
+        "limits", "limits", Interpreter.OWN, ("ping_pong", "ping_pong_polling", "pipelined", "memcpy", "memcpy_fresh")
+    ),
     Engine("prototype", "hot-path floor", Interpreter.OWN, ("task_sync", "task_1000")),
     Engine("linckia", "Linckia", Interpreter.OWN, API_STEPS, GROWTH_STEPS, "linckia"),
     Engine("futures", "concurrent.futures", Interpreter.OWN, POOL_STEPS + SHUTDOWN),
     Engine("multiprocessing", "multiprocessing", Interpreter.OWN, (*POOL_STEPS, "pool_map", *SHUTDOWN)),
     Engine("loky", "loky", Interpreter.PEERS, POOL_STEPS + SHUTDOWN, distribution="loky"),
-    Engine("dask", "dask", Interpreter.PEERS, (*POOL_STEPS, "actor_sync", "actor_1000", *SHUTDOWN), distribution="distributed"),
+    Engine(
+        "dask",
+        "dask",
+        Interpreter.PEERS,
+        (*POOL_STEPS, "actor_sync", "actor_1000", *SHUTDOWN),
+        distribution="distributed",
+    ),
     Engine("ray", "Ray", Interpreter.PEERS, API_STEPS, GROWTH_STEPS, "ray"),
 )
-"""In the order of a round. Limits, floor and Linckia stand side by side, so that drift of the machine hits them alike."""
+"""In the order of a round. Limits, floor and Linckia stand side by side: drift of the machine hits them alike."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +93,7 @@ def choose(names: Sequence[str]) -> tuple[Engine, ...]:
 
 
 def plan(engines: Iterable[Engine], rounds: int, steps: frozenset[str], long: frozenset[str]) -> list[Run]:
-    """Return the processes to start: round robin over the engines, then the long runs of the engines named in `long`."""
+    """Return the processes to start: round robin over the engines, then the long runs of those named in `long`."""
     engines = tuple(engines)
     runs = [
         Run(engine, number, chosen)

@@ -1,6 +1,7 @@
-"""What is measured and what is asked: every figure with its unit, its step and its targets, and the verdict on them. Pure.
+"""What is measured and what is asked: every figure with unit, step and targets, and the verdict on them. Pure.
 
-The targets are those of the issue "One machine". A target that could not be computed (an engine that did not run) is neither met nor missed.
+The targets are those of the issue "One machine". A target that could not be computed (an engine that did not run) is
+neither met nor missed.
 """
 
 from __future__ import annotations
@@ -120,7 +121,9 @@ FIGURES: tuple[Figure, ...] = (
     _cost("growth_submitted", "growth_tasks", "cost per task, all submitted at once : 1,000", "x", AtMost(1.2)),
     _cost("growth_history", "growth_tasks", "cost per task, 1,000 after all those : before", "x", AtMost(1.2)),
     _cost("pending_bytes", "growth_pending", "memory per pending task", "B", AtMost(2048)),
-    _cost("growth_objects_mb", "growth_objects", "memory kept by put/get/free of small objects", "MB", AtMost(5, "flat")),
+    _cost(
+        "growth_objects_mb", "growth_objects", "memory kept by put/get/free of small objects", "MB", AtMost(5, "flat")
+    ),
     _cost("growth_shared_mb", "growth_objects", "memory kept by put/get/free of 1 MiB", "MB", AtMost(5, "flat")),
     _cost("shutdown_call_s", "shutdown", "shutdown() returns", "s"),
     _cost("shutdown_s", "shutdown", "shutdown, until no process is left", "s", AtMost(0.5)),
@@ -141,9 +144,7 @@ def summarize(samples: Iterable[tuple[str, str, float]]) -> dict[tuple[str, str]
     values: dict[tuple[str, str], list[float]] = {}
     for engine, figure, value in samples:
         values.setdefault((engine, figure), []).append(value)
-    return {
-        key: Summary(statistics.median(found), min(found), max(found), len(found)) for key, found in values.items()
-    }
+    return {key: Summary(statistics.median(found), min(found), max(found), len(found)) for key, found in values.items()}
 
 
 def select(names: Sequence[str]) -> tuple[Figure, ...]:

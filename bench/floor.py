@@ -1,8 +1,8 @@
-"""The hot-path floor: the least that a driver and two workers in plain Python have to do per task. Engine `prototype` of the bench.
+"""The hot-path floor, engine `prototype`: the least that a driver and two workers have to do per task.
 
-The idea is the design's `hot_path_prototype.py`: the caller's own thread submits, flushes and polls; frames share writes; each side polls for
-some tens of microseconds before it blocks. No leases, retries, shared memory or errors across hops: the engine has all of those and
-is asked to keep a stated share of this speed. Never used by the product.
+The idea is the design's `hot_path_prototype.py`: the caller's own thread submits, flushes and polls; frames share
+writes; each side polls for some tens of microseconds before it blocks. No leases, retries, shared memory or errors
+across hops: the engine has all of those and is asked to keep a stated share of this speed. Never used by the product.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import select
 import socket
 import time
 from collections.abc import Callable
+from typing import cast
 
 from bench.framing import frames, packed
 from bench.measure import Timing, expect, rate
@@ -50,7 +51,7 @@ def serve(sock: socket.socket) -> None:
         buffer += data
         answers: list[bytes] = []
         oldest_s = 0.0
-        for task_id, function_id, payload in frames(buffer):  # type: ignore[misc]  # frames carry what this page packed
+        for task_id, function_id, payload in cast("list[tuple[int, int, bytes]]", frames(buffer)):
             if task_id == DEFINE:
                 functions[function_id] = pickle.loads(payload)
                 continue
@@ -166,7 +167,7 @@ class Driver:
                 message = f"worker {worker.pid} of the floor died"
                 raise ConnectionError(message)
             worker.buffer += data
-            for task_id, payload in frames(worker.buffer):  # type: ignore[misc]  # frames carry what this page packed
+            for task_id, payload in cast("list[tuple[int, bytes]]", frames(worker.buffer)):
                 worker.in_flight -= 1
                 if task_id in self._results:
                     self._results[task_id] = payload

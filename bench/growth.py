@@ -1,7 +1,7 @@
 """Does anything grow? Cost per task after a million tasks, bytes per pending task, memory after a million put/get/free.
 
-A part of the workloads, run in a session of its own so that nothing else has used the memory before. Takes a minute or more per
-million on a fast engine and half an hour on a slow one: `Timing.growth_tasks` says how many.
+A part of the workloads, run in a session of its own so that nothing else has used the memory before. Takes a minute or
+more per million on a fast engine and half an hour on a slow one: `Timing.growth_tasks` says how many.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import cast
 
 from bench.measure import Timing, expect
-from bench.memory import anonymous_bytes, session_processes, total_pss_bytes
+from bench.memory import session_processes, total_pss_bytes
 from bench.ray_api import Api, Ref, Remote, function
 from bench.workloads import ALL_OK, BATCH, OK, Values, Workload, small_task
 
@@ -28,7 +28,7 @@ SETTLED_SHARE = 10
 
 
 def growth_tasks(ray: Api, timing: Timing) -> Values:
-    """Cost per task with a thousand submitted, with a million submitted at once, and with a thousand again after that."""
+    """Cost per task with a thousand submitted, with a million at once, and with a thousand again after that."""
     small = small_task(ray)
     _small_batches(ray, small)
     before_s = _small_batches(ray, small)
@@ -53,7 +53,7 @@ def growth_pending(ray: Api, timing: Timing) -> Values:
     count = max(BATCH, timing.growth_tasks // PENDING_SHARE)
 
     def hold(path: str) -> str:
-        with open(path) as fifo:  # noqa: PTH123 (this function runs in a worker of the engine: nothing imported here)
+        with open(path) as fifo:
             return fifo.read()
 
     with tempfile.TemporaryDirectory() as directory:
@@ -62,7 +62,9 @@ def growth_pending(ray: Api, timing: Timing) -> Values:
             os.mkfifo(path)
         remote_hold = function(ray, hold)
         held = [remote_hold.remote(str(path)) for path in paths]
-        writers = [path.open("w") for path in paths]  # opens once the task has opened the other end: both CPUs are taken
+        writers = [
+            path.open("w") for path in paths
+        ]  # opens once the task has opened the other end: both CPUs are taken
         before = _session_bytes()
         refs: list[Ref] = [small.remote() for _ in range(count)]
         time.sleep(timing.settle_s)
@@ -112,7 +114,7 @@ def _small_batches(ray: Api, small: Remote) -> float:
 
 
 def _session_bytes() -> int:
-    return anonymous_bytes() + total_pss_bytes(session_processes(os.getpid()))
+    return total_pss_bytes(session_processes(os.getpid()) | {os.getpid()})
 
 
 GROWTH_WORKLOADS: dict[str, Workload] = {

@@ -1,8 +1,8 @@
-"""Objects in shared memory: put and get of 1 MiB and 256 MiB, for both engines. A part of the workloads, kept apart because of numpy.
+"""Objects in shared memory: put and get of 1 MiB and 256 MiB. A part of the workloads, kept apart because of numpy.
 
-Memory is recycled as in a program that runs for a while: each put lets go of the object before it, and warm-up rounds come first.
-The source array changes before every put and is compared afterwards, so an engine that skipped the copy would be caught; `get` is
-shown to copy nothing by this process's anonymous memory, which a copy would have to grow.
+Memory is recycled as in a program that runs for a while: each put lets go of the object before it, and warm-up rounds
+come first. The source array changes before every put and is compared afterwards, so an engine that skipped the copy
+would be caught; `get` is shown to copy nothing by this process's anonymous memory, which a copy would have to grow.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ def get_256mib(ray: Api, timing: Timing) -> Values:
     expect(first.flags.writeable, False, "write flag of an object in shared memory")
     before = anonymous_bytes()
     kept = [cast("Array", ray.get(ref)) for _ in range(3)]
-    for value in kept:
-        expect(int(value[::4096].sum()), int(source[::4096].sum()), "checksum of the object")
+    sums = [int(value[::4096].sum()) for value in kept]
+    expect(sums, [int(source[::4096].sum())] * 3, "checksums of the object")
     grown = max(0, anonymous_bytes() - before)
-    del kept, value, first  # a value that is kept pins the object, and then Ray answers from its own process
+    del kept, first  # a value that is kept pins the object, and then Ray answers from its own process
 
     def call() -> None:
         value = cast("Array", ray.get(ref))

@@ -1,7 +1,7 @@
 """The physical limits of two Python processes on this machine: socket round trips, pipelined pickles, memory copies.
 
-Run by `child.py` as the engine `limits`. No engine can be faster than these; how near one comes is what the ratios say. Both sides of a
-ping-pong are Python, as in an engine. Nothing here is used by the product.
+Run by `child.py` as the engine `limits`. No engine can be faster than these; how near one comes is what the ratios say.
+Both sides of a ping-pong are Python, as in an engine. Nothing here is used by the product.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def ping_pong(receive: Receive, timing: Timing) -> float:
 
 
 def pipelined(timing: Timing) -> float:
-    """Requests per second when a thousand pickled requests are on their way at once and each is answered by a pickle."""
+    """Requests per second when a thousand pickles are on their way at once and each is answered by a pickle."""
 
     def serve(sock: socket.socket) -> None:
         buffer = bytearray()

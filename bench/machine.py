@@ -1,4 +1,4 @@
-"""Facts that a reader needs to judge the figures: machine, kernel, interpreters, versions, load. Called by `__main__.py`."""
+"""Facts that a reader needs to judge the figures: machine, kernel, interpreters, versions, load."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def rate(
     seconds: float,
     clock: Callable[[], float] = time.perf_counter,
 ) -> float:
-    """Units per second of `call`, which does `per_call` units each time, measured over about `seconds` after a warm-up."""
+    """Units per second of `call`, which does `per_call` units, measured over about `seconds` after a warm-up."""
     _calls_within(call, seconds * WARM_UP_SHARE, clock)
     calls, elapsed_s = _calls_within(call, seconds, clock)
     if elapsed_s / (calls * per_call) < 2e-9:

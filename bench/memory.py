@@ -1,7 +1,8 @@
-"""Who belongs to a session and how much memory they hold, read from /proc. Called by `session.py`, `peers.py` and the parent.
+"""Who belongs to a session and how much memory they hold, read from /proc. For parent and measured process.
 
-A process belongs to a session when it descends from the session's driver or carries the session's marker in its environment
-(a daemon that cut its ties to the parent still does). Never by name: other clusters may run on the same machine.
+A process belongs to a session when it descends from the session's driver or carries the session's marker in its
+environment (a daemon that cut its ties to the parent still does). Never by name: other clusters may run on the same
+machine.
 """
 
 from __future__ import annotations

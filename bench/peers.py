@@ -1,7 +1,8 @@
 """The peers without Ray's API: process pools of the standard library, loky and dask.distributed. Run by `child.py`.
 
-Each adapter does the same work as the workloads do: a function of no size, one at a time and a thousand in flight, results checked.
-Tasks are dispatched one by one, since that is what is compared; the one figure that sends them in chunks says so.
+Each adapter does the same work as the workloads do: a function of no size, one at a time and a thousand in flight,
+results checked. Tasks are dispatched one by one, since that is what is compared; the one figure that sends them in
+chunks says so.
 """
 
 from __future__ import annotations
@@ -154,7 +155,7 @@ class Multiprocessing(Peer):
         return [result.get() for result in [self._pool.apply_async(function, args) for args in arguments]]
 
     def extra(self, step: str) -> Values:
-        """`map` with chunks of one (a task each, but one call) and with the pool's own chunks (31 tasks per message)."""
+        """`map` with chunks of one (a message per task) and with the pool's own chunks (125 tasks per message)."""
         if step != "pool_map":
             return super().extra(step)
 

@@ -1,6 +1,7 @@
 """The virtual environment of the peers: made once, found again by a stamp file. Called by `__main__.py`.
 
-Ray and its dependencies must not be in the environment of Linckia. `LINCKIA_BENCH_PEERS_PYTHON` names a prepared interpreter instead.
+Ray and its dependencies must not be in the environment of Linckia. `LINCKIA_BENCH_PEERS_PYTHON` names a prepared
+interpreter instead.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def stamp_text(requirements: tuple[str, ...], python: str) -> str:
 
 
 def peers_python(root: Path, say: Callable[[str], None]) -> str:
-    """Return the interpreter of the peers' environment, making it when there is none. Two runs at once wait for each other."""
+    """Return the interpreter of the peers' environment, making it when there is none; two runs at once take turns."""
     if prepared := os.environ.get(VARIABLE):
         if not os.access(prepared, os.X_OK):
             message = f"{VARIABLE}={prepared}: expected an executable Python"

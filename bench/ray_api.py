@@ -1,6 +1,6 @@
-"""The part of Ray's API that the workloads use, as protocols, so that `ray` and `linckia` are handed to the same typed code.
+"""The part of Ray's API that the workloads use, as protocols: `ray` and `linckia` go into the same typed code.
 
-Nothing here runs: `load` is the only function, and it imports the module by name in the process that is to be measured.
+`load` imports the module by name in the process that is to be measured; nothing else here runs anything by itself.
 """
 
 from __future__ import annotations

@@ -68,7 +68,9 @@ def markdown(rows: Sequence[Row]) -> str:
     """Write rows as a Markdown table that is also readable as it stands."""
     cells = [[cell.replace("|", "\\|") for cell in row] for row in rows]
     widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
-    lines = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in cells]
+    lines = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in cells
+    ]
     lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
     return "\n".join(lines)
 
@@ -87,8 +89,14 @@ def failure_text(found: Sequence[Failure]) -> str:
 
 def document(facts: Mapping[str, str], tables: Mapping[str, str], records: Sequence[Record]) -> str:
     """Return the page that `--write` stores: facts, tables and the raw records."""
-    parts = ["# Benchmark results", "Written by `python -m bench --write`; do not edit. How to read it: [README.md](README.md)."]
+    parts = [
+        "# Benchmark results",
+        "Written by `python -m bench --write`; do not edit. How to read it: [README.md](README.md).",
+    ]
     parts.append("\n".join(f"* {name}: {text}" for name, text in facts.items()))
     parts += [f"## {title}\n\n{text}" for title, text in tables.items() if text]
-    parts.append(f"## Raw output\n\n<details><summary>Every figure of every round</summary>\n\n```json\n{to_lines(records)}```\n\n</details>")
+    parts.append(
+        "## Raw output\n\n<details><summary>Every figure of every round</summary>\n\n"
+        f"```json\n{to_lines(records)}```\n\n</details>"
+    )
     return "\n\n".join(parts) + "\n"

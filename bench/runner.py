@@ -1,8 +1,8 @@
 """The parent's side: start one process per engine and round, read its report, end what hangs. Called by `__main__.py`.
 
-Each process gets its own session id, log file and environment marker. When it dies or stays silent for too long, the step it was in
-becomes a failure, everything that carries its marker is killed (nothing else: other clusters may run here) and a new process
-does the steps that are left.
+Each process gets its own session id, log file and environment marker. When it dies or stays silent for too long, the
+step it was in becomes a failure, everything that carries its marker is killed (nothing else: other clusters may run
+here) and a new process does the steps that are left.
 """
 
 from __future__ import annotations
@@ -48,7 +48,6 @@ class _Process:
     log: Path
     marker: str
     began: list[str] = field(default_factory=list)
-    ended: set[str] = field(default_factory=set)
     is_done: bool = False
 
 
@@ -64,27 +63,20 @@ class Runner:
         steps = run.steps
         while steps:
             began: list[str] = []
-            for began, record in self._one_process(run, steps):
-                if record is not None:
-                    yield record
-            if not began:
-                return
-            steps = unfinished(steps, began)
+            yield from self._one_process(run, steps, began)
+            steps = unfinished(steps, began) if began else ()
 
-    def _one_process(self, run: Run, steps: tuple[str, ...]) -> Iterator[tuple[list[str], Record | None]]:
+    def _one_process(self, run: Run, steps: tuple[str, ...], began: list[str]) -> Iterator[Record]:
+        """Run one process and note in `began` which steps it took on: what it left goes to the next one."""
         timeout_s = LONG_STEP_TIMEOUT_S if run.is_long else STEP_TIMEOUT_S
         with tempfile.TemporaryDirectory(prefix="linckia-bench-") as directory:
             process = self._start(run, steps, Path(directory))
             try:
-                for record in _records(process, run, timeout_s):
-                    yield process.began, record
+                yield from _records(process, run, timeout_s)
                 if not process.is_done:
-                    step = process.began[-1] if process.began else steps[0]
-                    process.began = process.began or [step]
-                    yield process.began, Failure(run.engine.name, run.round, step, _epitaph(process, timeout_s))
-                elif not process.began:
-                    process.began = list(steps)
-                    yield process.began, None
+                    step = process.began[-1] if process.began else "start"
+                    yield Failure(run.engine.name, run.round, step, _epitaph(process, timeout_s))
+                began += process.began
             finally:
                 _end(process)
 
@@ -142,9 +134,10 @@ def _lines(process: _Process, timeout_s: float) -> Iterator[bytes]:
     pidfd = os.pidfd_open(process.popen.pid)
     try:
         while True:
-            readable, _, _ = select.select([process.report, pidfd], [], [], timeout_s)
-            if process.report in readable:
-                data = os.read(process.report.fileno(), 1 << 16)
+            report_fd = process.report.fileno()
+            readable, _, _ = select.select([report_fd, pidfd], [], [], timeout_s)
+            if report_fd in readable:
+                data = os.read(report_fd, 1 << 16)
                 buffer += data
                 *complete, buffer = buffer.split(b"\n")
                 yield from complete

@@ -1,7 +1,7 @@
-"""One session of an engine with Ray's API: fresh-process figures, start, idle memory, workloads, shutdown. Called by `child.py`.
+"""One session of an engine with Ray's API: fresh-process figures, idle memory, workloads, shutdown.
 
-The caller picks the steps and their order. Every step returns `{figure id: value}`. The session itself is started
-by the first step that needs it and ended by `shutdown`, whether or not the figures of that were asked for.
+The caller picks the steps and their order. Every step returns `{figure id: value}`. The session itself is started by
+the first step that needs it and ended by `shutdown`, whether or not the figures of that were asked for.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Session:
         return self._ray
 
     def shutdown(self) -> Values:
-        """Stop the engine, if it runs: how long the call takes, how long until every process is gone, how many never go."""
+        """Stop the engine, if it runs: how long until the call returns and until all is gone; how many stay."""
         if (ray := self._ray) is None:
             return {}
         self._ray = None

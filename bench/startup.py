@@ -1,7 +1,8 @@
-"""One fresh process: import an engine, start it, get one result. Prints one JSON line. A script, not a module: see below.
+"""One fresh process: import an engine, start it, get one result, print one JSON line. A script: see below.
 
-`session.py` and `peers.py` run it as `python -P bench/startup.py ENGINE`, so that nothing but `sys` and `time` is imported before
-the clock starts: an engine must pay for its own imports. It refuses to count a result that this very process computed.
+`session.py` and `peers.py` run it as `python -P bench/startup.py ENGINE`, so that nothing but `sys` and `time` is
+imported before the clock starts: an engine must pay for its own imports. It refuses to count a result that this very
+process computed.
 """
 
 import sys
@@ -45,18 +46,22 @@ def start_multiprocessing() -> int:
 
 def start_loky() -> int:
     """Start loky's executor."""
-    from loky import get_reusable_executor  # noqa: PLC0415 (start-up time)
+    import importlib  # noqa: PLC0415 (start-up time)
+
+    get_reusable_executor = importlib.import_module("loky").get_reusable_executor
 
     return int(get_reusable_executor(CPUS).submit(where).result())
 
 
 def start_dask() -> int:
     """Start a local dask cluster."""
-    from distributed import Client, LocalCluster  # noqa: PLC0415 (start-up time)
+    import importlib  # noqa: PLC0415 (start-up time)
+
+    distributed = importlib.import_module("distributed")
 
     global pool  # noqa: PLW0603 (keeps the cluster alive until the result is there)
-    cluster = LocalCluster(n_workers=CPUS, threads_per_worker=1, dashboard_address=None)
-    pool = client = Client(cluster)
+    cluster = distributed.LocalCluster(n_workers=CPUS, threads_per_worker=1, dashboard_address=None)
+    pool = client = distributed.Client(cluster)
     return int(client.submit(where, pure=False).result())
 
 

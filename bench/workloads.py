@@ -1,8 +1,8 @@
 """What is done with an engine, written once against Ray's API: `ray` and `linckia` run exactly this code.
 
-Called by `session.py` inside the measured process. Every workload checks its results and returns `{figure id: value}`; a wrong
-result raises and no figure is reported. Remote functions and actors are defined inside a function, so that both engines ship
-them by value. Nothing here starts or stops an engine.
+Called by `session.py` inside the measured process. Every workload checks its results and returns `{figure id: value}`;
+a wrong result raises and no figure is reported. Remote functions and actors are defined inside a function, so that both
+engines ship them by value. Nothing here starts or stops an engine.
 """
 
 from __future__ import annotations
