@@ -225,7 +225,8 @@ class DriverRegistered(Message, tag=52):
 
 
 class AssignJob(Message, tag=53):
-    """Raylet to worker, before its first lease: which job it belongs to, from now on."""
+    """Raylet to worker, before its first lease: which job it belongs to, from now on. Repeated before a lease that
+    comes with GPUs: ``assigned`` is what the next lease holds, GPUs by id as ``GPU/0``."""
 
     job_id: bytes
     config: bytes
@@ -233,6 +234,8 @@ class AssignJob(Message, tag=53):
     node_ip: str
     session_name: str
     store_capacity: int
+    runtime_env: bytes = b""
+    assigned: dict[str, float] = {}
 
 
 class RequestLease(Message, tag=54):
@@ -671,6 +674,21 @@ class DriverMessage(Message, tag=122):
     level: str
     key: str
     text: str
+
+
+class RegisterJob(Message, tag=123):
+    """Raylet to GCS: a driver has registered; answered by JobRegistered with the job's number."""
+
+    rid: int
+    driver: Address
+    pid: int
+    config: bytes
+
+
+class JobRegistered(Message, tag=124):
+    rid: int
+    job_id: bytes
+    driver_id: bytes
 
 
 def _all_messages() -> Any:

@@ -77,6 +77,11 @@ class Connection:
         """driver | worker | raylet | gcs | cli."""
         return self._handshake.peer_role
 
+    @property
+    def unsent_bytes(self) -> int:
+        """What the kernel has not taken yet: a peer that does not read."""
+        return len(self._unsent)
+
     # --- sending ---------------------------------------------------------------------------------------------------
 
     def post(self, message: Message) -> None:

@@ -1,0 +1,1 @@
+"""Who gets a worker, and when: the pure lease manager of one node."""

@@ -1,0 +1,237 @@
+"""The GCS room: nodes, jobs, key-value and cluster questions. Actors, placement groups and the like plug in by ``handlers``.
+
+A peer is a connection (or in-process link); :meth:`Gcs.reply` answers a request and remembers the answer, so that a retried request
+is answered from memory and runs once. Built by node/; holds all its state in memory (a store backs it in "Own machines").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from linckia.base.ids import JobID
+from linckia.model.specs import JobConfig, NodeInfo
+from linckia.protocol import messages as m
+from linckia.rpc.idempotence import RecentReplies
+
+Handler = Callable[[Any, Any], None]
+_decode_node = msgspec.msgpack.Decoder(NodeInfo).decode
+_decode_job = msgspec.msgpack.Decoder(JobConfig).decode
+_encode = msgspec.msgpack.encode
+
+
+class NodeRecord:
+    """A registered node."""
+
+    def __init__(self, peer: Any, info: NodeInfo) -> None:
+        self.peer, self.info = peer, info
+        self.available = dict(info.resources)
+        self.demand: list[tuple[dict[str, float], int]] = []
+        self.revision = -1
+        self.alive = True
+
+
+class JobRecord(msgspec.Struct):
+    """A driver's run."""
+
+    job_id: bytes
+    driver_id: bytes
+    pid: int
+    config: bytes
+    finished: bool = False
+
+
+class Gcs:
+    """One per cluster. ``handlers`` maps message types to ``handler(peer, message)``; modules add theirs by :meth:`plug_in`."""
+
+    def __init__(self, session_name: str, profile_events_max: int = 100_000) -> None:
+        self.session_name = session_name
+        self.nodes: dict[bytes, NodeRecord] = {}
+        self.jobs: dict[bytes, JobRecord] = {}
+        self.kv: dict[str, dict[bytes, bytes]] = {}
+        self.clients: dict[bytes, Any] = {}  # worker id -> connection that last sent something
+        self.recent = RecentReplies()
+        self.profile_events: list[tuple[str, float, float, bytes, bytes, int, str]] = []
+        self.profile_events_max = profile_events_max
+        self.queries: dict[str, Callable[[], Any]] = {
+            "nodes": self._nodes,
+            "total": self._total,
+            "available": self._available,
+            "status": self._status,
+            "jobs": self._jobs,
+            "timeline": lambda: self.profile_events,
+        }
+        self.on_peer_gone: list[Callable[[Any], None]] = []
+        self.on_job_finished: list[Callable[[bytes], None]] = []
+        self.on_worker_failed: list[Callable[[m.WorkerFailed], None]] = []
+        self.handlers: dict[type[m.Message], Handler] = {
+            m.RegisterNode: self.on_register_node,
+            m.RegisterJob: self.on_register_job,
+            m.JobFinished: self.on_job_finished_message,
+            m.ResourceReport: self.on_resource_report,
+            m.WorkerFailed: self.on_worker_failed_message,
+            m.ProfileEvents: self.on_profile_events,
+            m.KvPut: self.on_kv_put,
+            m.KvGet: self.on_kv_get,
+            m.KvDel: self.on_kv_del,
+            m.KvKeys: self.on_kv_keys,
+            m.ClusterQuery: self.on_cluster_query,
+        }
+
+    # --- the seam for other modules -----------------------------------------------------------------------------------------
+
+    def plug_in(self, handlers: dict[type[m.Message], Handler]) -> None:
+        """Add a module's messages. A type has one handler."""
+        twice = sorted(kind.__name__ for kind in handlers if kind in self.handlers)
+        if twice:
+            raise ValueError(f"messages handled twice: {twice}")
+        self.handlers.update(handlers)
+
+    def on_message(self, peer: Any, message: m.Message) -> None:
+        """Run the handler of a message; a request that was seen before is answered from memory, or still runs."""
+        rid = getattr(message, "rid", None)
+        if rid is not None:
+            first, reply = self.recent.begin(peer.peer_id, rid)
+            if not first:
+                if reply is not None:
+                    peer.post(reply)
+                return
+        self.handlers[type(message)](peer, message)
+
+    def reply(self, peer: Any, message: Any) -> None:
+        """Answer a request (now or later); ``message.rid`` is the request's."""
+        self.recent.finish(peer.peer_id, message.rid, message)
+        peer.post(message)
+
+    def peer_gone(self, peer: Any) -> None:
+        """A connection is closed."""
+        self.recent.forget(peer.peer_id)
+        for callback in self.on_peer_gone:
+            callback(peer)
+
+    def head_raylet(self) -> Any:
+        """Link to the only node there is yet."""
+        return next(iter(self.nodes.values())).peer
+
+    # --- nodes and jobs ---------------------------------------------------------------------------------------------------------
+
+    def on_register_node(self, peer: Any, message: m.RegisterNode) -> None:
+        """A raylet joins."""
+        self.nodes[message.node_id] = NodeRecord(peer, _decode_node(message.info))
+        self.reply(peer, m.NodeRegistered(message.rid, epoch=1))
+
+    def on_register_job(self, peer: Any, message: m.RegisterJob) -> None:
+        """A driver begins: jobs are numbered from 1."""
+        job_id = JobID.from_int(len(self.jobs) + 1).binary()
+        self.jobs[job_id] = JobRecord(job_id, message.driver.worker_id, message.pid, message.config)
+        self.reply(peer, m.JobRegistered(message.rid, job_id, message.driver.worker_id))
+
+    def on_job_finished_message(self, _peer: Any, message: m.JobFinished) -> None:
+        """A driver is gone."""
+        job = self.jobs.get(message.job_id)
+        if job is not None and not job.finished:
+            job.finished = True
+            for callback in self.on_job_finished:
+                callback(message.job_id)
+
+    def on_resource_report(self, _peer: Any, message: m.ResourceReport) -> None:
+        """What a node has left; older reports than the last are ignored."""
+        node = self.nodes.get(message.node_id)
+        if node is not None and message.revision > node.revision:
+            node.available, node.demand, node.revision = message.available, message.demand, message.revision
+
+    def on_worker_failed_message(self, _peer: Any, message: m.WorkerFailed) -> None:
+        """A runtime process is gone."""
+        for callback in self.on_worker_failed:
+            callback(message)
+
+    def on_profile_events(self, _peer: Any, message: m.ProfileEvents) -> None:
+        """Kept for timeline(), the latest of them."""
+        self.profile_events += message.events
+        surplus = len(self.profile_events) - self.profile_events_max
+        if surplus > self.profile_events_max // 10:
+            del self.profile_events[:surplus]
+
+    # --- key-value ----------------------------------------------------------------------------------------------------------------
+
+    def on_kv_put(self, peer: Any, message: m.KvPut) -> None:
+        """``count`` is 1 when the key is new."""
+        space = self.kv.setdefault(message.namespace, {})
+        is_new = message.key not in space
+        if is_new or message.overwrite:
+            space[message.key] = message.value
+        self.reply(peer, m.KvReply(message.rid, int(is_new)))
+
+    def on_kv_get(self, peer: Any, message: m.KvGet) -> None:
+        """``values`` is empty when there is none."""
+        value = self.kv.get(message.namespace, {}).get(message.key)
+        self.reply(peer, m.KvReply(message.rid, int(value is not None), [] if value is None else [value]))
+
+    def on_kv_del(self, peer: Any, message: m.KvDel) -> None:
+        """Delete a key, or all with a prefix."""
+        space = self.kv.get(message.namespace, {})
+        doomed = [k for k in space if k.startswith(message.key)] if message.prefix else [message.key]
+        count = sum(space.pop(key, None) is not None for key in doomed)
+        self.reply(peer, m.KvReply(message.rid, count))
+
+    def on_kv_keys(self, peer: Any, message: m.KvKeys) -> None:
+        """Keys with a prefix."""
+        keys = sorted(key for key in self.kv.get(message.namespace, {}) if key.startswith(message.prefix))
+        self.reply(peer, m.KvReply(message.rid, len(keys), keys))
+
+    # --- questions --------------------------------------------------------------------------------------------------------------------
+
+    def on_cluster_query(self, peer: Any, message: m.ClusterQuery) -> None:
+        """Answer from the tables; modules may add to ``queries``."""
+        query = self.queries.get(message.what)
+        if query is None:
+            text = f"unknown question {message.what!r}; known are {sorted(self.queries)}"
+            self.reply(peer, m.Failure(message.rid, "ValueError", text))
+            return
+        self.reply(peer, m.ClusterAnswer(message.rid, _encode(query())))
+
+    def _nodes(self) -> list[dict[str, Any]]:
+        return [
+            {**msgspec.structs.asdict(node.info), "alive": node.alive, "available": node.available}
+            for node in self.nodes.values()
+        ]
+
+    def _total(self) -> dict[str, float]:
+        return _sum(node.info.resources for node in self.nodes.values() if node.alive)
+
+    def _available(self) -> dict[str, float]:
+        available = _sum(node.available for node in self.nodes.values() if node.alive)
+        return {name: amount for name, amount in available.items() if amount}
+
+    def _jobs(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "job_id": job.job_id,
+                "driver_id": job.driver_id,
+                "pid": job.pid,
+                "finished": job.finished,
+                "namespace": _decode_job(job.config).namespace,
+                "entrypoint": _decode_job(job.config).entrypoint,
+            }
+            for job in self.jobs.values()
+        ]
+
+    def _status(self) -> dict[str, Any]:
+        return {
+            "session_name": self.session_name,
+            "nodes": self._nodes(),
+            "total": self._total(),
+            "available": self._available(),
+            "demand": [entry for node in self.nodes.values() for entry in node.demand],
+            "jobs": self._jobs(),
+        }
+
+
+def _sum(vectors: Any) -> dict[str, float]:
+    total: dict[str, float] = {}
+    for vector in vectors:
+        for name, amount in vector.items():
+            total[name] = round(total.get(name, 0.0) + amount, 4)
+    return total

@@ -1,0 +1,85 @@
+"""The environment, wall-clock time and facts of this machine: the only place that reads them. Configuration is passed down from here."""
+
+from __future__ import annotations
+
+import os
+import time
+
+
+def process_environment() -> dict[str, str]:
+    """A copy of the environment variables."""
+    return dict(os.environ)
+
+
+def setting(name: str, default: str = "") -> str:
+    """The environment variable ``name``."""
+    return os.environ.get(name, default)
+
+
+def flag(name: str) -> bool:
+    """True when the environment variable is set to something that means yes."""
+    return os.environ.get(name, "").strip().lower() in {"1", "true", "yes", "on"}
+
+
+def wall_time_s() -> float:
+    """Seconds since 1970."""
+    return time.time()
+
+
+def wall_clock_stamp() -> str:
+    """``20250131_235959``, for names of directories."""
+    return time.strftime("%Y%m%d_%H%M%S")
+
+
+def cpu_count() -> int:
+    """CPUs this process may use."""
+    try:
+        return max(1, len(os.sched_getaffinity(0)))
+    except AttributeError:
+        return os.cpu_count() or 1
+
+
+def total_memory_bytes() -> int:
+    """Memory of this machine, or of this container when that has less."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            with open(path, encoding="ascii") as file:
+                limit = int(file.read())
+        except (OSError, ValueError):
+            continue  # no such cgroup, or "max"
+        total = min(total, limit)
+    return total
+
+
+def available_memory_bytes() -> int:
+    """Memory that could be had without swapping."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as file:
+            for line in file:
+                if line.startswith("MemAvailable:"):
+                    return min(total_memory_bytes(), int(line.split()[1]) * 1024)
+    except (OSError, ValueError):
+        pass  # not Linux: assume it is free
+    return total_memory_bytes()
+
+
+def host_name() -> str:
+    """Name of this machine."""
+    return os.uname().nodename
+
+
+def temporary_directory() -> str:
+    """Where sessions live unless told otherwise (not tempfile's: that module costs 10 ms of import)."""
+    return os.environ.get("LINCKIA_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
+
+
+def option(name: str, default: str = "") -> str:
+    """``LINCKIA_<name>``, or ``RAY_<name>`` so that programs written for Ray keep their settings."""
+    return os.environ.get(f"LINCKIA_{name}", os.environ.get(f"RAY_{name}", default))
+
+
+def option_on(name: str, *, default: bool) -> bool:
+    """The option as yes or no."""
+    value = option(name).strip().lower()
+    return default if not value else value in {"1", "true", "yes", "on"}

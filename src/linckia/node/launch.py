@@ -1,0 +1,161 @@
+"""Start a node process and stop it again; used by ``linckia.init()``, the CLI and tests.
+
+``start_node`` returns as soon as the process is spawned, so that the driver imports its own runtime while the node boots;
+``wait_ready`` then reads one JSON line from the node. Imports next to nothing: every millisecond here is one of ``init()``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import sys
+import time
+from typing import Any
+
+from linckia.host import environment
+from linckia.node.options import NodeOptions
+
+STOP_GRACE_S = 0.25
+BOOT = "import sys;sys.path[len(sys.path):]={paths!r};from linckia.node.main import main;main()"
+
+
+class NodeStartError(RuntimeError):
+    """The node process did not come up; the text has its last log lines."""
+
+
+class NodeProcess:
+    """A node started by this process. After ``wait_ready``: endpoint, session_dir, session_name, node_id, token_path."""
+
+    def __init__(self, pid: int, life_fd: int, ready_fd: int, log_fd: int) -> None:
+        self.pid = pid
+        self.pidfd = os.pidfd_open(pid)
+        self.endpoint = self.session_dir = self.session_name = self.token_path = ""
+        self.node_id = b""
+        self.facts: dict[str, Any] = {}
+        self._life_fd, self._ready_fd, self._log_fd = life_fd, ready_fd, log_fd
+        self._owner_pid = os.getpid()
+
+    def wait_ready(self, timeout_s: float = 30.0) -> None:
+        """Wait until the node listens. Raises NodeStartError with what the node said last."""
+        import json  # noqa: PLC0415 - not before the spawn
+
+        line = self._read_ready_line(time.monotonic() + timeout_s)
+        try:
+            facts = json.loads(line) if line else {}
+        except ValueError:
+            facts = {"error": f"it sent {line[:200]!r} instead of its readiness"}
+        if not facts.get("ok"):
+            error = facts.get("error") or self._why_not_ready(timeout_s)
+            tail = facts.get("log_tail") or self._early_log_tail()
+            self.stop()
+            raise NodeStartError(f"the node process {self.pid} did not start: {error}\n--- its last lines ---\n{tail}")
+        self.facts = facts
+        self.endpoint, self.session_dir = facts["endpoint"], facts["session_dir"]
+        self.session_name, self.token_path = facts["session_name"], facts["token_path"]
+        self.node_id = bytes.fromhex(facts["node_id"])
+        self._close_fd("_ready_fd")
+        self._close_fd("_log_fd")
+
+    def _read_ready_line(self, deadline_s: float) -> bytes:
+        poller = select.poll()
+        poller.register(self._ready_fd, select.POLLIN)
+        line = b""
+        while not line.endswith(b"\n"):
+            left_s = deadline_s - time.monotonic()
+            if left_s <= 0 or not poller.poll(left_s * 1000):
+                break
+            piece = os.read(self._ready_fd, 65536)
+            if not piece:
+                break
+            line += piece
+        return line if line.endswith(b"\n") else b""
+
+    def _why_not_ready(self, timeout_s: float) -> str:
+        poller = select.poll()
+        poller.register(self.pidfd, select.POLLIN)
+        return "it ended during start-up" if poller.poll(100) else f"not ready within {timeout_s:g} s"
+
+    def _early_log_tail(self) -> str:
+        size = os.fstat(self._log_fd).st_size
+        text = os.pread(self._log_fd, 65536, max(0, size - 65536)).decode(errors="replace")
+        return "\n".join(text.rstrip().splitlines()[-20:]) or "(nothing)"
+
+    def is_alive(self) -> bool:
+        """False once the process has ended."""
+        poller = select.poll()
+        poller.register(self.pidfd, select.POLLIN)
+        return self.pidfd >= 0 and not poller.poll(0)
+
+    def stop(self, grace_s: float = STOP_GRACE_S) -> None:
+        """End the node and all below it; at most ``grace_s`` and a bit. Idempotent; leaves no zombie."""
+        if self.pidfd < 0 or os.getpid() != self._owner_pid:  # a forked child must not stop its parent's node
+            return
+        with contextlib.suppress(OSError):
+            os.write(self._life_fd, b"stop\n")
+        self._close_fd("_life_fd")
+        poller = select.poll()
+        poller.register(self.pidfd, select.POLLIN)
+        if not poller.poll(grace_s * 1000):
+            with contextlib.suppress(OSError):
+                signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self.pid, 0)
+        self._remove_session()
+        for name in ("pidfd", "_ready_fd", "_log_fd"):
+            self._close_fd(name)
+
+    def _remove_session(self) -> None:
+        """Only needed when the node was killed."""
+        if self.session_dir and os.path.isdir(self.session_dir):
+            from linckia.host import session  # noqa: PLC0415 - the rare path
+
+            if session.is_dead(self.session_dir) and not session.read_facts(self.session_dir).get("keep"):
+                session.remove_tree(self.session_dir)
+
+    def _close_fd(self, name: str) -> None:
+        fd = getattr(self, name)
+        if fd >= 0:
+            setattr(self, name, -1)
+            os.close(fd)
+
+
+def start_node(options: NodeOptions) -> NodeProcess:
+    """Spawn the node process; returns before it is ready."""
+    life_read, life_write = os.pipe()
+    ready_read, ready_write = os.pipe()
+    log_fd = os.memfd_create("linckia-node-log")
+    command = [sys.executable, "-P", "-c", BOOT.format(paths=_more_paths()), "linckia-node"]
+    try:
+        pid = os.posix_spawn(
+            sys.executable,
+            command,
+            environment.process_environment(),
+            file_actions=[
+                (os.POSIX_SPAWN_DUP2, life_read, 0),
+                (os.POSIX_SPAWN_DUP2, ready_write, 1),
+                (os.POSIX_SPAWN_DUP2, log_fd, 2),
+            ],
+        )
+    except BaseException:
+        for fd in (life_write, ready_read, log_fd):
+            os.close(fd)
+        raise
+    finally:
+        os.close(life_read)
+        os.close(ready_write)
+    node = NodeProcess(pid, life_write, ready_read, log_fd)
+    import json  # noqa: PLC0415 - overlaps with the child's start
+
+    config = options._replace(driver_pid=os.getpid() if options.fate_share_with_driver else 0)
+    with contextlib.suppress(BrokenPipeError):  # it is dead: wait_ready says why
+        os.write(life_write, json.dumps(config.as_json_object()).encode() + b"\n")
+    return node
+
+
+def _more_paths() -> list[str]:
+    """Where this process finds Linckia and its dependencies, put *behind* the node's own path: nothing gets shadowed."""
+    package_root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    wanted = [os.path.abspath(path) for path in sys.path if path] + [package_root]
+    return list(dict.fromkeys(wanted))

@@ -1,0 +1,229 @@
+"""The node process: builds the head (GCS) and node (raylet) rooms around one reactor, announces itself, runs, cleans up.
+
+Started by node/launch.py with its options as one JSON line on standard input, which then is the life line: end of file or ``stop``
+means the starter is gone or wants an end. Standard output carries the readiness line, standard error the log until the session
+directory exists. Everything this process owns is removed when it ends.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import traceback
+from typing import Any
+
+import msgspec
+
+from linckia.host import environment, process
+from linckia.host.entropy import random_bytes
+from linckia.host.session import Session
+from linckia.node.options import NodeOptions
+from linckia.node.zygote_link import ZygoteLink
+from linckia.rpc.handshake import Identity
+from linckia.rpc.reactor import Reactor
+
+NODE_ID_BYTES = 28
+LOG_NAME = "node.log"
+
+
+class Node:
+    """One node process, assembled in the order that makes it ready soonest."""
+
+    def __init__(self, options: NodeOptions) -> None:
+        self.options = options
+        self.node_id = random_bytes(NODE_ID_BYTES)
+        self.session = Session.create(
+            options.temp_dir or environment.temporary_directory(),
+            random_bytes(4).hex(),
+            keep=options.keep_session or environment.flag("LINCKIA_KEEP_SESSION"),
+        )
+        self.token = _cluster_token(options)
+        self.session.write_token(self.token)
+        self.capacity = _store_capacity(options)
+        self.segment_fd = os.memfd_create("linckia-objects", os.MFD_CLOEXEC)
+        os.ftruncate(self.segment_fd, self.capacity)
+        self.reactor = Reactor()
+        self.zygote = ZygoteLink(self.reactor, {self.segment_fd}, options.worker_entry)  # before anything else: it boots beside us
+        self.reason = ""
+
+    def build(self) -> None:
+        """The rooms, the link between them and the listening socket."""
+        from linckia.node.rooms import Rooms  # noqa: PLC0415 - after the fork: the zygote does without them
+
+        identity = Identity("raylet", self.node_id, self.token.encode())
+        self.rooms = Rooms(self.reactor, identity, self, self.zygote)
+        self.zygote.log_to(os.path.join(self.session.logs, "zygote.log"))
+
+    def announce(self) -> None:
+        """Say that clients may connect; from now on the log is a file."""
+        facts = {
+            "ok": True,
+            "endpoint": self.rooms.endpoint,
+            "session_dir": self.session.path,
+            "session_name": self.session.name,
+            "node_id": self.node_id.hex(),
+            "token_path": self.session.token_path,
+            "pid": os.getpid(),
+        }
+        self.session.write_facts({"endpoint": self.rooms.endpoint, "node_id": self.node_id.hex()})
+        os.write(1, json.dumps(facts).encode() + b"\n")
+        _log_to_file(os.path.join(self.session.logs, LOG_NAME))
+
+    # --- ends -------------------------------------------------------------------------------------------------------------
+
+    def watch(self) -> None:
+        """The life line, the driver's process, signals and dead children."""
+        os.set_blocking(0, False)
+        self.reactor.register(0, self._on_life_line)
+        if self.options.fate_share_with_driver and self.options.driver_pid:
+            self._watch_driver(self.options.driver_pid)
+        wake_read, wake_write = socket.socketpair()
+        for end in (wake_read, wake_write):
+            end.setblocking(False)
+        self._signal_sockets = (wake_read, wake_write)
+        signal.set_wakeup_fd(wake_write.fileno(), warn_on_full_buffer=False)
+        signal.signal(signal.SIGTERM, lambda _number, _frame: self.stop("SIGTERM"))
+        signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+        self.reactor.register(wake_read.fileno(), self._on_signal)
+
+    def _watch_driver(self, pid: int) -> None:
+        """The life line may be held open by the driver's forked children: its process is what counts."""
+        try:
+            pidfd = os.pidfd_open(pid)
+        except OSError:
+            self.stop("the driver has ended")
+            return
+        self.reactor.register(pidfd, lambda _events: self.stop("the driver has ended"))
+
+    def _on_life_line(self, _events: int) -> None:
+        try:
+            data = os.read(0, 4096)
+        except BlockingIOError:
+            return
+        if not data and not self.options.fate_share_with_driver:
+            self.reactor.unregister(0)  # a detached node outlives its starter
+            return
+        self.stop("asked by its starter" if data else "its starter is gone")
+
+    def _on_signal(self, _events: int) -> None:
+        """Reap orphans that the kernel gave us; the zygote's death is seen by its link."""
+        try:
+            self._signal_sockets[0].recv(4096)
+        except BlockingIOError:
+            pass
+        for pid in process.children_of(os.getpid()):
+            if pid != self.zygote.pid and process.parent_and_state(pid)[1] == "Z":
+                _reap(pid)
+
+    def stop(self, reason: str) -> None:
+        """Orderly end, after this turn of the reactor."""
+        self.reason = self.reason or reason
+        self.reactor.stop()
+
+    def close(self) -> None:
+        """Kill all processes below, remove the session directory. Idempotent."""
+        if hasattr(self, "rooms"):
+            self.rooms.close()
+        self.zygote.stop()
+        for _ in range(100):  # what the zygote left: it was killed, or a process escaped its group
+            children = process.children_of(os.getpid())
+            if not children:
+                break
+            for pid in children:
+                process.kill_child(pid)
+                _reap(pid)
+        self.session.close()
+
+
+def _reap(pid: int) -> None:
+    try:
+        os.waitpid(pid, 0)
+    except ChildProcessError:
+        pass  # reaped already
+
+
+def _cluster_token(options: NodeOptions) -> str:
+    """The given one, the environment's, or a new one."""
+    token = options.token or environment.setting("LINCKIA_AUTH_TOKEN")
+    path = environment.setting("LINCKIA_AUTH_TOKEN_PATH")
+    if not token and path:
+        try:
+            with open(path, encoding="ascii") as file:
+                token = file.read().strip()
+        except OSError as error:
+            raise RuntimeError(f"LINCKIA_AUTH_TOKEN_PATH: cannot read {path}: {error.strerror}") from error
+    return token or random_bytes(32).hex()
+
+
+def _store_capacity(options: NodeOptions) -> int:
+    from linckia.base.limits import (  # noqa: PLC0415
+        STORE_DEFAULT_MAX_BYTES,
+        STORE_DEFAULT_MEMORY_FRACTION,
+    )
+
+    capacity = options.object_store_memory
+    if capacity is None:
+        fraction = int(environment.available_memory_bytes() * STORE_DEFAULT_MEMORY_FRACTION)
+        capacity = min(fraction, STORE_DEFAULT_MAX_BYTES)
+    page = 4096
+    return max(page, capacity // page * page)
+
+
+def _log_to_file(path: str) -> None:
+    """Standard output and error go to the node's log; what was said so far is kept."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    sys.stderr.flush()
+    os.dup2(fd, 1)
+    os.dup2(fd, 2)
+    os.close(fd)
+
+
+def _read_options() -> NodeOptions:
+    """One JSON line from standard input."""
+    line = b""
+    while not line.endswith(b"\n"):
+        piece = os.read(0, 1 << 16)
+        if not piece:
+            raise RuntimeError("standard input ended before the options line")
+        line += piece
+    return NodeOptions.from_json_object(msgspec.json.decode(line))
+
+
+def main() -> None:
+    """Entry of the process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C in the driver's terminal is the driver's business
+    os.setsid()
+    process.set_process_name("linckia-node")
+    status, node = 0, None
+    try:
+        node = Node(_read_options())
+        process.become_subreaper()
+        node.build()
+        node.watch()
+        node.announce()
+        node.rooms.start()
+        node.reactor.run()
+    except Exception as error:  # noqa: BLE001 - said on the log and to the starter, then the process ends
+        traceback.print_exc()
+        status = 1
+        _say_failure(error)
+    finally:
+        if node is not None:
+            node.close()
+    os._exit(status)
+
+
+def _say_failure(error: Exception) -> None:
+    answer: dict[str, Any] = {"ok": False, "error": f"{type(error).__name__}: {error}"}
+    try:
+        os.write(1, json.dumps(answer).encode() + b"\n")
+    except OSError:
+        pass  # nobody listens any more
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,166 @@
+"""The node's side of actors: takes a worker for each, starts it there, tells the GCS how it goes. Restart decisions are the GCS's.
+
+Called by raylet/service.py; resources and workers come from the lease manager like any lease, under the key (actor id, -1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import msgspec
+
+from linckia.base.limits import ACTOR_GRACEFUL_EXIT_MAX_S
+from linckia.core.leases.manager import LeaseManager
+from linckia.core.leases.records import Effect, Grant, Lease, LeaseRequest, Refuse
+from linckia.core.leases.vectors import to_units
+from linckia.model.specs import ActorSpec
+from linckia.model.wire import Address
+from linckia.protocol.messages import (
+    ActorExiting,
+    ActorStart,
+    ActorStarted,
+    ActorStarting,
+    ActorWorkerDied,
+    Message,
+    StartActor,
+    StopActor,
+    TerminateActor,
+)
+from linckia.raylet.worker_pool import WorkerPool, WorkerProcess
+
+_decode_spec = msgspec.msgpack.Decoder(ActorSpec).decode
+ACTOR_RID = -1
+
+
+class HostedActor:
+    """An actor that is to run, or runs, on this node."""
+
+    def __init__(self, spec_bytes: bytes, spec: ActorSpec, restarts: int) -> None:
+        self.spec_bytes, self.spec, self.restarts = spec_bytes, spec, restarts
+        self.worker: WorkerProcess | None = None
+        self.failed = False  # its constructor raised; the GCS knows
+
+
+class Shell(Protocol):
+    """What this module needs of the raylet."""
+
+    leases: LeaseManager
+    pool: WorkerPool
+    gcs: Any
+
+    def carry_out(self, effects: list[Effect]) -> None: ...
+
+
+class ActorHost:
+    """Actors of this node by id."""
+
+    def __init__(self, raylet: Shell) -> None:
+        self.raylet = raylet
+        self.actors: dict[bytes, HostedActor] = {}
+
+    def handlers(self) -> dict[type[Message], Callable[[Any, Any], None]]:
+        """Message type -> handler(peer, message)."""
+        return {
+            StartActor: self.on_start,
+            StopActor: self.on_stop,
+            ActorStarted: self.on_started,
+            ActorExiting: self.on_exiting,
+        }
+
+    # --- from the GCS -----------------------------------------------------------------------------------------------------
+
+    def on_start(self, _peer: Any, message: StartActor) -> None:
+        """Ask for a worker; a repeated request changes nothing."""
+        if message.actor_id in self.actors:
+            return
+        spec = _decode_spec(message.spec)
+        self.actors[message.actor_id] = HostedActor(message.spec, spec, message.restarts)
+        request = LeaseRequest(
+            owner=message.actor_id,
+            rid=ACTOR_RID,
+            resources=to_units(spec.lifetime_resources),
+            placement=to_units(spec.placement_resources),
+            job_id=spec.job_id,
+            nested=True,
+            runtime_env=spec.runtime_env,
+            actor_id=message.actor_id,
+            detached=spec.detached,
+            name=spec.class_name,
+        )
+        self.raylet.carry_out(self.raylet.leases.request(request))
+
+    def on_stop(self, _peer: Any, message: StopActor) -> None:
+        """End it: after what was submitted (graceful), or now."""
+        actor = self.actors.get(message.actor_id)
+        if actor is None:
+            return
+        worker = actor.worker
+        if worker is None:
+            del self.actors[message.actor_id]
+            self.raylet.carry_out(self.raylet.leases.cancel((message.actor_id, ACTOR_RID)))
+            self._report_death(actor, message.reason, intended=True)
+            return
+        worker.intended = True
+        worker.reason = message.reason
+        if message.graceful:
+            worker.peer.post(TerminateActor(message.actor_id))
+            self.raylet.pool.kill_later(worker, ACTOR_GRACEFUL_EXIT_MAX_S)
+        else:
+            self.raylet.pool.kill(worker, message.reason)
+
+    # --- from the lease manager ---------------------------------------------------------------------------------------------
+
+    def granted(self, grant: Grant, worker: WorkerProcess) -> None:
+        """It has a worker, which knows its job already: start it there."""
+        actor = self.actors[grant.request.actor_id]
+        actor.worker = worker
+        worker.actor_id = grant.request.actor_id
+        worker.peer.post(ActorStarting(actor.spec_bytes, actor.restarts))
+        address = Address(worker.worker_id, worker.endpoint)
+        self.raylet.gcs.post(ActorStart(worker.actor_id, "leased", address, worker.pid))
+
+    def refused(self, refusal: Refuse) -> None:
+        """It will get none."""
+        self.actors.pop(refusal.request.actor_id, None)
+        self.raylet.gcs.post(ActorStart(refusal.request.actor_id, "refused", reason=refusal.reason))
+
+    def worker_ended(self, lease: Lease, worker: WorkerProcess, reason: str) -> None:
+        """Its process is gone."""
+        actor = self.actors.pop(lease.request.actor_id, None)
+        if actor is not None and not actor.failed:
+            self._report_death(actor, reason, intended=worker.intended)
+
+    def _report_death(self, actor: HostedActor, reason: str, *, intended: bool) -> None:
+        self.raylet.gcs.post(ActorWorkerDied(actor.spec.actor_id, reason, intended, actor.restarts))
+
+    # --- from its worker -------------------------------------------------------------------------------------------------------
+
+    def on_started(self, peer: Any, message: ActorStarted) -> None:
+        """The constructor returned or raised. The worker of a failed actor ends: it may be in any state."""
+        actor = self._of_peer(peer, message.actor_id)
+        if actor is None or actor.worker is None:
+            return
+        worker = actor.worker
+        phase = "alive" if message.error is None else "failed"
+        address = Address(worker.worker_id, worker.endpoint)
+        self.raylet.gcs.post(
+            ActorStart(message.actor_id, phase, address, worker.pid, message.error, repr_name=message.repr_name)
+        )
+        if message.error is not None:
+            actor.failed = True
+            self.raylet.pool.retire(worker, "its actor's constructor raised")
+
+    def on_exiting(self, peer: Any, message: ActorExiting) -> None:
+        """It ends itself: the exit that follows is what it says it is."""
+        actor = self._of_peer(peer, message.actor_id)
+        if actor is not None and actor.worker is not None:
+            actor.worker.intended = message.intended
+            actor.worker.reason = message.reason
+
+    def _of_peer(self, peer: Any, actor_id: bytes) -> HostedActor | None:
+        """The actor, if the sender is the worker that hosts it."""
+        actor = self.actors.get(actor_id)
+        if actor is None or actor.worker is None or actor.worker.peer is not peer:
+            return None
+        return actor

@@ -1,0 +1,170 @@
+"""The worker processes of a node: fork, register, watch, end. It decides nothing about who works for whom (core/leases does).
+
+Forking is done by a *spawner* (the zygote's link in node/), which reports back by ``forked``, ``fork_failed`` and ``exited``; the
+exit report comes after the process group of the worker is dead. Called by raylet/service.py only.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from linckia.base.limits import TERMINATE_GRACE_S, WORKER_REGISTER_MAX_S
+from linckia.host import process
+from linckia.host.entropy import random_bytes
+from linckia.protocol.messages import ExitWorker, RegisterWorker
+from linckia.raylet.logs import LogRouter, WorkerLog
+from linckia.rpc.reactor import Reactor, Timer
+
+WORKER_ID_BYTES = 28
+
+
+class Spawner(Protocol):
+    """What forks workers."""
+
+    def fork(self, config: dict[str, Any], fds: tuple[int, int]) -> None:
+        """Fork a worker with these as stdout and stderr; the descriptors are closed here once they are handed over."""
+
+
+class WorkerProcess:
+    """One worker, from the fork request to its exit."""
+
+    def __init__(self, worker_id: bytes, log: WorkerLog) -> None:
+        self.worker_id, self.log = worker_id, log
+        self.pid, self.pidfd = 0, -1
+        self.endpoint = ""
+        self.peer: Any = None  # its connection, once registered
+        self.job_id = b""
+        self.actor_id = b""
+        self.intended = False  # its end is not a failure
+        self.reason = ""  # why it was told to end, when it was
+        self.timer: Timer | None = None  # registration or exit deadline
+
+    @property
+    def registered(self) -> bool:
+        """True once it has said who it is."""
+        return self.endpoint != ""
+
+
+class WorkerPool:
+    """All worker processes by id."""
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        spawner: Spawner,
+        config: dict[str, Any],
+        logs: LogRouter,
+        on_exit: Callable[[WorkerProcess, str], None],
+    ) -> None:
+        self.reactor, self.spawner, self.config, self.logs, self.on_exit = reactor, spawner, config, logs, on_exit
+        self.workers: dict[bytes, WorkerProcess] = {}
+        self._by_pid: dict[int, WorkerProcess] = {}
+        self._sockets: str = config["sockets_dir"]
+
+    def start(self) -> WorkerProcess:
+        """Fork one worker. It appears as registered, or ends in ``on_exit``."""
+        worker_id = random_bytes(WORKER_ID_BYTES)
+        out_read, out_write = os.pipe2(os.O_CLOEXEC)
+        err_read, err_write = os.pipe2(os.O_CLOEXEC)
+        worker = WorkerProcess(worker_id, self.logs.open(worker_id, out_read, err_read))
+        self.workers[worker_id] = worker
+        worker.timer = self.reactor.call_later(WORKER_REGISTER_MAX_S, lambda: self._register_timeout(worker))
+        config = {
+            **self.config,
+            "worker_id": worker_id,
+            "listen_endpoint": f"unix:{self._sockets}/w-{worker_id.hex()[:8]}.sock",
+        }
+        self.spawner.fork(config, (out_write, err_write))
+        return worker
+
+    # --- what the spawner reports ----------------------------------------------------------------------------------------
+
+    def forked(self, worker_id: bytes, pid: int) -> None:
+        """The worker runs as ``pid``."""
+        worker = self.workers.get(worker_id)
+        if worker is None:
+            return
+        worker.pid = pid
+        self._by_pid[pid] = worker
+        worker.log.start(pid)
+        try:
+            worker.pidfd = os.pidfd_open(pid)
+        except OSError:
+            pass  # it has ended already: the exit report follows
+        if worker.reason:  # told to end before it ran
+            self.kill(worker, worker.reason)
+
+    def fork_failed(self, worker_id: bytes, error: str) -> None:
+        """There is no such process."""
+        worker = self.workers.pop(worker_id, None)
+        if worker is not None:
+            self._finish(worker, f"it could not be started: {error}")
+
+    def exited(self, pid: int, status: int) -> None:
+        """The process and its group are dead and reaped."""
+        worker = self._by_pid.pop(pid, None)
+        if worker is None:
+            return
+        self.workers.pop(worker.worker_id, None)
+        end = f"worker process {pid} {process.describe_exit(status)}"
+        self._finish(worker, f"{end} ({worker.reason})" if worker.reason else end)
+
+    def _finish(self, worker: WorkerProcess, reason: str) -> None:
+        if worker.timer is not None:
+            worker.timer.cancel()
+        if worker.pidfd >= 0:
+            os.close(worker.pidfd)
+            worker.pidfd = -1
+        worker.log.finish()
+        try:
+            os.unlink(f"{self._sockets}/w-{worker.worker_id.hex()[:8]}.sock")
+        except OSError:
+            pass  # it removed its socket itself, or never made it
+        self.on_exit(worker, reason)
+
+    # --- life ----------------------------------------------------------------------------------------------------------------
+
+    def registered(self, peer: Any, message: RegisterWorker) -> WorkerProcess | None:
+        """A worker has said who it is; None when this node did not start it."""
+        worker = self.workers.get(message.worker_id)
+        if worker is None or worker.registered:
+            return None
+        if worker.timer is not None:
+            worker.timer.cancel()
+            worker.timer = None
+        worker.peer, worker.endpoint = peer, message.endpoint
+        return worker
+
+    def _register_timeout(self, worker: WorkerProcess) -> None:
+        self.kill(worker, f"it did not register within {WORKER_REGISTER_MAX_S:g} s")
+
+    def kill(self, worker: WorkerProcess, reason: str) -> None:
+        """SIGKILL; its group follows. Before it runs: as soon as it does."""
+        worker.reason = worker.reason or reason
+        if worker.pidfd >= 0:
+            process.signal_pidfd(worker.pidfd, signal.SIGKILL)
+
+    def retire(self, worker: WorkerProcess, reason: str) -> None:
+        """Ask it to exit by itself; kill it when it does not."""
+        worker.intended = True
+        worker.reason = worker.reason or reason
+        if worker.peer is None:
+            self.kill(worker, reason)
+            return
+        worker.peer.post(ExitWorker(reason))
+        self.kill_later(worker, TERMINATE_GRACE_S)
+
+    def kill_later(self, worker: WorkerProcess, delay_s: float) -> None:
+        """Kill it unless it has ended by then."""
+        if worker.timer is not None:
+            worker.timer.cancel()
+        worker.timer = self.reactor.call_later(delay_s, lambda: self.kill(worker, worker.reason))
+
+    def kill_all(self) -> None:
+        """Shutdown: SIGKILL everybody; exits are not reported any more."""
+        self.on_exit = lambda _worker, _reason: None
+        for worker in self.workers.values():
+            self.kill(worker, "the node is shutting down")
