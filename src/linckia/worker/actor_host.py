@@ -121,7 +121,7 @@ class ActorHost:
             task_error = errors.make_task_error(
                 error, f"{self.spec.class_name}.__init__", os.getpid(), self.runtime.node_ip, actor_id=self.actor_id.hex()
             )
-            encoded = errors.encode_error(task_error, self.runtime.objects.pickle_plain)
+            encoded = errors.encode_error(errors.ActorDiedError(task_error), self.runtime.objects.pickle_plain)
         self.runtime.raylet.send(m.ActorStarted(self.actor_id, encoded, self.repr_name))
         if error is not None:
             self.executor.exiting = True

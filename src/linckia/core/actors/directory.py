@@ -1,0 +1,238 @@
+"""All actors of the cluster and what should happen to them next: the GCS's decisions, without I/O.
+
+Events are methods; each returns effects for the shell (``gcs/actors.py``) to carry out: start or stop a process, tell subscribers. The
+states and their moves are ``states.ACTOR_TABLE``. Restarts are counted here: a process that was lost costs one, a worker that was lost
+before the constructor began none, an intended exit, a constructor error, a kill for good, the owner's death and the end of scope end the
+actor (R 5.13-5.25). Messages about an earlier incarnation are recognised by ``restarts`` and ignored.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from linckia.core.actors.states import ACTOR_TABLE, ActorDeathReason, ActorEvent, ActorState
+
+if TYPE_CHECKING:
+    from linckia.model.specs import ActorSpec
+    from linckia.model.wire import Address
+
+S, E, D = ActorState, ActorEvent, ActorDeathReason
+DEAD_ACTORS_KEPT = 10_000
+LIVE = (S.DEPENDENCIES_UNREADY, S.PENDING_CREATION, S.ALIVE, S.RESTARTING)
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Find a worker for this incarnation and run the constructor there."""
+
+    actor_id: bytes
+    restarts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """End the actor's process: after its submitted calls, or now."""
+
+    actor_id: bytes
+    graceful: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Tell subscribers the actor's state."""
+
+    actor_id: bytes
+
+
+Effect = Start | Stop | Publish
+
+
+class Actor:
+    """One actor's record. ``death`` is set once, with the state DEAD."""
+
+    __slots__ = ("death", "death_text", "error", "killed", "pid", "repr_name", "restarts", "scope_ended", "spec", "state", "worker")
+
+    def __init__(self, spec: ActorSpec) -> None:
+        self.spec: Any = spec
+        self.state = ACTOR_TABLE.initial
+        self.restarts = 0
+        self.worker: Address | None = None
+        self.pid = 0
+        self.repr_name = ""
+        self.killed = False
+        self.scope_ended = False
+        self.death: ActorDeathReason | None = None
+        self.death_text = ""
+        self.error: bytes | None = None  # encoded by the worker when its constructor raised
+
+    @property
+    def never_started(self) -> bool:
+        """Dead before any process was there."""
+        return self.worker is None and self.restarts == 0
+
+
+class ActorDirectory:
+    """The table of actors with its indexes by name and owner."""
+
+    def __init__(self) -> None:
+        self.actors: dict[bytes, Actor] = {}
+        self.names: dict[tuple[str, str], bytes] = {}
+        self.by_owner: dict[bytes, set[bytes]] = {}
+        self.dead: OrderedDict[bytes, None] = OrderedDict()
+
+    # --- registration ----------------------------------------------------------------------------------------------------
+
+    def register(self, spec: ActorSpec, *, ready: bool) -> tuple[list[Effect], str, Actor | None]:
+        """(effects, error, existing): a taken name is an error, or with ``get_if_exists`` the actor that has it. Idempotent by id."""
+        if spec.actor_id in self.actors:
+            return [], "", None
+        if spec.name:
+            holder = self.by_name(spec.name, spec.namespace)
+            if holder is not None:
+                if spec.get_if_exists:
+                    return [], "", holder
+                return [], f"an actor named {spec.name!r} exists in namespace {spec.namespace!r} already", None
+            self.names[spec.namespace, spec.name] = spec.actor_id
+        actor = self.actors[spec.actor_id] = Actor(spec)
+        if not spec.detached:
+            self.by_owner.setdefault(spec.owner.worker_id, set()).add(spec.actor_id)
+        return (self._begin(actor) if ready else []), "", None
+
+    def arguments(self, actor_id: bytes, spec: ActorSpec | None, error: bytes | None) -> list[Effect]:
+        """The constructor's arguments arrived (in ``spec``), or one of them failed."""
+        actor = self.actors.get(actor_id)
+        if actor is None or actor.state is not S.DEPENDENCIES_UNREADY:
+            return []
+        if error is not None:
+            actor.error = error
+            return self._die(actor, D.CREATION_FAILED, "an argument of its constructor failed")
+        actor.spec = spec or actor.spec
+        return self._begin(actor)
+
+    def _begin(self, actor: Actor) -> list[Effect]:
+        self._move(actor, E.DEPENDENCIES_READY)
+        return [Start(actor.spec.actor_id, 0)]
+
+    # --- the process ---------------------------------------------------------------------------------------------------------
+
+    def leased(self, actor_id: bytes, worker: Address, pid: int) -> list[Effect]:
+        """A worker was found; the constructor is about to run."""
+        actor = self.actors.get(actor_id)
+        if actor is None or actor.state not in (S.PENDING_CREATION, S.RESTARTING):
+            return [Stop(actor_id, graceful=False, reason="the actor is dead")]
+        actor.worker, actor.pid = worker, pid
+        return []
+
+    def alive(self, actor_id: bytes, worker: Address, pid: int, repr_name: str) -> list[Effect]:
+        """The constructor returned."""
+        actor = self.actors.get(actor_id)
+        if actor is None or actor.state is S.DEAD:
+            return [Stop(actor_id, graceful=False, reason="the actor is dead")]
+        actor.worker, actor.pid, actor.repr_name = worker, pid, repr_name
+        self._move(actor, E.CREATED)
+        effects: list[Effect] = [Publish(actor_id)]
+        if actor.scope_ended:
+            effects.append(Stop(actor_id, graceful=True, reason="its last handle went out of scope"))
+        return effects
+
+    def failed(self, actor_id: bytes, error: bytes) -> list[Effect]:
+        """The constructor raised: never restarted."""
+        actor = self.actors.get(actor_id)
+        if actor is None or actor.state is S.DEAD:
+            return []
+        actor.error = error
+        return self._die(actor, D.CREATION_FAILED, "its constructor raised an exception")
+
+    def refused(self, actor_id: bytes, reason: str) -> list[Effect]:
+        """No worker can ever be found for it."""
+        actor = self.actors.get(actor_id)
+        if actor is None or actor.state is S.DEAD:
+            return []
+        return self._die(actor, D.WORKER_DIED, reason)
+
+    def process_ended(self, actor_id: bytes, restarts: int, reason: str, *, intended: bool) -> list[Effect]:
+        """The process of incarnation ``restarts`` is gone."""
+        actor = self.actors.get(actor_id)
+        if actor is None or actor.state is S.DEAD or restarts != actor.restarts:
+            return []
+        if actor.killed:
+            return self._die(actor, D.RAY_KILL, "it was killed with linckia.kill()")
+        if actor.scope_ended:
+            return self._die(actor, D.OUT_OF_SCOPE, "its last handle went out of scope")
+        if intended:
+            return self._die(actor, D.INTENDED_EXIT, reason)
+        limit = actor.spec.max_restarts
+        if limit >= 0 and actor.restarts >= limit:
+            return self._die(actor, D.WORKER_DIED, reason)
+        self._move(actor, E.RESTART)
+        actor.restarts += 1
+        actor.worker, actor.pid = None, 0
+        return [Publish(actor_id), Start(actor_id, actor.restarts)]
+
+    # --- the end --------------------------------------------------------------------------------------------------------------
+
+    def kill(self, actor_id: bytes, *, no_restart: bool) -> list[Effect]:
+        """``linckia.kill``: for good, or to be restarted."""
+        actor = self.actors.get(actor_id)
+        if actor is None or actor.state is S.DEAD:
+            return []
+        stop = Stop(actor_id, graceful=False, reason="it was killed with linckia.kill()")
+        if no_restart:
+            actor.killed = True
+            return [*self._die(actor, D.RAY_KILL, "it was killed with linckia.kill()"), stop]
+        return [stop]
+
+    def out_of_scope(self, actor_id: bytes) -> list[Effect]:
+        """No strong handle is left and the owner's calls are done: end when what was submitted is done."""
+        actor = self.actors.get(actor_id)
+        if actor is None or actor.state is S.DEAD or actor.spec.detached:
+            return []
+        actor.scope_ended = True
+        if actor.state is S.ALIVE:
+            return [Stop(actor_id, graceful=True, reason="its last handle went out of scope")]
+        if actor.state is S.DEPENDENCIES_UNREADY:
+            return self._die(actor, D.OUT_OF_SCOPE, "its last handle went out of scope")
+        return []
+
+    def owner_ended(self, worker_id: bytes) -> list[Effect]:
+        """A process is gone: the actors it created go with it, detached ones excepted."""
+        effects: list[Effect] = []
+        for actor_id in sorted(self.by_owner.get(worker_id, ())):
+            actor = self.actors[actor_id]
+            if actor.state is not S.DEAD:
+                effects += self._die(actor, D.OWNER_DIED, "the process that created it is gone")
+                effects.append(Stop(actor_id, graceful=False, reason="the process that created it is gone"))
+        self.by_owner.pop(worker_id, None)
+        return effects
+
+    def _die(self, actor: Actor, reason: ActorDeathReason, text: str) -> list[Effect]:
+        self._move(actor, E.DIE)
+        actor.death, actor.death_text = reason, text
+        spec = actor.spec
+        if spec.name and self.names.get((spec.namespace, spec.name)) == spec.actor_id:
+            del self.names[spec.namespace, spec.name]
+        owned = self.by_owner.get(spec.owner.worker_id)
+        if owned is not None:
+            owned.discard(spec.actor_id)
+        self.dead[spec.actor_id] = None
+        if len(self.dead) > DEAD_ACTORS_KEPT:
+            oldest, _ = self.dead.popitem(last=False)
+            self.actors.pop(oldest, None)
+        return [Publish(spec.actor_id)]
+
+    def _move(self, actor: Actor, event: ActorEvent) -> None:
+        actor.state = ACTOR_TABLE.next(actor.state, event, actor.spec.actor_id.hex())
+
+    # --- look-ups -----------------------------------------------------------------------------------------------------------------
+
+    def by_name(self, name: str, namespace: str) -> Actor | None:
+        """The live actor of that name."""
+        actor_id = self.names.get((namespace, name))
+        return self.actors.get(actor_id) if actor_id is not None else None
+
+    def named(self, namespace: str | None) -> list[Actor]:
+        """Live named actors of a namespace (None: of all)."""
+        return [self.actors[actor_id] for (space, _), actor_id in self.names.items() if namespace in (None, space)]

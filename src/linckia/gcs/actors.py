@@ -1,0 +1,186 @@
+"""The GCS's actor service: messages in, ``core/actors`` decides, messages out. Thin; keeps only who subscribed."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import msgspec
+
+from linckia.base import errors
+from linckia.core.actors.directory import Actor, ActorDirectory, Effect, Publish, Start, Stop
+from linckia.core.actors.states import ActorDeathReason, ActorState
+from linckia.model.specs import ActorInfo, ActorSpec, encode
+from linckia.protocol import messages as m
+
+_decode_spec = msgspec.msgpack.Decoder(ActorSpec).decode
+
+
+class Link(Protocol):
+    """What this service needs of a connection."""
+
+    closed: bool
+
+    def post(self, message: m.Message) -> None: ...
+
+
+class ActorService:
+    """``to_raylet`` sends to the node's raylet; ``node_ip`` goes into death records."""
+
+    def __init__(self, to_raylet: Callable[[m.Message], None], node_ip: str, epoch: int = 1) -> None:
+        self.directory = ActorDirectory()
+        self._to_raylet, self._node_ip, self._epoch = to_raylet, node_ip, epoch
+        self._subscribers: dict[bytes, dict[int, Any]] = {}
+
+    def handlers(self) -> dict[type, Callable[[Any, Any], None]]:
+        """Message type -> handler(peer, message)."""
+        return {
+            m.RegisterActor: self._on_register,
+            m.ActorArgs: self._on_arguments,
+            m.SubscribeActor: self._on_subscribe,
+            m.GetActorByName: self._on_get_by_name,
+            m.KillActor: self._on_kill,
+            m.ActorOutOfScope: lambda _peer, message: self._apply(self.directory.out_of_scope(message.actor_id)),
+            m.ListActors: self._on_list,
+            m.ActorStart: self._on_start,
+            m.ActorWorkerDied: self._on_worker_died,
+        }
+
+    def owner_ended(self, worker_id: bytes) -> None:
+        """A driver or worker process is gone."""
+        self._apply(self.directory.owner_ended(worker_id))
+
+    # --- from owners and handle holders ----------------------------------------------------------------------------------
+
+    def _on_register(self, peer: Any, message: m.RegisterActor) -> None:
+        spec = _decode_spec(message.spec)
+        effects, error, existing = self.directory.register(spec, ready=message.ready)
+        if existing is not None:
+            peer.post(m.ActorRegistered(message.rid, existing=encode(self.info(existing))))
+            return
+        if not error:
+            self._subscribe(peer, spec.actor_id)
+        peer.post(m.ActorRegistered(message.rid, error=error))
+        self._apply(effects)
+
+    def _on_arguments(self, _peer: Any, message: m.ActorArgs) -> None:
+        actor = self.directory.actors.get(message.actor_id)
+        if actor is None:
+            return
+        spec = msgspec.structs.replace(actor.spec, args=message.args, extras=message.extras)
+        self._apply(self.directory.arguments(message.actor_id, spec, message.error))
+
+    def _on_subscribe(self, peer: Any, message: m.SubscribeActor) -> None:
+        actor = self.directory.actors.get(message.actor_id)
+        if actor is None:
+            context = errors.ActorDiedErrorContext(error_message="the cluster does not know this actor", actor_id=message.actor_id.hex())
+            error = errors.encode_error(errors.ActorDiedError(context), pickle.dumps)
+            peer.post(m.ActorUpdate(message.actor_id, "DEAD", None, 0, error))
+            return
+        self._subscribe(peer, message.actor_id)
+        peer.post(self._update(actor))
+
+    def _subscribe(self, peer: Any, actor_id: bytes) -> None:
+        self._subscribers.setdefault(actor_id, {})[id(peer)] = peer
+
+    def _on_get_by_name(self, peer: Any, message: m.GetActorByName) -> None:
+        actor = self.directory.by_name(message.name, message.namespace)
+        peer.post(m.ActorFound(message.rid, encode(self.info(actor)) if actor is not None else None))
+
+    def _on_kill(self, _peer: Any, message: m.KillActor) -> None:
+        self._apply(self.directory.kill(message.actor_id, no_restart=message.no_restart))
+
+    def _on_list(self, peer: Any, message: m.ListActors) -> None:
+        found = self.directory.named(None if message.all_namespaces else message.namespace)
+        peer.post(m.ActorList(message.rid, [encode(self.info(actor)) for actor in found]))
+
+    # --- from the raylet -----------------------------------------------------------------------------------------------------
+
+    def _on_start(self, _peer: Any, message: m.ActorStart) -> None:
+        directory, actor_id = self.directory, message.actor_id
+        if message.phase == "leased" and message.worker is not None:
+            self._apply(directory.leased(actor_id, message.worker, message.pid))
+        elif message.phase == "alive" and message.worker is not None:
+            self._apply(directory.alive(actor_id, message.worker, message.pid, message.repr_name))
+        elif message.phase == "failed":
+            self._apply(directory.failed(actor_id, message.error or b""))
+        else:
+            self._apply(directory.refused(actor_id, message.reason))
+
+    def _on_worker_died(self, _peer: Any, message: m.ActorWorkerDied) -> None:
+        effects = self.directory.process_ended(message.actor_id, message.restarts, message.reason, intended=message.intended)
+        self._apply(effects)
+
+    # --- effects -----------------------------------------------------------------------------------------------------------------
+
+    def _apply(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Start(actor_id, restarts):
+                    spec = self.directory.actors[actor_id].spec
+                    self._to_raylet(m.StartActor(actor_id, encode(spec), restarts, self._epoch))
+                case Stop(actor_id, graceful, reason):
+                    self._to_raylet(m.StopActor(actor_id, graceful, reason, self._epoch))
+                case Publish(actor_id):
+                    self._publish(actor_id)
+
+    def _publish(self, actor_id: bytes) -> None:
+        actor = self.directory.actors.get(actor_id)
+        if actor is None:
+            return
+        update = self._update(actor)
+        subscribers = self._subscribers.get(actor_id, {})
+        for key, peer in list(subscribers.items()):
+            if peer.closed:
+                del subscribers[key]
+            else:
+                peer.post(update)
+        if actor.state is ActorState.DEAD:
+            self._subscribers.pop(actor_id, None)
+
+    def _update(self, actor: Actor) -> m.ActorUpdate:
+        error = self._death_error(actor) if actor.state is ActorState.DEAD else None
+        worker = actor.worker if actor.state is ActorState.ALIVE else None
+        return m.ActorUpdate(actor.spec.actor_id, actor.state.value, worker, actor.restarts, error, actor.pid)
+
+    def _death_error(self, actor: Actor) -> bytes:
+        if actor.error:
+            return actor.error
+        spec = actor.spec
+        if actor.death is ActorDeathReason.WORKER_DIED and actor.never_started:
+            return errors.encode_error(errors.ActorUnschedulableError(actor.death_text), pickle.dumps)
+        context = errors.ActorDiedErrorContext(
+            class_name=spec.class_name,
+            actor_id=spec.actor_id.hex(),
+            error_message=actor.death_text,
+            pid=actor.pid,
+            name=spec.name,
+            ray_namespace=spec.namespace,
+            node_ip_address=self._node_ip,
+            never_started=actor.never_started,
+        )
+        return errors.encode_error(errors.ActorDiedError(context), pickle.dumps)
+
+    def info(self, actor: Actor) -> ActorInfo:
+        """What others see of an actor."""
+        spec = actor.spec
+        return ActorInfo(
+            actor_id=spec.actor_id,
+            job_id=spec.job_id,
+            class_name=spec.class_name,
+            name=spec.name,
+            namespace=spec.namespace,
+            state=actor.state.value,
+            worker=actor.worker if actor.state is ActorState.ALIVE else None,
+            pid=actor.pid,
+            restarts=actor.restarts,
+            detached=spec.detached,
+            owner=spec.owner,
+            max_task_retries=spec.max_task_retries,
+            max_pending_calls=spec.max_pending_calls,
+            is_async=spec.is_async,
+            out_of_order=spec.out_of_order,
+            methods=spec.methods,
+            death_cause=actor.death_text,
+        )
