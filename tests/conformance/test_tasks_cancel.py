@@ -62,6 +62,7 @@ def test_a_queued_task_never_runs(new_gate: NewGate, new_channel: NewChannel, fo
 
 
 @pytest.mark.row("4.23")
+@racing_aborts_ray
 def test_a_task_waiting_for_its_argument_never_runs(new_gate: NewGate, new_channel: NewChannel) -> None:
     gate, ran = new_gate(), new_channel()
 
@@ -77,14 +78,39 @@ def test_a_task_waiting_for_its_argument_never_runs(new_gate: NewGate, new_chann
 
     unready = slow.remote()
     waiting = consume.remote(unready)
-    after = consume.remote(waiting)
     ray.cancel(waiting)
     with pytest.raises(exceptions.TaskCancelledError):
         ray.get(waiting, timeout=20)
-    with pytest.raises(exceptions.TaskCancelledError):
-        ray.get(after, timeout=20)
     gate.open()
     assert ray.get(unready) == 1, "the argument's own task is not touched"
+    assert ran.received() == []
+
+
+@pytest.mark.row("4.23", "4.5")
+@racing_aborts_ray
+def test_a_chain_of_waiting_tasks_is_cancelled_from_its_root(new_gate: NewGate, new_channel: NewChannel) -> None:
+    gate, ran = new_gate(), new_channel()
+
+    @ray.remote
+    def slow() -> int:
+        gate.wait()
+        return 1
+
+    @ray.remote
+    def consume(value: int) -> int:
+        ran.send("ran")
+        return value
+
+    unready = slow.remote()
+    first = consume.remote(unready)
+    chain = [first, consume.remote(first)]
+    chain.append(consume.remote(chain[-1]))
+    ray.cancel(first)
+    for ref in chain:
+        with pytest.raises(exceptions.TaskCancelledError):
+            ray.get(ref, timeout=20)
+    gate.open()
+    assert ray.get(unready) == 1
     assert ran.received() == []
 
 
