@@ -65,18 +65,20 @@ _SUBMODULES = frozenset(
     }
 )
 # Names that Ray has and Linckia does not, with what to do instead. `as_ray` shows the same sentences for imports.
+_ONE_PROTOCOL = "Linckia has no separate client protocol: call linckia.init(address=...) with the cluster's address"
+_DEBUGGER = "attach a debugger to the worker's process id, which os.getpid() in the task tells"
 NOT_THERE_YET = {
-    "client": "Linckia has no separate client protocol: call linckia.init(address=...) with the address of the cluster",
-    "client_connect": "Linckia has no separate client protocol: call linckia.init(address=...) with the address of the cluster",
+    "client": _ONE_PROTOCOL,
+    "client_connect": _ONE_PROTOCOL,
     "collective": "use torch.distributed inside actors, or pass arrays through linckia.put and linckia.get",
-    "connect": "Linckia has no separate client protocol: call linckia.init(address=...) with the address of the cluster",
+    "connect": _ONE_PROTOCOL,
     "dask": "use the joblib backend (linckia.util.joblib), or dask.distributed beside Linckia",
-    "debugpy": "attach a debugger to the worker's process id, which linckia.util.state or os.getpid() in the task tells",
+    "debugpy": _DEBUGGER,
     "disconnect": "call linckia.shutdown()",
     "iter": "use linckia.util.ActorPool, linckia.util.map_unordered or a generator task (num_returns='streaming')",
-    "pdb": "attach a debugger to the worker's process id, which os.getpid() in the task tells",
-    "ray_debugpy": "attach a debugger to the worker's process id, which os.getpid() in the task tells",
-    "rpdb": "attach a debugger to the worker's process id, which os.getpid() in the task tells",
+    "pdb": _DEBUGGER,
+    "ray_debugpy": _DEBUGGER,
+    "rpdb": _DEBUGGER,
     "spark": "start the cluster with linckia.init() or `linckia start` instead of from Spark",
     "tpu": "request chips by name with resources={'TPU': n}",
     "tracing": "linckia.timeline() shows where the time went",

@@ -119,7 +119,9 @@ class ActorPool(Generic[_A]):
         lost = len(self._waiting)
         self._waiting.clear()
         if lost:
-            raise RuntimeError(f"ActorPool: no actor is left; {lost} submitted call(s) never ran. push() new actors first.")
+            raise RuntimeError(
+                f"ActorPool: no actor is left; {lost} submitted call(s) never ran; push() new ones first"
+            )
         raise StopIteration("ActorPool: no results are left")
 
     def _wait(self, calls: list[_Running[_A]], timeout: float | None, ignore_if_timedout: bool) -> _Running[_A]:

@@ -38,8 +38,8 @@ warnings.filterwarnings("default", category=RayDeprecationWarning, append=True)
 def PublicAPI(target: _T, /) -> _T: ...
 @overload
 def PublicAPI(*, stability: str = "stable", api_group: str = "Others") -> Callable[[_T], _T]: ...
-def PublicAPI(target: object = None, /, *, stability: str = "stable", api_group: str = "Others") -> object:  # noqa: N802
-    """Mark an interface for everybody. `stable` keeps working within a major version; `alpha` may change at any time."""
+def PublicAPI(target: object = None, /, *, stability: str = "stable", api_group: str = "Others") -> object:
+    """Mark an interface for everybody. `stable` keeps working within a major version; `alpha` may change any time."""
     if stability not in _STABILITIES:
         raise ValueError(f"PublicAPI: stability must be one of {', '.join(_STABILITIES)}, not {stability!r}")
 
@@ -55,7 +55,7 @@ def PublicAPI(target: object = None, /, *, stability: str = "stable", api_group:
 def DeveloperAPI(target: _T, /) -> _T: ...
 @overload
 def DeveloperAPI(*, api_group: str = "Others") -> Callable[[_T], _T]: ...
-def DeveloperAPI(target: object = None, /, *, api_group: str = "Others") -> object:  # noqa: N802
+def DeveloperAPI(target: object = None, /, *, api_group: str = "Others") -> object:
     """Mark an interface for authors of libraries; it may change between minor versions."""
 
     def mark(obj: _T) -> _T:
@@ -69,7 +69,7 @@ def DeveloperAPI(target: object = None, /, *, api_group: str = "Others") -> obje
 def Deprecated(target: _T, /) -> _T: ...
 @overload
 def Deprecated(*, message: str = "", warning: bool = False) -> Callable[[_T], _T]: ...
-def Deprecated(target: object = None, /, *, message: str = "", warning: bool = False) -> object:  # noqa: N802
+def Deprecated(target: object = None, /, *, message: str = "", warning: bool = False) -> object:
     """Mark an interface that will go away. With `warning`, each call (or each new instance) warns."""
     advice = f"This interface is deprecated and may be removed. {message}".rstrip()
 
@@ -98,7 +98,7 @@ def _extend_docstring(obj: object, note: str) -> None:
 
 def _warning_on_use(obj: _T, advice: str) -> _T:
     if isinstance(obj, type):
-        original = cast("Callable[..., None]", obj.__init__)
+        original: Callable[..., None] = getattr(obj, "__init__")  # noqa: B009 - the class's own or inherited function
 
         @functools.wraps(original)
         def warn_and_init(self: object, *args: object, **options: object) -> None:

@@ -73,7 +73,11 @@ class _Arrivals:
 
 @overload
 def as_completed(
-    refs: Sequence[linckia.ObjectRef[_T]], *, chunk_size: int = 10, yield_obj_refs: Literal[False] = False, **kwargs: Any
+    refs: Sequence[linckia.ObjectRef[_T]],
+    *,
+    chunk_size: int = 10,
+    yield_obj_refs: Literal[False] = False,
+    **kwargs: Any,
 ) -> Iterator[_T]: ...
 @overload
 def as_completed(

@@ -22,11 +22,11 @@ def _refuse(what: str) -> NoReturn:
 class PlacementGroup:
     """The handle of a group. Nothing can make one yet; the class is here for annotations and isinstance checks."""
 
-    def __init__(self, id: object = None, bundle_cache: Sequence[Mapping[str, float]] | None = None) -> None:  # noqa: A002 - Ray's name
+    def __init__(self, id: object = None, bundle_cache: Sequence[Mapping[str, float]] | None = None) -> None:
         _refuse("PlacementGroup(...)")
 
 
-def placement_group(  # noqa: PLR0913 - Ray's signature
+def placement_group(
     bundles: Sequence[Mapping[str, float]],
     strategy: str | None = None,
     name: str = "",

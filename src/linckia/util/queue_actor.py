@@ -12,7 +12,7 @@ from typing import Any
 
 
 class QueueActor:
-    """All methods are async, so a waiting `get` never blocks a `put`; each runs without interruption up to its await."""
+    """All methods are async, so a waiting `get` never blocks a `put`; each runs uninterrupted up to its await."""
 
     def __init__(self, maxsize: int) -> None:
         self._maxsize = maxsize

@@ -63,7 +63,7 @@ def why_not(value: object) -> str | None:
 
 
 def explain(value: object, name: str | None = None, depth: int = 3) -> Explanation:
-    """Search `value` down to `depth` levels for what cannot be pickled. Reads only; takes time, so call it for errors."""
+    """Search `value` down to `depth` levels for what cannot be pickled. Reads only; takes its time."""
     label = name or _label(value)
     result = Explanation(label)
     reason = why_not(value)
@@ -162,11 +162,12 @@ def _global_names(code: types.CodeType) -> set[str]:
 
 def _parts_of_instance(obj: object) -> Iterator[tuple[str, str, object]]:
     """State and arguments that the object's own `__reduce_ex__` gives to pickle; nothing when that itself fails."""
+    reduced: object
     try:
         reduced = obj.__reduce_ex__(4)
     except Exception:  # noqa: BLE001 - then `obj` itself is the culprit, and the reason is already known
         return
-    if isinstance(reduced, str):
+    if not isinstance(reduced, tuple):  # a string: the name of a global
         return
     _, arguments, state, *_ = (*reduced, None, None)
     for place, argument in enumerate(arguments or ()):

@@ -6,7 +6,7 @@ single-machine queues keep working.
 
 from __future__ import annotations
 
-from multiprocessing import JoinableQueue, TimeoutError  # noqa: A004 - the name that programs import
+from multiprocessing import JoinableQueue, TimeoutError
 
 from linckia.util.multiprocessing.pool import Pool
 

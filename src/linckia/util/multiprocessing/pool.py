@@ -21,7 +21,7 @@ _T = TypeVar("_T")
 _Callback = Callable[[Any], object]
 _ErrorCallback = Callable[[BaseException], object]
 
-# `map` without chunksize makes about this many chunks per process: few messages, yet no process idles for long at the end.
+# `map` without chunksize makes about this many chunks per process: few messages, yet no long idling at the end.
 _CHUNKS_PER_PROCESS = 4
 # `imap` keeps this many chunks per process under way or untaken.
 _IMAP_WINDOW = 2

@@ -13,7 +13,6 @@ from itertools import islice
 from multiprocessing import TimeoutError as PoolTimeoutError
 from typing import Any, Generic, TypeVar
 
-from linckia.util.multiprocessing.dispatch import Chunk
 from linckia.util.multiprocessing.worker import Call, Failure, Outcome, Success
 
 _T = TypeVar("_T")
@@ -129,8 +128,8 @@ class IMapIterator(Generic[_T]):
                 return False
             calls: list[Call] = []
             try:
-                for call in islice(self._source, self._chunksize):
-                    calls.append(call)  # noqa: PERF402 - one by one: what came before an error is kept
+                for call in islice(self._source, self._chunksize):  # one by one: what came before an error is kept
+                    calls.append(call)
             except Exception as error:  # noqa: BLE001 - the user's iterable; raised after the results before it
                 self._source_error = error
             self._exhausted = len(calls) < self._chunksize

@@ -22,7 +22,7 @@ _KEPT_FUNCTIONS = 4
 Call = tuple[tuple[Any, ...], dict[str, Any]]
 
 
-class RemoteTraceback(Exception):  # noqa: N818 - the standard pool's name for it
+class RemoteTraceback(Exception):
     """Shown as the cause of an error that a pool worker sent: where it happened there."""
 
     def __str__(self) -> str:
