@@ -13,6 +13,8 @@ import warnings
 from collections.abc import Callable
 from typing import TypeVar, cast, overload
 
+from linckia.base.errors import RayDeprecationWarning
+
 _T = TypeVar("_T")
 _STABILITIES = ("stable", "beta", "alpha")
 
@@ -24,10 +26,6 @@ class AnnotationType(enum.Enum):
     DEVELOPER_API = "DeveloperAPI"
     DEPRECATED = "Deprecated"
     UNKNOWN = "Unknown"
-
-
-class RayDeprecationWarning(DeprecationWarning):
-    """A name or an option that will go away. Shown by default, unlike its base class."""
 
 
 # Python hides DeprecationWarning outside __main__; users of a library would then never see this one.

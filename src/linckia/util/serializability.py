@@ -12,6 +12,7 @@ import functools
 import types
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from linckia.serialization.context import collecting
 from linckia.serialization.pickler import ValuePickler
@@ -162,12 +163,11 @@ def _global_names(code: types.CodeType) -> set[str]:
 
 def _parts_of_instance(obj: object) -> Iterator[tuple[str, str, object]]:
     """State and arguments that the object's own `__reduce_ex__` gives to pickle; nothing when that itself fails."""
-    reduced: object
     try:
-        reduced = obj.__reduce_ex__(4)
+        reduced: tuple[Any, ...] | str = obj.__reduce_ex__(4)
     except Exception:  # noqa: BLE001 - then `obj` itself is the culprit, and the reason is already known
         return
-    if not isinstance(reduced, tuple):  # a string: the name of a global
+    if isinstance(reduced, str):  # the name of a global
         return
     _, arguments, state, *_ = (*reduced, None, None)
     for place, argument in enumerate(arguments or ()):
