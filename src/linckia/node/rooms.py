@@ -6,10 +6,12 @@ the message was a request, answered.
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from typing import TYPE_CHECKING, Any
 
+from linckia.gcs.actors import ActorService
 from linckia.gcs.service import Gcs
 from linckia.host import environment
 from linckia.model.specs import NodeInfo
@@ -38,6 +40,9 @@ class Rooms:
         self.listener = reactor.listen(self.endpoint, identity, self._on_messages, self._on_close)
         at_gcs, at_raylet = LocalLink.pair(reactor, (GCS_ID, "gcs"), (node.node_id, "raylet"))
         self.gcs = Gcs(node.session.name)
+        self.actors = ActorService(at_gcs.send, NODE_IP)
+        self.gcs.handlers.update(self.actors.handlers())
+        self.gcs.on_worker_failed.append(lambda message: self.actors.owner_ended(message.worker_id))
         self.raylet = Raylet(reactor, self._raylet_options(), zygote, at_raylet)
         self.raylet.on_stop = node.stop
         zygote.pool = self.raylet.pool
@@ -94,13 +99,13 @@ class Rooms:
 
     def _raylet_options(self) -> RayletOptions:
         node, options = self.node, self.node.options
-        resources = node_resources(options, NODE_IP, node.capacity)
+        resources = node_resources(options, NODE_IP, node.segment.capacity_bytes)
         info = NodeInfo(
             node_id=node.node_id,
             node_ip=NODE_IP,
             hostname=environment.host_name(),
             endpoint=self.endpoint,
-            pid=node_pid(),
+            pid=os.getpid(),
             resources=resources,
             labels=dict(options.labels),
             is_head=True,
@@ -111,8 +116,7 @@ class Rooms:
             node=info,
             session_name=node.session.name,
             logs_dir=node.session.logs,
-            store_capacity=node.capacity,
-            segment_fd=node.segment_fd,
+            segment=node.segment,
             worker_config=self._worker_config(),
             prestart_workers=int(resources.get("CPU", 0)) if prestart is None else prestart,
             max_workers=options.max_workers,
@@ -125,16 +129,10 @@ class Rooms:
             "node_ip": NODE_IP,
             "raylet_endpoint": self.endpoint,
             "token": node.token.encode(),
-            "segment_fd": node.segment_fd,
-            "store_capacity": node.capacity,
+            "segment_fd": node.segment.fd,
+            "store_capacity": node.segment.capacity_bytes,
             "session_dir": node.session.path,
             "session_name": node.session.name,
             "sockets_dir": node.session.sockets,
         }
 
-
-def node_pid() -> int:
-    """Pid of this process."""
-    import os  # noqa: PLC0415
-
-    return os.getpid()

@@ -118,9 +118,7 @@ class ActorHost:
     def _report(self, error: BaseException | None) -> None:
         encoded = None
         if error is not None:
-            task_error = errors.make_task_error(
-                error, f"{self.spec.class_name}.__init__", os.getpid(), self.runtime.node_ip, actor_id=self.actor_id.hex()
-            )
+            task_error = self.executor.run.task_error(error, f"{self.spec.class_name}.__init__")
             encoded = errors.encode_error(errors.ActorDiedError(task_error), self.runtime.objects.pickle_plain)
         self.runtime.raylet.send(m.ActorStarted(self.actor_id, encoded, self.repr_name))
         if error is not None:

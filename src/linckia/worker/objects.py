@@ -255,6 +255,7 @@ class Objects:
                     if self.segment_fd < 0:
                         self.segment_fd = self._request_segment()
                     self.segment = Segment.attach(self.segment_fd, self.capacity)
+                    self.segment_fd = -1  # the segment closes it
         return self.segment
 
     def _request_segment(self) -> int:

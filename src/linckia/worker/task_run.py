@@ -260,18 +260,19 @@ class TaskRun:
         peer.conn.post(m.DoneMany(task_id, [result], failed=True, cancelled=True, stream_length=length))
 
     def _encode(self, error: BaseException, template: ExecTemplate) -> bytes:
-        if isinstance(error, errors.RayTaskError) and hasattr(error, "cause"):
-            carried: Any = error  # a dependency's or child's error passes through with its own cause
+        return errors.encode_error(self.task_error(error, template.qualified_name), self.runtime.objects.pickle_plain)
+
+    def task_error(self, error: BaseException, name: str) -> errors.RayTaskError:
+        """What ``get`` shall raise for an exception of user code in this process."""
         actor = self.executor.actor
-        carried = errors.make_task_error(
-            error,
-            template.qualified_name,
-            os.getpid(),
-            self.runtime.node_ip,
-            actor_id=actor.actor_id.hex() if actor is not None else None,
+        where = errors.ProcessInfo(
+            pid=os.getpid(),
+            ip=self.runtime.node_ip,
+            proctitle=f"linckia::{name}",
             actor_repr=actor.repr_name if actor is not None else None,
+            actor_id=actor.actor_id.hex() if actor is not None else None,
         )
-        return errors.encode_error(carried, self.runtime.objects.pickle_plain)
+        return errors.make_task_error(error, name, where)
 
     def _retryable(self, error: BaseException, template: ExecTemplate, extras: PushExtras | None) -> bool:
         allowed = template.definition.retry_exceptions
