@@ -79,7 +79,7 @@ def growth_pending(ray: Api, timing: Timing) -> Values:
 
 def growth_objects(ray: Api, timing: Timing) -> Values:
     """Memory of the whole session that a million put/get/free leave behind, for small objects and for shared memory."""
-    payload = bytes(1024**2)
+    payload = b"x" * 1024**2
 
     def small_cycle(number: int) -> None:
         expect(ray.get(ray.put(number)), number, "small object")
