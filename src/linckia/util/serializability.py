@@ -169,8 +169,8 @@ def _parts_of_instance(obj: object) -> Iterator[tuple[str, str, object]]:
         return
     if isinstance(reduced, str):  # the name of a global
         return
-    _, arguments, state, *_ = (*reduced, None, None)
-    for place, argument in enumerate(arguments or ()):
+    state = reduced[2] if len(reduced) > 2 else None
+    for place, argument in enumerate(reduced[1]):
         if argument is type(obj):
             yield "its class", type(obj).__qualname__, argument
         else:
