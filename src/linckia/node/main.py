@@ -18,6 +18,7 @@ from typing import Any
 
 import msgspec
 
+from linckia.base.limits import STORE_DEFAULT_MAX_BYTES, STORE_DEFAULT_MEMORY_FRACTION
 from linckia.host import environment, process
 from linckia.host.entropy import random_bytes
 from linckia.host.session import Session
@@ -25,6 +26,7 @@ from linckia.node.options import NodeOptions
 from linckia.node.zygote_link import ZygoteLink
 from linckia.rpc.handshake import Identity
 from linckia.rpc.reactor import Reactor
+from linckia.shm.segment import Segment
 
 NODE_ID_BYTES = 28
 LOG_NAME = "node.log"
@@ -43,11 +45,9 @@ class Node:
         )
         self.token = _cluster_token(options)
         self.session.write_token(self.token)
-        self.capacity = _store_capacity(options)
-        self.segment_fd = os.memfd_create("linckia-objects", os.MFD_CLOEXEC)
-        os.ftruncate(self.segment_fd, self.capacity)
+        self.segment = Segment.create(_store_capacity(options))
         self.reactor = Reactor()
-        self.zygote = ZygoteLink(self.reactor, {self.segment_fd}, options.worker_entry)  # before anything else: it boots beside us
+        self.zygote = ZygoteLink(self.reactor, {self.segment.fd}, options.worker_entry)  # before anything else: it boots beside us
         self.reason = ""
 
     def build(self) -> None:
@@ -160,17 +160,11 @@ def _cluster_token(options: NodeOptions) -> str:
 
 
 def _store_capacity(options: NodeOptions) -> int:
-    from linckia.base.limits import (  # noqa: PLC0415
-        STORE_DEFAULT_MAX_BYTES,
-        STORE_DEFAULT_MEMORY_FRACTION,
-    )
-
     capacity = options.object_store_memory
     if capacity is None:
         fraction = int(environment.available_memory_bytes() * STORE_DEFAULT_MEMORY_FRACTION)
         capacity = min(fraction, STORE_DEFAULT_MAX_BYTES)
-    page = 4096
-    return max(page, capacity // page * page)
+    return capacity
 
 
 def _log_to_file(path: str) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -34,20 +34,20 @@ from linckia.raylet.logs import LogRouter
 from linckia.raylet.store_host import StoreHost
 from linckia.raylet.worker_pool import Spawner, WorkerPool, WorkerProcess
 from linckia.rpc.reactor import Reactor, Timer
+from linckia.shm.segment import Segment
 
 _decode_job = msgspec.msgpack.Decoder(JobConfig).decode
 _encode = msgspec.msgpack.encode
 Handler = Callable[[Any, Any], None]
 
 
-class RayletOptions(msgspec.Struct, frozen=True):
+class RayletOptions(NamedTuple):
     """Fixed facts of this node. ``worker_config`` is handed to every worker as it is."""
 
     node: NodeInfo
     session_name: str
     logs_dir: str
-    store_capacity: int
-    segment_fd: int
+    segment: Segment
     worker_config: dict[str, Any]
     prestart_workers: int
     max_workers: int
@@ -74,7 +74,7 @@ class Raylet:
         )
         self.logs = LogRouter(reactor, options.logs_dir, self._driver_of)
         self.pool = WorkerPool(reactor, spawner, options.worker_config, self.logs, self._on_worker_exit)
-        self.store = StoreHost(options.segment_fd, options.store_capacity)
+        self.store = StoreHost(reactor, options.segment, self._post_to)
         self.actors = ActorHost(self)
         self.drivers: dict[bytes, Driver] = {}  # by worker id
         self.jobs: dict[bytes, tuple[bytes, Driver | None]] = {}  # job id -> encoded config, its living driver
@@ -117,6 +117,7 @@ class Raylet:
             peer.close("refused: this node did not start that worker")
             return
         self.clients[message.worker_id] = peer
+        self.store.process_joined(message.worker_id, f"worker pid {worker.pid}")
         self.carry_out(self.leases.worker_ready(message.worker_id, time.monotonic()))
 
     def on_register_driver(self, peer: Any, message: m.RegisterDriver) -> None:
@@ -125,6 +126,7 @@ class Raylet:
         if driver is None:
             driver = self.drivers[message.worker_id] = Driver(peer, message)
             self.clients[message.worker_id] = peer
+            self.store.process_joined(message.worker_id, f"driver pid {message.pid}")
             address = Address(message.worker_id, message.endpoint)
             self.gcs.post(m.RegisterJob(message.rid, address, message.pid, message.config))
         elif driver.job_id:
@@ -149,7 +151,7 @@ class Raylet:
                 node.node_id,
                 node.node_ip,
                 self.options.session_name,
-                self.options.store_capacity,
+                self.options.segment.capacity_bytes,
                 node.resources,
             )
         )
@@ -321,7 +323,7 @@ class Raylet:
                 node.node_id,
                 node.node_ip,
                 self.options.session_name,
-                self.options.store_capacity,
+                self.options.segment.capacity_bytes,
                 request.runtime_env,
                 assigned,
             )

@@ -1,26 +1,112 @@
-"""The shell around the node's object store: extents and sealed objects of runtime processes. Decisions are linckia.shm.store's."""
+"""The shell around the node's object store: messages of runtime processes in, effects of the store core out. It decides nothing.
+
+Called by raylet/service.py; decisions are linckia.shm.store's, the memory is linckia.shm.segment's.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from linckia.protocol.messages import Message, Pong, SegmentRequest
+from linckia.protocol.messages import (
+    AllocExtent,
+    ExtentDenied,
+    ExtentGranted,
+    ExtentReturned,
+    FreeBlocks,
+    Message,
+    Pong,
+    RecallExtents,
+    Sealed,
+    SegmentRequest,
+)
+from linckia.rpc.reactor import Reactor, Timer
+from linckia.shm.effects import DenyExtent, Effect, ForwardFree, GrantExtent, Recall, ReleasePages
+from linckia.shm.segment import Segment
+from linckia.shm.store import StoreCore
+
+PostTo = Callable[[bytes, Message], None]
 
 
 class StoreHost:
-    """Handlers of the store's messages; a process that dies gives everything back."""
+    """The store of one node. A process that dies gives everything back."""
 
-    def __init__(self, segment_fd: int, capacity_bytes: int) -> None:
-        self.segment_fd, self.capacity_bytes = segment_fd, capacity_bytes
+    def __init__(self, reactor: Reactor, segment: Segment, post_to: PostTo) -> None:
+        self.reactor, self.segment, self.post_to = reactor, segment, post_to
+        self.core = StoreCore(segment.capacity_bytes)
+        self._timer: Timer | None = None
 
     def handlers(self) -> dict[type[Message], Callable[[Any, Any], None]]:
         """Message type -> handler(peer, message)."""
-        return {SegmentRequest: self.on_segment_request}
+        return {
+            SegmentRequest: self.on_segment_request,
+            AllocExtent: self.on_alloc_extent,
+            ExtentReturned: self.on_extent_returned,
+            Sealed: self.on_sealed,
+            FreeBlocks: self.on_free_blocks,
+        }
 
-    def on_segment_request(self, peer: Any, message: SegmentRequest) -> None:
-        """Pass the segment's descriptor, attached to a Pong with the request's rid."""
-        peer.send_with_fd(Pong(message.rid), self.segment_fd)
+    # --- processes ----------------------------------------------------------------------------------------------------
+
+    def process_joined(self, worker_id: bytes, name: str) -> None:
+        """``name`` is what messages call it."""
+        self.core.client_joined(worker_id, name)
 
     def process_gone(self, worker_id: bytes) -> None:
         """A runtime process has ended."""
+        self._carry_out(self.core.client_died(worker_id, time.monotonic()))
+
+    # --- messages -----------------------------------------------------------------------------------------------------
+
+    def on_segment_request(self, peer: Any, message: SegmentRequest) -> None:
+        """Pass the segment's descriptor, attached to a Pong with the request's rid."""
+        peer.send_with_fd(Pong(message.rid), self.segment.fd)
+
+    def on_alloc_extent(self, peer: Any, message: AllocExtent) -> None:
+        """A process needs memory."""
+        self._carry_out(self.core.alloc_extent(peer.peer_id, message.rid, message.size, time.monotonic()))
+
+    def on_extent_returned(self, peer: Any, message: ExtentReturned) -> None:
+        """A process gives memory back."""
+        self._carry_out(self.core.extents_returned(peer.peer_id, message.extents, time.monotonic()))
+
+    def on_sealed(self, peer: Any, message: Sealed) -> None:
+        """Objects are complete."""
+        self._carry_out(self.core.sealed(peer.peer_id, message.objects))
+
+    def on_free_blocks(self, peer: Any, message: FreeBlocks) -> None:
+        """Objects are garbage."""
+        self._carry_out(self.core.free_blocks(peer.peer_id, message.offsets, time.monotonic()))
+
+    # --- effects ------------------------------------------------------------------------------------------------------
+
+    def _carry_out(self, effects: Iterable[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case GrantExtent():
+                    self.post_to(effect.client, ExtentGranted(effect.rid, effect.offset, effect.size))
+                case DenyExtent():
+                    self.post_to(effect.client, ExtentDenied(effect.rid, effect.reason))
+                case Recall():
+                    self.post_to(effect.client, RecallExtents())
+                case ForwardFree():
+                    self.post_to(effect.client, FreeBlocks(list(effect.offsets)))
+                case ReleasePages():
+                    self.segment.release_pages(effect.offset, effect.size)
+        self._schedule()
+
+    def _schedule(self) -> None:
+        """One timer for the core's next deadline."""
+        due_s = self.core.next_deadline()
+        if due_s is None:
+            return
+        if self._timer is not None:
+            if self._timer.due_s <= due_s:
+                return
+            self._timer.cancel()
+        self._timer = self.reactor.call_later(max(0.0, due_s - time.monotonic()), self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self._carry_out(self.core.tick(time.monotonic()))
