@@ -46,7 +46,8 @@ class ActorMethod:
         """The same method with options for this call (R 2.37)."""
         from linckia.api.options import parse_method_options  # noqa: PLC0415  (start-up time)
 
-        return ActorMethod(self._handle, self._name, parse_method_options(options))
+        spec = self._handle._methods.get(self._name)
+        return ActorMethod(self._handle, self._name, parse_method_options(options, is_generator=spec.is_generator if spec else None))
 
     def bind(self, *args: Any, **kwargs: Any) -> Any:
         """Lazy graphs are not built yet."""
@@ -132,18 +133,19 @@ class ActorHandle(Generic[T]):
         if client is None or self._runtime is not connected():
             client = self._attach()
         info = self._info
-        template = client.template_cache.get(name)
+        key = name if options is None else (name, repr(sorted((k, v) for k, v in options.given.items() if k != "name")))
+        template = client.template_cache.get(key)
         if template is None:
-            template = client.template_cache[name] = self._make_template(name)
+            template = client.template_cache[key] = self._make_template(name, options)
         spec = self._methods.get(name)
         if spec is not None and spec.signature and (kwargs or args or spec.signature != b""):
             _check_call(client, spec, info.class_name, args, kwargs)
         if info.max_pending_calls > 0:
             self._check_pending(client)
-        from linckia.worker.submission import submit  # noqa: PLC0415  (start-up time)
+        from linckia.worker.submission import CallOptions, submit  # noqa: PLC0415  (start-up time)
 
-        call_options = _call_options(options) if options is not None else None
-        answer = submit(self._runtime, template, args, kwargs, client, call_options)
+        call = CallOptions(options.name) if options is not None and options.name else None
+        answer = submit(self._runtime, template, args, kwargs, client, call)
         if info.max_pending_calls > 0:
             _count_pending(self._runtime, client, answer)
         return answer
@@ -155,23 +157,25 @@ class ActorHandle(Generic[T]):
                 "wait for some of them before calling again"
             )
 
-    def _make_template(self, name: str) -> Any:
+    def _make_template(self, name: str, options: Any) -> Any:
         from linckia.protocol import messages as m  # noqa: PLC0415  (start-up time)
         from linckia.worker.tasks import Template  # noqa: PLC0415  (start-up time)
 
         info, spec = self._info, self._methods.get(name)
         retries = info.max_task_retries
-        if spec is not None and spec.max_task_retries is not None:
-            retries = spec.max_task_retries
+        chosen = {"num_returns": 1, "retry_exceptions": b"", "backpressure": -1, "concurrency_group": ""}
+        if spec is not None:
+            retries = retries if spec.max_task_retries is None else spec.max_task_retries
+            chosen = {field: getattr(spec, field) for field in chosen}
+        if options is not None:
+            retries = retries if options.max_task_retries is None else options.max_task_retries
+            chosen.update(_told(options, info))
         definition = m.TemplateDef(
             template=self._runtime.next_template(),
             function_id=b"",
             name=f"{info.class_name}.{name}",
-            num_returns=spec.num_returns if spec is not None else 1,
-            retry_exceptions=spec.retry_exceptions if spec is not None else b"",
-            backpressure=spec.backpressure if spec is not None else -1,
-            concurrency_group=spec.concurrency_group if spec is not None else "",
             qualified_name=f"{info.class_name}.{name}",
+            **chosen,
         )
         return Template(definition, None, None, retries)
 
@@ -189,18 +193,18 @@ def _check_call(client: Any, spec: Any, class_name: str, args: tuple[Any, ...], 
             raise TypeError(f"{class_name}.{spec.name}.remote(): {error}; the signature is {spec.name}{signature}") from None
 
 
-def _call_options(options: Any) -> Any:
-    from linckia.worker.submission import CallOptions  # noqa: PLC0415  (start-up time)
-
-    call = CallOptions()
-    call.name = options.name or ""
-    given = options.num_returns
-    if given is not None:
-        call.num_returns = {"streaming": -1, "dynamic": -2}.get(given, given) if isinstance(given, str) else given
-    call.concurrency_group = options.concurrency_group or ""
-    call.backpressure = options.generator_backpressure_num_objects or -1
-    call.max_retries = options.max_task_retries
-    return call
+def _told(options: Any, info: Any) -> dict[str, Any]:
+    """What the options of one call say, in the template's terms."""
+    told: dict[str, Any] = {}
+    if options.num_returns is not None:
+        told["num_returns"] = functions.RETURNS.get(options.num_returns, options.num_returns)
+    if options.retry_exceptions is not None:
+        told["retry_exceptions"] = functions.retry_filter(options.retry_exceptions)
+    if options.generator_backpressure_num_objects is not None:
+        told["backpressure"] = options.generator_backpressure_num_objects
+    if options.concurrency_group is not None:
+        told["concurrency_group"] = options.concurrency_group
+    return told
 
 
 def _count_pending(runtime: Any, client: Any, answer: Any) -> None:
@@ -330,10 +334,9 @@ def method(*args: Any, **options: Any) -> Any:
     if len(args) == 1 and not options and callable(args[0]):
         return args[0]
     assert not args and options, "use @linckia.method(num_returns=2) with keyword options, or @linckia.method alone"
-    parsed = parse_method_decorator(options)
 
     def decorate(function: Any) -> Any:
-        function.__linckia_method__ = parsed
+        function.__linckia_method__ = parse_method_decorator(options, is_generator=functions.is_generator(function))
         return function
 
     return decorate

@@ -6,7 +6,7 @@ import inspect
 import pickle
 from typing import Any
 
-from linckia.api.remote_function import STREAMING, argument_counts, resolve_num_returns, retry_filter
+from linckia.api.remote_function import RETURNS, argument_counts, retry_filter
 from linckia.model.specs import MethodSpec
 
 
@@ -57,11 +57,10 @@ def _method_spec(name: str, attribute: Any) -> MethodSpec:
     function = attribute.__func__ if isinstance(attribute, (staticmethod, classmethod)) else attribute
     options = getattr(function, "__linckia_method__", None)
     is_generator = inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
-    given = options.num_returns if options is not None else None
-    num_returns = STREAMING if given is None and is_generator else resolve_num_returns(given, function)
+    returns = options.returns if options is not None else ("streaming" if is_generator else 1)
     return MethodSpec(
         name=name,
-        num_returns=num_returns,
+        num_returns=RETURNS.get(returns, returns),
         max_task_retries=options.max_task_retries if options is not None else None,
         retry_exceptions=retry_filter(options.retry_exceptions) if options is not None else b"",
         concurrency_group=(options.concurrency_group or "") if options is not None else "",

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from linckia.api.options import ActorOptions
     from linckia.worker.runtime import Runtime
 
-DEFAULT_ASYNC_CONCURRENCY = 1000
 
 
 def create_actor(
@@ -36,6 +35,7 @@ def create_actor(
     detached = (options.lifetime or job.default_actor_lifetime) == "detached"
     actor_id = os.urandom(12) + runtime.job_id  # noqa: TID251  (minted where it is used)
     affinity = options.node_affinity()
+    concurrency, out_of_order = options.resolve_concurrency(info.is_async)
     spec = ActorSpec(
         actor_id=actor_id,
         job_id=runtime.job_id,
@@ -49,16 +49,16 @@ def create_actor(
         namespace=options.namespace or job.namespace,
         detached=detached,
         get_if_exists=bool(options.get_if_exists),
-        max_restarts=options.max_restarts or 0,
-        max_task_retries=options.max_task_retries or 0,
-        max_concurrency=options.max_concurrency or (DEFAULT_ASYNC_CONCURRENCY if info.is_async else 1),
+        max_restarts=options.max_restarts,
+        max_task_retries=options.max_task_retries,
+        max_concurrency=concurrency,
         is_async=info.is_async,
         concurrency_groups=dict(options.concurrency_groups or {}),
-        max_pending_calls=options.max_pending_calls if options.max_pending_calls is not None else -1,
+        max_pending_calls=options.max_pending_calls,
         lifetime_resources=options.lifetime_resources(),
         placement_resources=options.resources_for_placement(),
         methods=info.methods,
-        out_of_order=_out_of_order(info, options),
+        out_of_order=out_of_order,
         node_affinity=affinity[0] if affinity else b"",
         soft=affinity[1] if affinity else True,
     )
@@ -83,14 +83,6 @@ def create_actor(
     client.constructor = constructor  # its references live as long as the actor may be restarted
     scope = None if detached else _scope(runtime, actor_id)
     return ActorHandle(actor_info(spec), scope)
-
-
-def _out_of_order(info: ClassInfo, options: ActorOptions) -> bool:
-    concurrent = info.is_async or (options.max_concurrency or 1) > 1 or bool(options.concurrency_groups)
-    given = options.allow_out_of_order_execution
-    if given is False and concurrent:
-        raise ValueError("allow_out_of_order_execution=False needs a plain actor: async and threaded actors do not keep the order")
-    return concurrent if given is None else bool(given)
 
 
 def _check_groups(info: ClassInfo, options: ActorOptions) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
-STREAMING, DYNAMIC = -1, -2
+RETURNS: dict[Any, int] = {"streaming": -1, "dynamic": -2}
 _ANY_COUNT = 1 << 30
 
 
@@ -38,7 +38,7 @@ class RemoteFunction(Generic[P, R]):
 
         self._function = function
         self._given = dict(options)
-        self._options: TaskOptions = parse_task_options(self._given)
+        self._options: TaskOptions = parse_task_options(self._given, is_generator=is_generator(function), stacklevel=4)
         self._name = getattr(function, "__name__", type(function).__name__)
         self._bound: BoundFunction | None = None
         self._shared: dict[int, Any] = {}  # id(runtime) -> FunctionDef, shared with all .options() of this function
@@ -93,6 +93,10 @@ class RemoteFunction(Generic[P, R]):
 
         options.check_supported()
         function = self._export(runtime)
+        cached = (function.function_id, id(self), repr(sorted((k, v) for k, v in options.given.items() if k != "name")))
+        template = runtime.template_cache.get(cached)
+        if template is not None:
+            return template
         resources = options.resources_for_placement()
         strategy = options.node_affinity()
         identity = (strategy, options.runtime_env_key())
@@ -100,15 +104,16 @@ class RemoteFunction(Generic[P, R]):
         definition = m.TemplateDef(
             template=runtime.next_template(),
             function_id=function.function_id,
-            name=options.name or self._name,
-            num_returns=self._num_returns(options),
+            name=self._options.name or self._name,
+            num_returns=RETURNS.get(options.returns, options.returns),
             retry_exceptions=_retry_filter(options.retry_exceptions),
-            max_calls=options.max_calls or 0,
+            max_calls=options.max_calls,
             backpressure=options.generator_backpressure_num_objects or -1,
             careful=options.max_retries == 0,
             qualified_name=f"{self.__module__}.{self.__qualname__}",
         )
-        return Template(definition, function, key, options.max_retries)
+        template = runtime.template_cache[cached] = Template(definition, function, key, options.max_retries)
+        return template
 
     def _export(self, runtime: Runtime) -> Any:
         function = self._shared.get(id(runtime))
@@ -121,9 +126,6 @@ class RemoteFunction(Generic[P, R]):
             self._shared.clear()
             self._shared[id(runtime)] = function
         return function
-
-    def _num_returns(self, options: TaskOptions) -> int:
-        return resolve_num_returns(options.num_returns, self._function)
 
     # --- arguments -----------------------------------------------------------------------------------------------------------
 
@@ -164,7 +166,12 @@ class OptionedFunction(Generic[P, R]):
         if bound is None or bound.runtime is not current.runtime or current.runtime is None:
             bound = self._bound = self._function._bind(self._options)
         self._function._check(args, kwargs)
-        return _submit(bound.runtime, bound.template, args, kwargs)  # type: ignore[no-any-return]
+        call = None
+        if self._options.name and self._options.name != self._function._options.name:
+            from linckia.worker.submission import CallOptions  # noqa: PLC0415  (start-up time)
+
+            call = CallOptions(self._options.name)
+        return _submit(bound.runtime, bound.template, args, kwargs, None, call)  # type: ignore[no-any-return]
 
     def bind(self, *args: Any, **kwargs: Any) -> Any:
         """See :meth:`RemoteFunction.bind`."""
@@ -196,18 +203,10 @@ def argument_counts(signature: Any) -> tuple[int, int]:
     return least, most
 
 
-def resolve_num_returns(given: Any, function: Any) -> int:
-    """Number of returns of a task; -1 streaming, -2 dynamic (R 2.19)."""
-    import inspect  # noqa: PLC0415  (start-up time)
-
-    is_generator = inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
-    if given is None:
-        return STREAMING if is_generator else 1
-    if given in ("streaming", "dynamic"):
-        if not is_generator:
-            raise ValueError(f'num_returns="{given}" needs a generator function, {function!r} is none')
-        return STREAMING if given == "streaming" else DYNAMIC
-    return int(given)
+def is_generator(function: Any) -> bool | None:
+    """From the code's flags (inspect costs 10 ms of import); None when there is no code to look at."""
+    code = getattr(function, "__code__", None)
+    return None if code is None else bool(code.co_flags & 0x220)
 
 
 def _retry_filter(retry_exceptions: Any) -> bytes:
@@ -221,13 +220,13 @@ def _retry_filter(retry_exceptions: Any) -> bytes:
     return data
 
 
-def _submit(runtime: Any, template: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _submit(runtime: Any, template: Any, args: tuple[Any, ...], kwargs: dict[str, Any], actor: Any = None, call: Any = None) -> Any:
     """Replaced by the real one at first use: ``import linckia`` must not import the runtime."""
     global _submit  # noqa: PLW0603
     from linckia.worker.submission import submit  # noqa: PLC0415
 
     _submit = submit
-    return submit(runtime, template, args, kwargs)
+    return submit(runtime, template, args, kwargs, actor, call)
 
 
 def _rebuild(function: Any, options: dict[str, Any]) -> RemoteFunction[Any, Any]:

@@ -56,6 +56,7 @@ class Runtime:
         self.executor: Any = None
         self.closing = False
         self.retried_tasks = 0
+        self.template_cache: dict[Any, Template] = {}
         self.error_count = 0  # errors that arrived, for get's early end
         self.on_driver_message: Callable[[m.DriverMessage], None] | None = None
         self.on_log_lines: Callable[[m.LogLines], None] | None = None

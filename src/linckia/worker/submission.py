@@ -23,16 +23,12 @@ FIRST_RETURN = b"\x01\x00\x00\x00"
 
 
 class CallOptions:
-    """What one call may change of its template."""
+    """What one call changes without a template of its own."""
 
-    __slots__ = ("backpressure", "concurrency_group", "max_retries", "name", "num_returns")
+    __slots__ = ("name",)
 
-    def __init__(self) -> None:
-        self.name = ""
-        self.num_returns: int | None = None
-        self.backpressure = -1
-        self.concurrency_group = ""
-        self.max_retries: int | None = None
+    def __init__(self, name: str) -> None:
+        self.name = name
 
 
 def submit(
@@ -49,7 +45,7 @@ def submit(
         _pack(runtime, record, args, kwargs)
     num_returns = template.num_returns
     if options is not None:
-        num_returns = _apply(record, options, num_returns)
+        record.extras = PushExtras(name=options.name)
     if num_returns == 1 or num_returns == DYNAMIC:
         ref: ObjectRef[Any] = ObjectRef(record.task_id + FIRST_RETURN)
         ref.value = record
@@ -81,18 +77,6 @@ def submit(
     if runtime.interrupt_pending:
         runtime.check_interrupt()
     return answer
-
-
-def _apply(record: TaskRecord, options: CallOptions, num_returns: int) -> int:
-    extras = record.extras = record.extras or PushExtras()
-    extras.name = options.name
-    extras.concurrency_group = options.concurrency_group
-    extras.backpressure = options.backpressure
-    if options.max_retries is not None:
-        record.retries_left = options.max_retries
-    if options.num_returns is not None:
-        num_returns = extras.num_returns = options.num_returns
-    return num_returns
 
 
 def _other_returns(runtime: Runtime, record: TaskRecord, num_returns: int) -> Any:

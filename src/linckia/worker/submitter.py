@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 FLUSH_COUNT = 64
 DEPTH_MAX = 256
 DEPTH_TARGET_S = 0.004  # keep about this much work pushed to one worker
-LEASE_IDLE_S = 0.5
+LEASE_IDLE_S = 0.5  # drivers keep an idle worker so long (R 4.3)
+NESTED_LEASE_IDLE_S = 0.01  # workers as owners: others usually wait for the CPU
 TAKE_BACK_AFTER_S = 0.01
 REQUESTS_MAX = 10  # outstanding lease requests per key
 BROKEN_WAIT_S = 1.0  # how long to wait for the raylet's word on why a worker's socket closed
@@ -36,6 +37,11 @@ class Submitter:
         self.requests: dict[int, SchedulingKey] = {}
         self.leases: dict[int, Lease] = {}
         self._tick: Any = None
+
+    @property
+    def idle_s(self) -> float:
+        """How long an idle lease is kept."""
+        return LEASE_IDLE_S if self.runtime.executor is None else NESTED_LEASE_IDLE_S
 
     def key_for(self, resources: dict[str, float], strategy: Any = None, identity: Any = None) -> SchedulingKey:
         """The scheduling key of a shape; made once."""
@@ -113,7 +119,7 @@ class Submitter:
                 peer.conn.flush()
         if not tasks:
             lease.stalled = False
-            if lease.recalled or (not key.queue and len(key.leases) > 1 and False):
+            if lease.recalled:
                 self._return(lease)
             elif lease not in key.idle:
                 lease.idle_since = time.monotonic()
@@ -256,11 +262,11 @@ class Submitter:
         with self.runtime.mutex:
             self._tick = None
             now = time.monotonic()
-            next_s = LEASE_IDLE_S
+            idle_s = next_s = self.idle_s
             for lease in list(self.leases.values()):
                 key = lease.key
                 if not lease.peer.tasks:
-                    if now - lease.idle_since >= LEASE_IDLE_S and not key.queue:
+                    if now - lease.idle_since >= idle_s and not key.queue:
                         self._return(lease)
                 elif key.idle and len(lease.peer.tasks) > 1 and not lease.stalled:
                     next_s = TAKE_BACK_AFTER_S

@@ -46,7 +46,8 @@ class RecallBook:
             return
         promised: Units = dict(available)
         for lease in self._coming.values():
-            add(promised, lease.request.resources)
+            if not lease.given_back:  # a blocked worker has given its CPU already, and ends when it ends
+                add(promised, lease.request.resources)
         for queue in waiting:
             request = next(iter(queue.values())).request
             yield from self._choose_for(request, promised)
@@ -74,5 +75,6 @@ class RecallBook:
                 del self._holding[class_of(lease.request)]
             lease.recalled = True
             self._coming[lease.lease_id] = lease
-            add(promised, lease.request.resources)
+            if not lease.given_back:
+                add(promised, lease.request.resources)
             yield Recall(lease.request.owner, lease.lease_id)
