@@ -23,7 +23,7 @@ from linckia.host import environment, process
 from linckia.host.entropy import random_bytes
 from linckia.host.session import Session
 from linckia.node.options import NodeOptions
-from linckia.node.zygote_link import ZygoteLink
+from linckia.node.zygote_link import ZygoteLink, reap
 from linckia.rpc.handshake import Identity
 from linckia.rpc.reactor import Reactor
 from linckia.shm.segment import Segment
@@ -68,6 +68,7 @@ class Node:
             "node_id": self.node_id.hex(),
             "token_path": self.session.token_path,
             "pid": os.getpid(),
+            "zygote_pid": self.zygote.pid,
         }
         self.session.write_facts({"endpoint": self.rooms.endpoint, "node_id": self.node_id.hex()})
         os.write(1, json.dumps(facts).encode() + b"\n")
@@ -117,7 +118,7 @@ class Node:
             pass
         for pid in process.children_of(os.getpid()):
             if pid != self.zygote.pid and process.parent_and_state(pid)[1] == "Z":
-                _reap(pid)
+                self.zygote.reap_inherited(pid)
 
     def stop(self, reason: str) -> None:
         """Orderly end, after this turn of the reactor."""
@@ -135,15 +136,8 @@ class Node:
                 break
             for pid in children:
                 process.kill_child(pid)
-                _reap(pid)
+                reap(pid)
         self.session.close()
-
-
-def _reap(pid: int) -> None:
-    try:
-        os.waitpid(pid, 0)
-    except ChildProcessError:
-        pass  # reaped already
 
 
 def _cluster_token(options: NodeOptions) -> str:

@@ -1,6 +1,7 @@
 """The node's side of the zygote: fork requests out, reports in, and a new zygote when the old one dies.
 
-The spawner of raylet/worker_pool.py. A zygote that dies takes its workers along (PDEATHSIG); their exits are reported as kills.
+The spawner of raylet/worker_pool.py. A zygote that dies takes its workers along (PDEATHSIG); they become the node's children, which
+is their subreaper, so that their groups are killed and their exits reported as always.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from typing import Any, Protocol
 
 import msgspec
 
+from linckia.host import process
 from linckia.node.zygote import MESSAGE_MAX_BYTES, fork_zygote
 from linckia.rpc.reactor import Reactor
 
 RESTARTS_MAX = 3
-SIGKILL_STATUS = 9
 
 
 class Pool(Protocol):
@@ -114,10 +115,13 @@ class ZygoteLink:
         for _, fds in self._waiting:
             for fd in fds:
                 os.close(fd)
-        living, asked = self._living, self._asked
-        self._waiting, self._living, self._asked = [], set(), {}
+        asked = self._asked
+        self._waiting, self._asked = [], {}
         if self.stopping:
             return
+        for pid in self._living:  # they are our children now, not reaped yet
+            process.kill_group(pid)
+        reap(self.pid)
         self._restarts += 1
         if self._restarts > RESTARTS_MAX:
             raise RuntimeError(f"the zygote died {self._restarts} times; see {self.log_path}")
@@ -125,17 +129,30 @@ class ZygoteLink:
         if self.log_path:
             self.log_to(self.log_path)
         if self.pool is not None:
-            for pid in living:
-                self.pool.exited(pid, SIGKILL_STATUS)
             for worker_id in asked:
                 self.pool.fork_failed(worker_id, "the zygote died")
+
+    def reap_inherited(self, pid: int) -> None:
+        """A dead child that is not the zygote: a worker that outlived the zygote, or somebody's orphan."""
+        if pid in self._living:
+            process.kill_group(pid)
+        status = reap(pid)
+        if pid in self._living:
+            self._living.discard(pid)
+            if self.pool is not None:
+                self.pool.exited(pid, status)
 
     def stop(self) -> None:
         """Hang up: the zygote kills all workers and ends; returns when it has been reaped."""
         self.stopping = True
         self.reactor.unregister(self.sock.fileno())
         self.sock.close()
-        try:
-            os.waitpid(self.pid, 0)
-        except ChildProcessError:
-            pass  # reaped already
+        reap(self.pid)
+
+
+def reap(pid: int) -> int:
+    """Wait for a child; its status, or 0 when it was reaped already."""
+    try:
+        return os.waitpid(pid, 0)[1]
+    except ChildProcessError:
+        return 0

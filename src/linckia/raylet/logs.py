@@ -137,10 +137,10 @@ class _Stream:
         if len(self.partial) > LINE_MAX_BYTES:
             complete.append(self.partial)
             self.partial = b""
-        lines = [line for line in complete if not self._is_mark(line)]
+        lines = [(self.source, line) for line in complete if not self._is_mark(line)]
         if lines and self.file is not None:
-            self.file.write(b"\n".join(lines) + b"\n")
-            self.log.forward(self, lines)
+            self.file.write(b"".join(line + b"\n" for _, line in lines))
+            self.log.forward(self.number, lines)
 
     def _is_mark(self, line: bytes) -> bool:
         if line.startswith(SOURCE_MARK) and line.endswith(SOURCE_END):
@@ -168,13 +168,13 @@ class WorkerLog:
             stream.file = RotatingFile(f"{stem}.{ending}")
             self.router.reactor.register(stream.fd, stream.on_readable)
 
-    def forward(self, stream: _Stream, lines: list[bytes]) -> None:
-        """Number the lines and pass them on."""
+    def forward(self, stream_number: int, lines: list[tuple[str, bytes]]) -> None:
+        """Number the (source, line) pairs and pass them on."""
         records = []
-        for line in lines:
+        for source, line in lines:
             text = line.decode("utf-8", errors="replace")
             self.tail.append(text)
-            records.append(LogLine(self.pid, stream.source, stream.number, text, self.sequence))
+            records.append(LogLine(self.pid, source, stream_number, text, self.sequence))
             self.sequence += 1
         self.router.forward(self.worker_id, records)
 

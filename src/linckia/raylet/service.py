@@ -6,6 +6,7 @@ decides nothing about placement between nodes. Built by node/; talks to the GCS 
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -98,13 +99,14 @@ class Raylet:
             **self.store.handlers(),
             **self.actors.handlers(),
         }
+        self._rids = itertools.count(1)
         self._retire_timer: Timer | None = None
         self._report_scheduled = False
         self._revision = 0
 
     def start(self) -> None:
         """Announce the node and start the first workers."""
-        self.gcs.post(m.RegisterNode(0, self.options.node.node_id, _encode(self.options.node)))
+        self.gcs.post(m.RegisterNode(next(self._rids), self.options.node.node_id, _encode(self.options.node)))
         self._schedule_report()
         self.carry_out(self.leases.prestart(self.options.prestart_workers))
 
@@ -128,7 +130,7 @@ class Raylet:
             self.clients[message.worker_id] = peer
             self.store.process_joined(message.worker_id, f"driver pid {message.pid}")
             address = Address(message.worker_id, message.endpoint)
-            self.gcs.post(m.RegisterJob(message.rid, address, message.pid, message.config))
+            self.gcs.post(m.RegisterJob(next(self._rids), address, message.pid, message.config))
         elif driver.job_id:
             self._confirm_driver(driver)
 
