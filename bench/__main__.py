@@ -49,6 +49,18 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def positive(text: str) -> float:
+    """Read a number above zero."""
+    if (value := float(text)) <= 0:
+        raise argparse.ArgumentTypeError(f"expected more than 0, found {text}")
+    return value
+
+
+def positive_count(text: str) -> int:
+    """Read a whole number above zero."""
+    return int(positive(str(int(text))))
+
+
 def parser() -> argparse.ArgumentParser:
     """Describe the command line."""
     described = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
@@ -57,12 +69,14 @@ def parser() -> argparse.ArgumentParser:
         "--only", action="append", default=[], metavar="NAME", help="figures whose id or title has NAME"
     )
     described.add_argument("--engines", default="", metavar="A,B", help="engines to run; default all")
-    described.add_argument("--rounds", type=int, help=f"rounds over all engines; default {ROUNDS}, 1 with --quick")
-    described.add_argument("--seconds", type=float, help="how long each rate is measured per round; default 1")
+    described.add_argument(
+        "--rounds", type=positive_count, help=f"rounds over all engines; default {ROUNDS}, 1 with --quick"
+    )
+    described.add_argument("--seconds", type=positive, help="how long each rate is measured per round; default 1")
     described.add_argument(
         "--long", action="store_true", help="with --quick or --engines: growth figures too, of every engine"
     )
-    described.add_argument("--growth-tasks", type=int, help="tasks of the growth figures; default 1,000,000")
+    described.add_argument("--growth-tasks", type=positive_count, help="tasks of the growth figures; default 1,000,000")
     described.add_argument("--write", action="store_true", help=f"store the page in {RESULTS.relative_to(ROOT)}")
     return described
 
