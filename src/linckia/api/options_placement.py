@@ -100,14 +100,13 @@ def runtime_env(name: str, value: object) -> object:
     modules = value.get("py_modules")
     if modules is not None and not isinstance(modules, (list, tuple)):
         raise wrong_type(f"{name}['py_modules']", "a list of URIs", modules)
-    for field, path in [
-        ("working_dir", value.get("working_dir")),
-        *(("py_modules", module) for module in modules or ()),
-    ]:
-        if path is not None and not (isinstance(path, str) and _URI.fullmatch(path)):
+    for field, path in (("working_dir", value.get("working_dir")), *(("py_modules", one) for one in modules or ())):
+        if path is not None and not isinstance(path, str):
+            raise wrong_type(f"{name}['{field}']", "a URI; modules are uploaded for a whole job only", path)
+        if path is not None and not _URI.fullmatch(path):
             raise ValueError(
-                f"option {name}[{field!r}]: {path!r} is not a URI; local directories and modules are uploaded "
-                "for a whole job only: give them to linckia.init(runtime_env=...)"
+                f"option {name}['{field}']: {path!r} is not a URI; local directories and modules are uploaded for a "
+                "whole job only: give them to linckia.init(runtime_env=...)"
             )
     variables = value.get("env_vars")
     if variables is not None and not (

@@ -107,10 +107,7 @@ def gpus(name: str, value: object) -> object:
 
 def whole_bytes(name: str, value: object) -> object:
     """A number of bytes, rounded down, or None."""
-    if value is None:
-        return None
-    fraction = isinstance(value, float) and 0 < value < 1  # less than a byte is nothing, not "too fine"
-    return 0 if fraction else int(_amount(name, value))
+    return None if value is None else int(_amount(name, value))
 
 
 def resources(name: str, value: object) -> object:

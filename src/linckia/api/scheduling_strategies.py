@@ -154,7 +154,9 @@ def _node_id_hex(node_id: object) -> str:
     text = node_id if isinstance(node_id, str) else to_hex() if callable(to_hex) else None
     if isinstance(text, str) and len(text) == NODE_ID_HEX_CHARS and text.lower() != _NIL_NODE_ID:
         try:
-            return bytes.fromhex(text).hex()
+            parsed = bytes.fromhex(text).hex()  # it skips blanks, so compare
+            if parsed == text.lower():
+                return parsed
         except ValueError:
             pass  # not hexadecimal; the message below says what is
     raise ValueError(
