@@ -278,3 +278,9 @@ class ClusterID(UniqueID):
     """One cluster, kept through restarts of its head."""
 
     __slots__ = ()
+
+
+class ActorClassID(UniqueID):
+    """One exported actor class, by the hash of its pickle."""
+
+    __slots__ = ()

@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from linckia.base.ids import (
+    ActorClassID,
     ActorID,
     BaseID,
     ClusterID,
@@ -36,6 +37,7 @@ SIZES = [
     (WorkerID, 28),
     (FunctionID, 28),
     (ClusterID, 28),
+    (ActorClassID, 28),
 ]
 KINDS = [kind for kind, _ in SIZES]
 
