@@ -1,4 +1,4 @@
-"""`linckia.util.microbenchmark`: it checks results, leaves a running engine as it was and starts one if there is none."""
+"""`linckia.util.microbenchmark`: it checks results, leaves a running engine as it was, or starts one."""
 
 from __future__ import annotations
 
