@@ -74,12 +74,13 @@ def blank_exception(cls: type[_ErrorT], args: tuple[object, ...]) -> _ErrorT:
     for builtin in builtins:
         try:
             error: _ErrorT = builtin.__new__(cls, *group_args)
-            break
         except TypeError:  # MemoryError's is refused for a class that inherits from it beside another; a later one fits
             if builtin is BaseException:
                 raise
-    _ARGS.__set__(error, args)
-    return error
+            continue
+        _ARGS.__set__(error, args)
+        return error
+    raise TypeError(f"{cls!r} is not an exception class")
 
 
 def instance_values(error: BaseException) -> dict[str, object]:
