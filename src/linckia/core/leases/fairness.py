@@ -1,16 +1,20 @@
 """Whose lease to ask back when somebody waits: the class (owner and shape) that holds most gives to the one that holds fewer. Pure.
 
 Owners keep a lease while they have tasks for it, so without this a first come owner would keep all workers to its end. Each lease is
-asked back at most once; a class is never asked for the benefit of one that holds as much, so equal owners do not ping-pong.
+asked back at most once; a class gives only to one that holds at least two less, or nothing, so equal owners do not ping-pong while
+an owner without any worker takes turns with the others.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 from linckia.core.leases.queues import WaitingQueues
 from linckia.core.leases.records import Lease, LeaseRequest, Recall
-from linckia.core.leases.vectors import Units, add, shape_of
+from linckia.core.leases.vectors import Units, add, shape_of, subtract
+
+REQUESTS_LOOKED_AT_PER_SHAPE = 16  # bounds the cost of an event; the next event looks again
 
 ClassKey = tuple[bytes, tuple[tuple[str, int], ...]]
 
@@ -41,40 +45,48 @@ class RecallBook:
             del self._holding[key]
 
     def choose(self, waiting: WaitingQueues, available: Units) -> Iterator[Recall]:
-        """Recalls for the head of each waiting shape."""
+        """Recalls for the first requests of each waiting shape."""
         if not self._holding:
             return
         promised: Units = dict(available)
         for lease in self._coming.values():
-            if not lease.given_back:  # a blocked worker has given its CPU already, and ends when it ends
-                add(promised, lease.request.resources)
+            add(promised, lease.request.resources)
+        shares: dict[ClassKey, int] = {}
         for queue in waiting:
-            request = next(iter(queue.values())).request
-            yield from self._choose_for(request, promised)
-            for name, count in request.resources.items():
-                promised[name] = promised.get(name, 0) - count
+            for pending in itertools.islice(queue.values(), REQUESTS_LOOKED_AT_PER_SHAPE):
+                yield from self._choose_for(pending.request, promised, shares)
 
-    def _choose_for(self, request: LeaseRequest, promised: Units) -> Iterator[Recall]:
+    def _choose_for(self, request: LeaseRequest, promised: Units, shares: dict[ClassKey, int]) -> Iterator[Recall]:
+        """Recall until ``promised`` covers the request, which then has its share of it, or until nobody has to give."""
         own = class_of(request)
-        own_count = len(self._holding.get(own, ()))
+        own_count = len(self._holding.get(own, ())) + shares.get(own, 0)
         while True:
             short = [name for name, count in request.resources.items() if promised.get(name, 0) < count]
             if not short:
+                subtract(promised, request.resources)
+                shares[own] = shares.get(own, 0) + 1
                 return
-            giving = [
-                (len(leases), key)
-                for key, leases in self._holding.items()
-                if key != own and len(leases) > own_count and any(name in short for name, _ in key[1])
-            ]
-            if not giving:
+            lease = self._take_from_richest(own, own_count, short)
+            if lease is None:
                 return
-            most = max(count for count, _ in giving)
-            leases = self._holding[next(key for count, key in giving if count == most)]
-            lease = leases.pop(next(reversed(leases)))
-            if not leases:
-                del self._holding[class_of(lease.request)]
             lease.recalled = True
             self._coming[lease.lease_id] = lease
-            if not lease.given_back:
-                add(promised, lease.request.resources)
+            add(promised, lease.request.resources)
             yield Recall(lease.request.owner, lease.lease_id)
+
+    def _take_from_richest(self, own: ClassKey, own_count: int, short: list[str]) -> Lease | None:
+        """The newest lease of the class that holds most, if taking it makes the shares more equal."""
+        giving = [
+            (len(leases), key)
+            for key, leases in self._holding.items()
+            if key != own and (own_count == 0 or len(leases) > own_count + 1) and any(name in short for name, _ in key[1])
+        ]
+        if not giving:
+            return None
+        most = max(count for count, _ in giving)
+        key = next(key for count, key in giving if count == most)
+        leases = self._holding[key]
+        lease = leases.pop(next(reversed(leases)))
+        if not leases:
+            del self._holding[key]
+        return lease
