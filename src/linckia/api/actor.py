@@ -174,7 +174,7 @@ class ActorHandle(Generic[T]):
             template=self._runtime.next_template(),
             function_id=b"",
             name=f"{info.class_name}.{name}",
-            qualified_name=f"{info.class_name}.{name}",
+            qualified_name=f"{info.class_module}.{info.class_name}.{name}",
             **chosen,
         )
         return Template(definition, None, None, retries)

@@ -23,8 +23,30 @@ def _ask(what: str) -> Any:
 
 def nodes() -> list[dict[str, Any]]:
     """One dict per node, dead ones included, with Ray's keys."""
-    listed: list[dict[str, Any]] = _ask("nodes")
-    return listed
+    return [_node(record) for record in _ask("nodes")]
+
+
+def _node(record: dict[str, Any]) -> dict[str, Any]:
+    endpoint, alive = record["endpoint"], record["alive"]
+    return {
+        "NodeID": record["node_id"].hex(),
+        "Alive": alive,
+        "alive": alive,
+        "NodeManagerAddress": record["node_ip"],
+        "NodeManagerHostname": record["hostname"],
+        "NodeManagerPort": 0,
+        "ObjectManagerPort": 0,
+        "ObjectStoreSocketName": endpoint,
+        "RayletSocketName": endpoint,
+        "MetricsExportPort": 0,
+        "MetricsAgentPort": 0,
+        "NodeName": record["name"] or record["node_ip"],
+        "RuntimeEnvAgentPort": 0,
+        "DeathReason": 0,
+        "DeathReasonMessage": "",
+        "Resources": record["resources"] if alive else {},
+        "Labels": record["labels"],
+    }
 
 
 def cluster_resources() -> dict[str, float]:

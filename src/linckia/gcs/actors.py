@@ -169,6 +169,7 @@ class ActorService:
             actor_id=spec.actor_id,
             job_id=spec.job_id,
             class_name=spec.class_name,
+            class_module=spec.class_module,
             name=spec.name,
             namespace=spec.namespace,
             state=actor.state.value,

@@ -30,6 +30,7 @@ class ActorSpec(msgspec.Struct, array_like=True, frozen=True):
     class_id: bytes
     class_blob: bytes
     class_name: str
+    class_module: str
     args: bytes
     extras: PushExtras | None
     owner: Address
@@ -58,6 +59,7 @@ class ActorInfo(msgspec.Struct, array_like=True, frozen=True):
     actor_id: bytes
     job_id: bytes
     class_name: str
+    class_module: str
     name: str
     namespace: str
     state: str

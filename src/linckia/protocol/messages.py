@@ -143,10 +143,10 @@ class WorkerExiting(Message, tag=14):
     reason: str
 
 
-class ActorSeqSkip(Message, tag=15):
-    """Caller to actor: reserved."""
+class LeaseInfo(Message, tag=16):
+    """Owner to a worker it was granted, before the first push: what its tasks hold; GPUs by id, as ``GPU/3``."""
 
-    count: int
+    assigned: dict[str, float]
 
 
 # --- driver/worker <-> owner: objects (30-49) -------------------------------------------------------------------------
@@ -370,6 +370,7 @@ class ActorStarting(Message, tag=73):
 
     spec: bytes
     restarts: int
+    assigned: dict[str, float] = {}
 
 
 class ActorStarted(Message, tag=74):

@@ -101,7 +101,7 @@ class ActorHost:
             self.raylet.carry_out(self.raylet.leases.cancel((message.actor_id, ACTOR_RID)))
             self._report_death(actor, message.reason, intended=True)
             return
-        worker.intended = True
+        worker.intended = message.graceful  # kill(no_restart=False) is a crash to the GCS; a kill for good it knows of
         worker.reason = message.reason
         if message.graceful:
             worker.peer.post(TerminateActor(message.actor_id))
@@ -116,7 +116,7 @@ class ActorHost:
         actor = self.actors[grant.request.actor_id]
         actor.worker = worker
         worker.actor_id = grant.request.actor_id
-        worker.peer.post(ActorStarting(actor.spec_bytes, actor.restarts))
+        worker.peer.post(ActorStarting(actor.spec_bytes, actor.restarts, grant.assigned))
         address = Address(worker.worker_id, worker.endpoint)
         self.raylet.gcs.post(ActorStart(worker.actor_id, "leased", address, worker.pid))
 

@@ -65,6 +65,8 @@ class Executor:
         self.blocked = False
         self.run = TaskRun(runtime, self)
         self.source = ""
+        self.assigned: dict[str, float] = {"CPU": 1.0}
+        self.gpu_ids: list[int] = []
         self._context: TaskContext | None = None
         self._oldest_reply_s = 0.0
         self._register_handlers()
@@ -81,6 +83,7 @@ class Executor:
                 m.Push: self._on_push,
                 m.TakeBack: self._on_take_back,
                 m.CancelTask: self._on_cancel,
+                m.LeaseInfo: lambda _peer, message: self.controls.append(lambda: self.assign(message.assigned)),
                 m.StreamConsumed: lambda _peer, message: self.run.on_consumed(message),
             }
         )
@@ -175,6 +178,13 @@ class Executor:
                     peer.conn.post(m.WorkerExiting(given_back.get(id(peer), (peer, []))[1], intended, reason))
             self.exiting = True
         runtime.reactor.flush_dirty()
+
+    def assign(self, assigned: dict[str, float]) -> None:
+        """What this worker's tasks hold from now on; GPU ids become CUDA_VISIBLE_DEVICES (untouched without GPUs, R 4.32)."""
+        self.gpu_ids = sorted(int(name.partition("/")[2]) for name in assigned if name.startswith("GPU/"))
+        self.assigned = {name: amount for name, amount in assigned.items() if not name.startswith("GPU/")}
+        if self.gpu_ids:
+            set_visible_gpus(self.gpu_ids)
 
     # --- messages (leading thread, under the mutex) ---------------------------------------------------------------------------
 
@@ -329,6 +339,6 @@ class Executor:
         return self._context
 
 
-def exit_process(code: int) -> None:
-    """End the process without running the interpreter's shutdown (its threads and atexit handlers are dealt with)."""
-    os._exit(code)
+def set_visible_gpus(gpu_ids: list[int]) -> None:
+    """Let CUDA libraries that are loaded later see only these."""
+    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, gpu_ids))  # noqa: TID251  (the interface of CUDA)

@@ -65,6 +65,7 @@ class WorkerProcess:
         host = ActorHost(self.runtime, self.executor, _decode_actor(message.spec), message.restarts)
         self.executor.actor = host
         self.executor.source = host.spec.class_name
+        self.executor.controls.append(lambda: self.executor.assign(message.assigned))
         self.executor.controls.append(host.start)
 
     def _on_terminate(self, _peer: Peer, _message: m.TerminateActor) -> None:
