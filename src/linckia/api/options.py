@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from linckia.api.options_placement import (
     check_group_with_strategy,
@@ -53,18 +53,31 @@ class NodeAffinity(NamedTuple):
 
 
 class Options:
-    """Checked options. `given` holds what was written, by the user's names; the attributes add the defaults."""
+    """Checked options. `given` holds what was written, by the user's names; every other attribute is that or a default.
+
+    Nothing is copied out of `given`, because `.options(...)` makes one of these for each call.
+    """
 
     __slots__ = ("given",)
     given: Mapping[str, object]
+    names: ClassVar[Mapping[str, str]]
     rules: ClassVar[Rules]
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.names = {name.lstrip("_"): name for name in getattr(cls, "rules", ())}
 
     def __init__(self, given: Mapping[str, object]) -> None:
         """Trusts its caller: `given` is checked. Users' options go through `parse_*` and `merge`."""
-        set_field = object.__setattr__
-        set_field(self, "given", dict(given))
-        for name, rule in self.rules.items():
-            set_field(self, name.lstrip("_"), given.get(name, rule.default))
+        object.__setattr__(self, "given", given)
+
+    if not TYPE_CHECKING:  # type checkers know the annotated attributes only, and find typos
+
+        def __getattr__(self, attribute: str) -> object:
+            name = type(self).names.get(attribute)
+            if name is None:
+                raise AttributeError(f"{type(self).__name__} has no attribute {attribute!r}")
+            return self.given[name] if name in self.given else self.rules[name].default
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"{type(self).__name__}.{name} is read-only; merge() makes options with other values")
@@ -87,11 +100,7 @@ class Options:
 class PlacedOptions(Options):
     """What tasks and actors have in common: resources, where to run, environment."""
 
-    __slots__ = (
-        "accelerator_type", "enable_task_events", "fallback_strategy", "label_selector", "labels", "memory", "name",
-        "num_cpus", "num_gpus", "object_store_memory", "placement_group", "placement_group_bundle_index",
-        "placement_group_capture_child_tasks", "resources", "runtime_env", "scheduling_strategy",
-    )  # fmt: skip
+    __slots__ = ()
     accelerator_type: str | None
     enable_task_events: bool
     fallback_strategy: list[dict[str, dict[str, str]]] | None
@@ -145,10 +154,7 @@ class PlacedOptions(Options):
 class TaskOptions(PlacedOptions):
     """Options of a remote function. `is_generator` is None where the function was not known."""
 
-    __slots__ = (
-        "generator_backpressure_num_objects", "is_generator", "max_calls", "max_retries", "num_objects_per_yield",
-        "num_returns", "retry_exceptions",
-    )  # fmt: skip
+    __slots__ = ("is_generator",)
     generator_backpressure_num_objects: int
     is_generator: bool | None
     max_calls: int
@@ -161,7 +167,6 @@ class TaskOptions(PlacedOptions):
     def __init__(self, given: Mapping[str, object], is_generator: bool | None = None) -> None:
         super().__init__(given)
         object.__setattr__(self, "is_generator", is_generator)
-        object.__setattr__(self, "max_calls", self.max_calls or 0)
 
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (dict(self.given), self.is_generator)
@@ -197,11 +202,7 @@ class TaskOptions(PlacedOptions):
 class ActorOptions(PlacedOptions):
     """Options of an actor class."""
 
-    __slots__ = (
-        "actor_generator_backpressure_num_objects", "allow_out_of_order_execution", "concurrency_groups",
-        "enable_tensor_transport", "get_if_exists", "lifetime", "max_concurrency", "max_pending_calls", "max_restarts",
-        "max_task_retries", "namespace",
-    )  # fmt: skip
+    __slots__ = ()
     actor_generator_backpressure_num_objects: int
     allow_out_of_order_execution: bool | None
     concurrency_groups: dict[str, int] | None
@@ -252,10 +253,7 @@ class ActorOptions(PlacedOptions):
 class MethodOptions(Options):
     """Options of an actor method, from `@method` or from one call. None: as the actor says, or the default."""
 
-    __slots__ = (
-        "concurrency_group", "enable_task_events", "generator_backpressure_num_objects", "is_generator", "labels",
-        "max_task_retries", "name", "num_objects_per_yield", "num_returns", "retry_exceptions", "tensor_transport",
-    )  # fmt: skip
+    __slots__ = ("is_generator",)
     concurrency_group: str | None
     enable_task_events: bool | None
     generator_backpressure_num_objects: int | None
@@ -301,7 +299,7 @@ def parse_task_options(
     check_group_with_strategy(given)
     _check_returns(given.get("num_returns"), is_generator, stacklevel)
     warn_of_deprecated_group(written, stacklevel)
-    if given.get("num_gpus") and given.get("max_calls") is None:
+    if given.get("num_gpus") and written.get("max_calls") is None:
         given["max_calls"] = 1  # a process that used a GPU often keeps its memory: end it after the task (R 2.3)
     return TaskOptions(given, is_generator)
 

@@ -51,7 +51,7 @@ TASK_RULES: Rules = {
     "num_returns": Rule(values.returns),
     "max_retries": Rule(values.count(-1, none_means=TASK_MAX_RETRIES_DEFAULT), TASK_MAX_RETRIES_DEFAULT),
     "retry_exceptions": Rule(values.exception_filter(none_is_allowed=False), False),
-    "max_calls": Rule(values.count(0), 0),
+    "max_calls": Rule(values.count(0, none_means=0), 0),
 }
 ACTOR_RULES: Rules = {
     **_PLACED,

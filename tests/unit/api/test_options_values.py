@@ -254,14 +254,19 @@ METHOD_GOOD: list[tuple[str, str, object, object]] = [
     ("2.35", "tensor_transport", None, None),
 ]
 PARSERS: dict[str, Parser] = {
-    "task": parse_task_options,
-    "actor": parse_actor_options,
+    "task": lambda written: parse_task_options(written),
+    "actor": lambda written: parse_actor_options(written),
     "method": parse_method_decorator,
     "call": parse_method_options,
     "task.options": lambda written: parse_task_options({}).merge(written),
     "actor.options": lambda written: parse_actor_options({}).merge(written),
     "method.options": lambda written: parse_method_decorator({}).merge(written),
 }
+
+
+def line_of(parser: Any) -> int:
+    line: int = parser.__code__.co_firstlineno
+    return line
 
 
 def cases(table: list[tuple[Any, ...]], *parsers: str) -> list[Any]:
@@ -382,7 +387,7 @@ def test_the_old_group_options_warn_at_the_users_line(parser: str) -> None:
     ):
         with pytest.warns(DeprecationWarning, match=name) as caught:
             PARSERS[parser]({name: value})
-        assert [warning.filename for warning in caught] == [__file__]
+        assert [(one.filename, one.lineno) for one in caught] == [(__file__, line_of(PARSERS[parser]))]
 
 
 @pytest.mark.row("2.14")
@@ -416,4 +421,4 @@ def test_object_store_memory_of_an_actor_warns_at_the_users_line() -> None:
         for value in (1000, None):
             with pytest.warns(DeprecationWarning, match="object_store_memory") as caught:
                 PARSERS[parser]({"object_store_memory": value})
-            assert caught[0].filename == __file__
+            assert (caught[0].filename, caught[0].lineno) == (__file__, line_of(PARSERS[parser]))

@@ -13,6 +13,7 @@ from collections.abc import Callable
 import cloudpickle
 import pytest
 
+import linckia
 from linckia import exceptions
 from linckia.base import errors
 from linckia.base.errors import RayError
@@ -294,9 +295,12 @@ def test_error_codes_are_rays() -> None:
 def test_importing_the_errors_stays_light() -> None:
     """`import linckia` pays for this module: no traceback, pickle, inspect, asyncio, logging, numpy."""
     program = (
-        "import sys; before = set(sys.modules); import linckia.exceptions; print(*sorted(set(sys.modules) - before))"
+        "import sys, types; package = types.ModuleType('linckia'); sys.modules['linckia'] = package; "
+        f"package.__path__ = {list(linckia.__path__)!r}; before = set(sys.modules); import linckia.exceptions; "
+        "print(*sorted(set(sys.modules) - before))"
     )
     loaded = subprocess.run([sys.executable, "-S", "-c", program], env={"PYTHONPATH": ":".join(sys.path)},
                             capture_output=True, text=True, check=True).stdout.split()  # fmt: skip
     banned = {"traceback", "pickle", "inspect", "asyncio", "logging", "numpy", "cloudpickle", "msgspec", "dataclasses"}
+    assert "linckia.base.errors" in loaded
     assert banned.isdisjoint(loaded)
