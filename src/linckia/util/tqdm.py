@@ -14,7 +14,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from dataclasses import asdict
 from types import TracebackType
 from typing import Any, Generic, TypeVar
@@ -29,7 +29,7 @@ _T = TypeVar("_T")
 _numbers = itertools.count()
 
 
-class tqdm(Generic[_T]):  # noqa: N801 - the name that programs import
+class tqdm(Generic[_T]):
     """A progress bar. Iterate over it, or call `update`; `close` it (or use `with`) to leave its last state standing.
 
     `total` is the length of `iterable` when that has one. `position` is accepted for compatibility: bars stand in the
@@ -45,7 +45,7 @@ class tqdm(Generic[_T]):  # noqa: N801 - the name that programs import
         position: int | None = None,
         flush_interval_s: float | None = None,
     ) -> None:
-        if total is None and hasattr(iterable, "__len__"):
+        if total is None and isinstance(iterable, Sized):
             total = len(iterable)
         self._iterable = iterable
         self._interval_s = _FLUSH_INTERVAL_S if flush_interval_s is None else flush_interval_s
