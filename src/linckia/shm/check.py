@@ -29,7 +29,8 @@ def _check_extents(core: StoreCore) -> None:
     for extent in core._extents.values():
         name = f"extent {extent.start}"
         _require(extent.start in core._clients[extent.holder].extents, f"{name}: the holder does not know it")
-        _require(not extent.blocks.keys() & extent.freed_early, f"{name}: a sealed block was freed early")
+        sealed = {(offset, core._blocks[offset].owner) for offset in extent.blocks}
+        _require(not sealed & extent.freed_early, f"{name}: a sealed block was freed early")
     known = sum(len(client.extents) for client in core._clients.values())
     _require(known == len(core._extents), "a client knows a foreign extent")
 
@@ -57,6 +58,8 @@ def _check_clients(core: StoreCore) -> None:
         _require(known.adopted.keys() == adopted, f"{known.name}: wrong list of adopted blocks")
         _require(known.owned_bytes == sum(core._blocks[o].size for o in owned), f"{known.name}: wrong owned_bytes")
         _require(client not in core._dead, f"{known.name} is buried and has state")
+    early = {adopter for adopters in core._adopted_early.values() for adopter in adopters}
+    _require(not early & core._dead.keys(), "a buried process still adopts")
     _require(all(w.client not in core._dying for w in core._waiting), "a dead client waits")
     for client in core._dying:
         _require(client in core._clients, "a dying client has no state")

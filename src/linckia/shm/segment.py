@@ -25,8 +25,7 @@ class Segment:
         self.capacity_bytes = capacity_bytes
         self._writable = mmap.mmap(fd, capacity_bytes, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
         self._write = memoryview(self._writable)
-        self._exporter: Any = ctypes.c_ubyte
-        self._read_address = 0  # mapped at the first read: the node itself never reads
+        self._readable: _ReadMapping | None = None  # mapped at the first read: the node itself never reads
 
     @classmethod
     def create(cls, capacity_bytes: int) -> Segment:
@@ -55,12 +54,14 @@ class Segment:
     def read_view(self, offset: int, size: int, pin: object) -> memoryview:
         """A read-only view. ``pin`` lives until the last object made from the view (slice, array) is gone."""
         self._check(offset, size)
-        if not self._read_address:
-            self._map_for_reading()
+        mapping = self._readable
+        if mapping is None:
+            mapping = self._readable = _ReadMapping(self.fd, self.capacity_bytes)
         # A ctypes array that covers the segment is the cheapest exporter a buffer's owner can be hung on: the views
-        # keep it, it keeps the pin. It owns no memory, and one type serves all blocks.
-        exporter: Any = self._exporter.from_address(self._read_address)
+        # keep it, it keeps the pin and the mapping. It owns no memory, and one type serves all blocks.
+        exporter: Any = mapping.exporter.from_address(mapping.address)
         exporter.pin = pin
+        exporter.mapping = mapping
         return memoryview(exporter).cast("B")[offset : offset + size].toreadonly()
 
     def release_pages(self, offset: int, size: int) -> None:
@@ -75,7 +76,8 @@ class Segment:
         return os.fstat(self.fd).st_blocks * 512
 
     def close(self) -> None:
-        """Close the descriptor and drop the writable mapping. Views that are still alive keep their mapping."""
+        """Close the descriptor and drop the mappings. Views that are still alive keep theirs."""
+        self._readable = None
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
@@ -85,18 +87,30 @@ class Segment:
         except BufferError:
             pass  # a producer's view is alive: the mapping goes with it
 
-    def _map_for_reading(self) -> None:
-        libc = ctypes.CDLL(None, use_errno=True)
-        libc.mmap.restype = ctypes.c_void_p
-        libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
-        address = libc.mmap(None, self.capacity_bytes, mmap.PROT_READ, mmap.MAP_SHARED, self.fd, 0)
-        if address in (None, ctypes.c_void_p(-1).value):
-            error = ctypes.get_errno()
-            raise OSError(error, f"cannot map {self.capacity_bytes} bytes of shared memory: {os.strerror(error)}")
-        # Never unmapped: views handed to users may outlive the runtime. The kernel does it when the process ends.
-        self._read_address = address
-        self._exporter = ctypes.c_ubyte * self.capacity_bytes
-
     def _check(self, offset: int, size: int) -> None:
         if offset < 0 or size < 0 or offset + size > self.capacity_bytes:
             raise ValueError(f"block ({offset}, {size}) is not inside the segment of {self.capacity_bytes} bytes")
+
+
+class _ReadMapping:
+    """The segment mapped read-only by the kernel's word, not only by Python's; unmapped with the last view of it."""
+
+    __slots__ = ("address", "exporter", "_munmap", "_size")
+
+    def __init__(self, fd: int, size: int) -> None:
+        libc = ctypes.CDLL(None, use_errno=True)
+        libc.mmap.restype = ctypes.c_void_p
+        libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
+        libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+        address = libc.mmap(None, size, mmap.PROT_READ, mmap.MAP_SHARED, fd, 0)
+        self.address: int = 0 if address in (None, ctypes.c_void_p(-1).value) else address
+        self._munmap = libc.munmap
+        self._size = size
+        self.exporter: Any = ctypes.c_ubyte * size
+        if not self.address:
+            error = ctypes.get_errno()
+            raise OSError(error, f"cannot map {size} bytes of shared memory: {os.strerror(error)}")
+
+    def __del__(self) -> None:
+        if self.address:
+            self._munmap(self.address, self._size)

@@ -6,7 +6,7 @@ not references: owners decide when an object is garbage. Rules:
 * An extent belongs to its *holder*, which cuts blocks from it. A sealed block has an *owner*, often another process;
   the owner's ``FreeBlocks`` is forwarded to the holder, which recycles the memory. A free may overtake ``Sealed``
   (different connections).
-* Each sealed block is freed once, by its owner (or by the holder, which then has freed it itself already).
+* Each sealed block is freed once, by its owner (or by the holder, which then has recycled it itself already).
 * A dead process: its memory stays for ``orphan_grace_s``, so that readers who still have views may *adopt* the blocks
   they read, by sending ``Sealed`` for them with themselves as owner; then what nobody owns or adopted is reclaimed.
 * No room: every holder is asked to return unused extents; the request is served in order of arrival or denied with
@@ -44,7 +44,7 @@ class _Extent:
     size: int
     holder: bytes
     blocks: dict[int, None] = field(default_factory=dict)  # offsets of sealed blocks inside
-    freed_early: set[int] = field(default_factory=set)  # freed by their owner before the holder's Sealed came in
+    freed_early: set[tuple[int, bytes]] = field(default_factory=set)  # (offset, owner): freed before it was sealed
 
 
 @dataclass(slots=True)
@@ -56,6 +56,10 @@ class _Block:
     extent: _Extent | None  # None once the holder is dead and buried: then the range is the store's own
     adopters: set[bytes] = field(default_factory=set)
 
+    def held_by(self, client: bytes) -> bool:
+        """True when a free by ``client`` means that it has recycled the memory itself."""
+        return self.extent is not None and self.extent.holder == client and client not in self.adopters
+
 
 @dataclass(slots=True)
 class _Client:
@@ -65,6 +69,7 @@ class _Client:
     owned: dict[int, None] = field(default_factory=dict)
     adopted: dict[int, None] = field(default_factory=dict)
     owned_bytes: int = 0
+    free_to_come: set[int] = field(default_factory=set)  # own blocks whose extent was returned before their FreeBlocks
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +92,7 @@ class StoreCore:
         self._starts: list[int] = []  # of all extents, sorted
         self._extents: dict[int, _Extent] = {}
         self._blocks: dict[int, _Block] = {}
+        self._adopted_early: dict[int, dict[bytes, bytes]] = {}  # offset -> adopter -> object_id, until it is sealed
         self._sealed_bytes = 0
         self._waiting: deque[_Waiting] = deque()
         self._next_recall = 0.0
@@ -127,6 +133,7 @@ class StoreCore:
                 extent = self._forget_extent(start, known)
                 for offset in list(extent.blocks):
                     self._remove(self._blocks[offset])
+                    known.free_to_come.add(offset)
                 self._release(start, now)
         return self._serve()
 
@@ -140,9 +147,11 @@ class StoreCore:
                 continue
             extent = self._extent_at(offset)
             if extent is None or extent.holder != client or offset + size > extent.start + extent.size:
-                continue  # too late to adopt, or the extent is gone
-            if offset in extent.freed_early:
-                extent.freed_early.discard(offset)
+                if owner == client:  # an adoption that overtook the holder's Sealed, or comes too late
+                    self._adopted_early.setdefault(offset, {})[client] = object_id
+                continue
+            if (offset, owner) in extent.freed_early:
+                extent.freed_early.discard((offset, owner))
                 continue
             if block is not None:
                 self._remove(block)  # the holder has recycled a block of its own without telling
@@ -155,14 +164,20 @@ class StoreCore:
     def free_blocks(self, client: bytes, offsets: Iterable[int], now: float) -> list[Effect]:
         """``client``, the owner, an adopter or the holder, says that nobody reads these any more."""
         forwards: dict[bytes, list[int]] = {}
+        known = self._clients.get(client)
+        to_come = known.free_to_come if known is not None else set()
         for offset in offsets:
             block = self._blocks.get(offset)
-            if block is None:
-                self._free_before_sealed(client, offset, forwards)
-            elif block.extent is not None and block.extent.holder == client:
+            if offset in to_come:
+                to_come.discard(offset)
+            elif client in self._adopted_early.get(offset, ()):
+                self._forget_adoption(offset, client)
+            elif block is not None and block.held_by(client):
                 self._remove(block)
-            else:
+            elif block is not None and (client == block.owner or client in block.adopters):
                 self._give_up(block, client, forwards, now)
+            else:  # the block at this place is not sealed yet, or its predecessor's free is still under way
+                self._free_before_sealed(client, offset, forwards)
         return [ForwardFree(holder, tuple(found)) for holder, found in forwards.items()] + self._serve()
 
     def client_died(self, client: bytes, now: float) -> list[Effect]:
@@ -285,6 +300,16 @@ class StoreCore:
         owner = self._client(block.owner)
         owner.owned[block.offset] = None
         owner.owned_bytes += block.size
+        for adopter, object_id in list(self._adopted_early.get(block.offset, {}).items()):
+            if object_id == block.object_id:
+                self._forget_adoption(block.offset, adopter)
+                self._adopt(block, adopter)
+
+    def _forget_adoption(self, offset: int, adopter: bytes) -> None:
+        adopters = self._adopted_early[offset]
+        del adopters[adopter]
+        if not adopters:
+            del self._adopted_early[offset]
 
     def _remove(self, block: _Block) -> None:
         del self._blocks[block.offset]
@@ -313,11 +338,9 @@ class StoreCore:
         """``client`` no longer wants ``block``; without an owner and adopters its memory goes back to the holder."""
         if client == block.owner:
             self._disown(block)
-        elif client in block.adopters:
+        if client in block.adopters:
             block.adopters.discard(client)
             del self._clients[client].adopted[block.offset]
-        else:
-            return  # neither: a free that comes late, after the block has been given up
         if block.owner or block.adopters:
             return
         self._remove(block)
@@ -329,7 +352,7 @@ class StoreCore:
     def _free_before_sealed(self, client: bytes, offset: int, forwards: dict[bytes, list[int]]) -> None:
         extent = self._extent_at(offset)
         if extent is not None and extent.holder != client and extent.holder not in self._dying:
-            extent.freed_early.add(offset)
+            extent.freed_early.add((offset, client))
             forwards.setdefault(extent.holder, []).append(offset)
 
     # --- deaths -------------------------------------------------------------------------------------------------------
@@ -340,6 +363,8 @@ class StoreCore:
             block = self._blocks.get(offset)
             if block is not None:
                 self._give_up(block, client, forwards, now)
+        for offset in [o for o, adopters in self._adopted_early.items() if client in adopters]:
+            self._forget_adoption(offset, client)
         for start in list(dead.extents):
             self._reclaim(dead, start, now)
         del self._dying[client]
