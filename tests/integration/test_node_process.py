@@ -123,7 +123,7 @@ def test_a_failing_start_says_why(begin: StartNode, tmp_path: pathlib.Path) -> N
 
 @pytest.mark.row("P12")
 def test_a_start_that_crashes_shows_its_last_lines(begin: StartNode, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("linckia.node.launch.BOOT", "{paths!r};import linckia_is_not_here")
+    monkeypatch.setattr("linckia.node.launch.BOOT", "import linckia_is_not_here")
     with pytest.raises(NodeStartError, match="No module named 'linckia_is_not_here'"):
         begin()
 

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import stat
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
+
 from linckia.host import environment, process
+
+_decode_facts = msgspec.json.Decoder(dict[str, Any]).decode
 
 UNIX_PATH_MAX_BYTES = 107
 LONGEST_SOCKET_NAME = "sockets/raylet-00000000.sock"
@@ -67,7 +70,7 @@ class Session:
             "keep": self.keep,
             **more,
         }
-        write_private(os.path.join(self.path, "session.json"), json.dumps(facts).encode())
+        write_private(os.path.join(self.path, "session.json"), msgspec.json.encode(facts))
 
     def write_token(self, token: str) -> None:
         """Store the cluster token, readable by its owner only."""
@@ -154,11 +157,10 @@ def remove_dead_sessions(base: str) -> list[str]:
 def read_facts(path: str) -> dict[str, Any]:
     """What ``session.json`` says; empty when there is none."""
     try:
-        with open(os.path.join(path, "session.json"), encoding="utf-8") as file:
-            facts = json.load(file)
-    except (OSError, ValueError):
+        with open(os.path.join(path, "session.json"), "rb") as file:
+            return _decode_facts(file.read())
+    except (OSError, msgspec.DecodeError):
         return {}
-    return facts if isinstance(facts, dict) else {}
 
 
 def live_sessions(temp_dir: str) -> list[tuple[str, dict[str, Any]]]:

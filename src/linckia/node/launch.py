@@ -18,7 +18,17 @@ from linckia.host import environment
 from linckia.node.options import NodeOptions
 
 STOP_GRACE_S = 0.25
-BOOT = "import sys;sys.path[len(sys.path):]={paths!r};from linckia.node.main import main;main()"
+BOOT = """\
+import gc, os, sys
+gc.disable()
+sys.path += os.environ.pop("LINCKIA_BOOT_PATH").split(":")
+package = sys.modules["linckia"] = type(sys)("linckia")
+package.__path__ = [os.environ.pop("LINCKIA_BOOT_ROOT")]
+from linckia.node.main import main
+main()
+"""
+# The package is a shell without its public API: the node has no use for it and it costs 30 ms; the zygote completes it
+# (node/zygote.py). No collections while modules are imported: nothing of that is garbage.
 
 
 class NodeStartError(RuntimeError):
@@ -126,12 +136,14 @@ def start_node(options: NodeOptions) -> NodeProcess:
     life_read, life_write = os.pipe()
     ready_read, ready_write = os.pipe()
     log_fd = os.memfd_create("linckia-node-log")
-    command = [sys.executable, "-P", "-c", BOOT.format(paths=_more_paths()), "linckia-node"]
+    command = [sys.executable, "-P", "-c", BOOT, "linckia-node"]
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    boot = {"LINCKIA_BOOT_PATH": ":".join(_more_paths(package)), "LINCKIA_BOOT_ROOT": package}
     try:
         pid = os.posix_spawn(
             sys.executable,
             command,
-            environment.process_environment(),
+            {**environment.process_environment(), **boot},
             file_actions=[
                 (os.POSIX_SPAWN_DUP2, life_read, 0),
                 (os.POSIX_SPAWN_DUP2, ready_write, 1),
@@ -154,8 +166,7 @@ def start_node(options: NodeOptions) -> NodeProcess:
     return node
 
 
-def _more_paths() -> list[str]:
+def _more_paths(package: str) -> list[str]:
     """Where this process finds Linckia and its dependencies, put *behind* the node's own path: nothing gets shadowed."""
-    package_root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    wanted = [os.path.abspath(path) for path in sys.path if path] + [package_root]
-    return list(dict.fromkeys(wanted))
+    wanted = [os.path.abspath(path) for path in sys.path if path] + [os.path.dirname(package)]
+    return list(dict.fromkeys(path for path in wanted if ":" not in path))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
 from typing import TYPE_CHECKING, Any
 
 from linckia.gcs.actors import ActorService
@@ -82,6 +81,8 @@ class Rooms:
             try:
                 handle(peer, message)
             except Exception as error:  # noqa: BLE001 - one bad request must not end the cluster; it is logged and answered
+                import traceback  # noqa: PLC0415 - 4 ms that only a failure needs
+
                 print(f"{type(message).__name__} from {peer.peer_role} {peer.peer_id.hex()}:", file=sys.stderr)  # noqa: T201
                 traceback.print_exc()
                 rid = getattr(message, "rid", None)

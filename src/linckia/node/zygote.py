@@ -13,6 +13,7 @@ import array
 import contextlib
 import gc
 import importlib
+import importlib.util
 import os
 import select
 import signal
@@ -90,7 +91,9 @@ class Zygote:
             signal.signal(number, signal.SIG_IGN)  # it ends with the node, not by a stray Ctrl-C
         signal.signal(signal.SIGCHLD, _on_child_signal)
         signal.set_wakeup_fd(self.signal_write, warn_on_full_buffer=False)
+        _complete_package()
         self.entry = _import_worker_entry(self.worker_entry)
+        gc.enable()
         gc.collect()
         gc.freeze()  # a collection in a worker would touch, and so copy, every page of the shared objects
         self._send({"ready": os.getpid()})
@@ -190,6 +193,22 @@ class Zygote:
                 os.waitpid(-1, 0)
             except ChildProcessError:
                 return
+
+
+def _complete_package() -> None:
+    """The node's ``linckia`` is a shell without the public API (node/launch.py); users' functions need the real one."""
+    package = sys.modules["linckia"]
+    if getattr(package, "__file__", None) is not None:
+        return
+    root = package.__path__[0]
+    spec = importlib.util.spec_from_file_location(
+        "linckia", f"{root}/__init__.py", submodule_search_locations=[root]
+    )
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{root}/__init__.py cannot be loaded")
+    package.__spec__, package.__loader__, package.__file__ = spec, spec.loader, spec.origin
+    package.__package__, package.__cached__ = "linckia", spec.cached
+    spec.loader.exec_module(package)
 
 
 def _import_worker_entry(worker_entry: str) -> WorkerEntry:
