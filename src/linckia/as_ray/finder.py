@@ -31,7 +31,7 @@ class AsRayModule(ModuleType):
             if value is not None:
                 setattr(self, name, value)  # the next access costs nothing extra
                 return value
-        if not name.startswith("__") and target_of(full_name) is not None:
+        if full_name in GATHERED or (not name.startswith("__") and target_of(full_name) is not None):
             return importlib.import_module(full_name)
         # A dunder is asked for by machinery (copy, inspect, doctest): a plain answer is enough.
         raise AttributeError(full_name if name.startswith("__") else why_not(full_name), name=name, obj=self)

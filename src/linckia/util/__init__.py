@@ -1,7 +1,7 @@
 """What Ray programs find under `ray.util`: pools, queues, metrics and small helpers on top of the public API.
 
-User programs call it. Everything here is written with `linckia.get`, `linckia.remote` and their like only, so it can be
-read as a set of worked examples; it never reaches below the public API. Names are loaded at first use: importing this
+User programs call it. Nearly everything here is written with `linckia.get`, `linckia.remote` and their like only, so it
+can be read as a set of worked examples. Names are loaded at first use: importing this
 package costs a few milliseconds and loads neither asyncio nor numpy.
 """
 

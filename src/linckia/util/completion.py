@@ -41,8 +41,7 @@ class _Arrivals:
         if ref in self._pending:
             raise ValueError(f"as_completed: {ref!r} is given twice; each ref must be there once")
         reported = self._reported
-        # R 1.46: the hook made for libraries such as this one; unlike `future()`, it does not fetch the value.
-        self._pending[ref] = ref._on_ready(lambda *_: reported.append(ref))
+        self._pending[ref] = _when_ready(ref, lambda *_: reported.append(ref))
 
     def take(self, at_most: int) -> list[Any]:
         """At least one ref, in order of arrival; blocks while none is ready."""
@@ -69,6 +68,15 @@ class _Arrivals:
                 del self._pending[ref]
                 found.append(ref)
         return found
+
+
+def _when_ready(ref: Any, callback: Callable[..., object]) -> Callable[[], object]:
+    """Have `callback` called once `ref` is ready; returns what withdraws it. R 1.46: hooks for libraries such as this."""
+    if hasattr(ref, "_on_ready"):
+        withdraw: Callable[[], object] = ref._on_ready(callback)
+        return withdraw
+    ref._on_completed(callback)  # fetches the value too, and cannot be withdrawn
+    return lambda: None
 
 
 @overload

@@ -1,6 +1,6 @@
 """Small questions about the machine and the cluster: this node's address, the names of actors.
 
-User programs call it through `linckia.util`. It asks the public API and the operating system; it keeps nothing.
+User programs call it through `linckia.util`. It asks the cluster and the operating system; it keeps nothing.
 """
 
 from __future__ import annotations
@@ -9,7 +9,10 @@ import socket
 from typing import Literal, overload
 
 import linckia
+from linckia.api.remote_function import connected
 from linckia.host.environment import setting
+from linckia.model.specs import decode_actor_info
+from linckia.protocol import messages
 
 # A documentation address (RFC 5737): nothing is sent to it, the kernel only chooses the interface it would use.
 _ELSEWHERE = ("192.0.2.1", 9)
@@ -56,7 +59,9 @@ def list_named_actors(all_namespaces: bool = False) -> list[str] | list[dict[str
 
     With `all_namespaces`, a list of `{"name": ..., "namespace": ...}` over the whole cluster.
     """
-    found: list[dict[str, str]] = linckia.actor.list_named_actors(all_namespaces)
+    runtime = connected()
+    question = messages.ListActors(runtime.next_rid(), all_namespaces, runtime.job_config.namespace)
+    actors = [decode_actor_info(encoded) for encoded in runtime.call(runtime.raylet, question).actors]
     if all_namespaces:
-        return found
-    return [entry["name"] for entry in found]
+        return [{"name": actor.name, "namespace": actor.namespace} for actor in actors]
+    return [actor.name for actor in actors]
