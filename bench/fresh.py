@@ -9,11 +9,12 @@ import time
 from pathlib import Path
 from typing import cast
 
-from bench.measure import Timing, expect
+from bench.measure import Timing
 from bench.workloads import Values
 
 STARTUP = Path(__file__).with_name("startup.py")
 TIMEOUT_S = 120
+LOG_TAIL_LINES = 12
 HEAVY_MODULES = ("numpy",)
 IMPORT_PROGRAM = """
 import sys, time
@@ -37,7 +38,11 @@ def startup(engine: str) -> Values:
     """Import, start, first result, in a fresh process: by its own clock, and as seen by whoever started the process."""
     start = time.perf_counter()
     with subprocess.Popen(
-        [sys.executable, "-P", str(STARTUP), engine], stdout=subprocess.PIPE, text=True, encoding="utf-8"
+        [sys.executable, "-P", str(STARTUP), engine],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        encoding="utf-8",
     ) as process:
         lines: list[str] = []
         seen_s = 0.0
@@ -46,7 +51,9 @@ def startup(engine: str) -> Values:
             if line.startswith("{"):
                 seen_s = time.perf_counter() - start
         returncode = process.wait(TIMEOUT_S)
-    expect(returncode, 0, f"exit code of {STARTUP.name} {engine}")
+    if returncode:
+        tail = " | ".join(text.strip() for text in lines[-LOG_TAIL_LINES:])
+        raise RuntimeError(f"{STARTUP.name} {engine}: exit code {returncode}, expected 0; last output: {tail}")
     return {"startup_s": last_json("".join(lines))["startup_s"], "startup_process_s": seen_s}
 
 

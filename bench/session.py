@@ -47,7 +47,7 @@ class Session:
         """Start the engine once."""
         if self._ray is None:
             ray = load(self._name)
-            ray.init(num_cpus=CPUS, object_store_memory=OBJECT_STORE_BYTES)
+            ray.init(address="local", num_cpus=CPUS, object_store_memory=OBJECT_STORE_BYTES)
             self._ray = ray
         return self._ray
 

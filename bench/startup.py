@@ -24,7 +24,7 @@ def start_ray_api(name: str) -> int:
     import importlib  # noqa: PLC0415 (start-up time)
 
     ray = importlib.import_module(name)
-    ray.init(num_cpus=CPUS)
+    ray.init(address="local", num_cpus=CPUS)  # "local": another cluster may run on this machine
     return int(ray.get(ray.remote(where).remote()))
 
 
