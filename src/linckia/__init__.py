@@ -23,13 +23,14 @@ if TYPE_CHECKING:
         FunctionID,
         JobID,
         NodeID,
-        ObjectID,
         PlacementGroupID,
         TaskID,
         UniqueID,
         WorkerID,
     )
+    from linckia.api.logging_config import LoggingConfig
     from linckia.worker.refs import ObjectRef
+    from linckia.worker.refs import ObjectRef as ObjectID
     from linckia.worker.streams import DynamicObjectRefGenerator, ObjectRefGenerator
 
 __version__ = "0.1.0"
@@ -37,18 +38,20 @@ __commit__ = ""
 SCRIPT_MODE, WORKER_MODE, LOCAL_MODE = 0, 1, 2
 
 _LAZY = {
+    "LoggingConfig": "linckia.api.logging_config",
     "ObjectRef": "linckia.worker.refs",
     "ObjectRefGenerator": "linckia.worker.streams",
     "DynamicObjectRefGenerator": "linckia.worker.streams",
     **dict.fromkeys(
         (
-            "ActorClassID", "ActorID", "ClusterID", "FunctionID", "JobID", "NodeID", "ObjectID", "PlacementGroupID", "TaskID",
+            "ActorClassID", "ActorID", "ClusterID", "FunctionID", "JobID", "NodeID", "PlacementGroupID", "TaskID",
             "UniqueID", "WorkerID",
         ),
         "linckia.base.ids",
     ),
+    **dict.fromkeys(("client", "ClientBuilder", "Language", "java_function", "java_actor_class"), "linckia.api.other_languages"),
 }  # fmt: skip
-_MODULES = ("actor", "cloudpickle", "exceptions", "util", "runtime_context", "remote_function", "experimental", "as_ray", "cluster_utils")
+_MODULES = ("job_config", "dag", "runtime_env", "cross_language", "actor", "cloudpickle", "exceptions", "util", "runtime_context", "remote_function", "experimental", "as_ray", "cluster_utils")
 
 __all__ = [
     "init", "shutdown", "is_initialized", "remote", "method", "get", "put", "wait", "cancel", "kill", "get_actor",
@@ -62,8 +65,12 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     import importlib  # noqa: PLC0415  (start-up time: only for names that are loaded late)
 
+    if name == "ObjectID":  # Ray's other name for it
+        name = "ObjectRef"
     module = _LAZY.get(name)
     if module is not None:
+        if module == "linckia.base.ids":
+            importlib.import_module("linckia.host.entropy")  # from_random() needs it
         value = getattr(importlib.import_module(module), name)
         globals()[name] = value
         return value

@@ -13,11 +13,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from linckia.api import remote_function as functions
-from linckia.api.actor_class_info import ClassInfo, class_info
 from linckia.api.remote_function import connected
 from linckia.base import errors
 
 if TYPE_CHECKING:
+    from linckia.api.actor_class_info import ClassInfo
     from linckia.api.options import ActorOptions
     from linckia.model.specs import ActorInfo, MethodSpec
     from linckia.worker.refs import ObjectRef
@@ -36,7 +36,7 @@ class ActorMethod:
         self._template: Any = None
 
     def __call__(self, *_args: Any, **_kwargs: Any) -> Any:
-        raise TypeError(f"actor method {self._name} cannot be called directly; use handle.{self._name}.remote(...)")
+        raise TypeError(f"actor method {self._name} cannot be called directly; use handle.{self._name}.remote()")
 
     def remote(self, *args: Any, **kwargs: Any) -> Any:
         """Submit the call; returns its ref (or refs, or generator) at once."""
@@ -50,8 +50,10 @@ class ActorMethod:
         return ActorMethod(self._handle, self._name, parse_method_options(options, is_generator=spec.is_generator if spec else None))
 
     def bind(self, *args: Any, **kwargs: Any) -> Any:
-        """Lazy graphs are not built yet."""
-        raise NotImplementedError(f"{self._name}.bind(): lazy DAGs are not available yet; call .remote() instead")
+        """A lazy call: nothing happens until the graph is executed."""
+        from linckia.api.dag import MethodNode  # noqa: PLC0415  (start-up time)
+
+        return MethodNode(self, args, kwargs)
 
     def __repr__(self) -> str:
         return f"ActorMethod({self._handle!r}, {self._name})"
@@ -241,7 +243,7 @@ class ActorClass(Generic[T]):
         self.__ray_actor_class__ = cls
 
     def __call__(self, *_args: Any, **_kwargs: Any) -> Any:
-        raise TypeError(f"actor class {self.__name__} cannot be instantiated directly; use {self.__name__}.remote(...)")
+        raise TypeError(f"actor class {self.__name__} cannot be instantiated directly; use {self.__name__}.remote()")
 
     def __mro_entries__(self, _bases: tuple[Any, ...]) -> tuple[type, ...]:
         raise ActorClassInheritanceException(
@@ -262,8 +264,10 @@ class ActorClass(Generic[T]):
         return OptionedActorClass(self, self._options.merge(options))
 
     def bind(self, *args: Any, **kwargs: Any) -> Any:
-        """Lazy graphs are not built yet."""
-        raise NotImplementedError(f"{self.__name__}.bind(): lazy DAGs are not available yet; call .remote() instead")
+        """A lazy actor: nothing happens until the graph is executed."""
+        from linckia.api.dag import ClassNode  # noqa: PLC0415  (start-up time)
+
+        return ClassNode(self, args, kwargs)
 
     @property
     def _default_options(self) -> dict[str, Any]:
@@ -274,6 +278,8 @@ class ActorClass(Generic[T]):
 
         runtime = connected()
         if self._info is None:
+            from linckia.api.actor_class_info import class_info  # noqa: PLC0415  (start-up time)
+
             self._info = class_info(self._cls)
         self._info.check_arguments(args, kwargs)
         class_id, blob = self._export(runtime)
@@ -334,6 +340,7 @@ def method(*args: Any, **options: Any) -> Any:
     if len(args) == 1 and not options and callable(args[0]):
         return args[0]
     assert not args and options, "use @linckia.method(num_returns=2) with keyword options, or @linckia.method alone"
+    parse_method_decorator(options)  # unknown keys fail here, not where the decorator is applied
 
     def decorate(function: Any) -> Any:
         function.__linckia_method__ = parse_method_decorator(options, is_generator=functions.is_generator(function))

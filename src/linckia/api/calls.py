@@ -114,7 +114,7 @@ def wait(
     if not refs:
         return [], []
     if len(set(map(id, refs))) != len(refs):
-        raise ValueError("wait() got the same ObjectRef twice; pass each ref once")
+        raise ValueError("wait() got duplicate ObjectRefs; the refs must be unique")
     if num_returns <= 0 or num_returns > len(refs):
         raise ValueError(f"wait(num_returns=...) must be between 1 and the number of refs ({len(refs)}), got {num_returns}")
     return _wait(runtime, refs, num_returns, timeout, fetch_local)

@@ -45,7 +45,7 @@ def _node(record: dict[str, Any]) -> dict[str, Any]:
         "DeathReason": 0,
         "DeathReasonMessage": "",
         "Resources": record["resources"] if alive else {},
-        "Labels": record["labels"],
+        "Labels": {"ray.io/node-id": record["node_id"].hex(), **record["labels"]},
     }
 
 
@@ -65,10 +65,25 @@ def timeline(filename: str | None = None) -> list[dict[str, Any]] | None:
     """Task events as Chrome-trace dicts; with ``filename`` written there as JSON. RuntimeError when not connected."""
     if current.runtime is None:
         raise RuntimeError("timeline(): not connected to a cluster; call linckia.init() first")
-    current.runtime.flush_profile()
-    events: list[dict[str, Any]] = _ask("timeline")
+    events = [_event(event) for event in _ask("timeline")]
     if filename is None:
         return events
     with open(filename, "w", encoding="utf-8") as file:
         json.dump(events, file)
     return None
+
+
+def _event(event: list[Any]) -> dict[str, Any]:
+    """A task event as a Chrome-trace complete event (ts and dur in microseconds)."""
+    name, start_s, end_s, task_id, worker_id, pid, kind = event
+    return {
+        "cat": kind,
+        "name": name,
+        "pid": "127.0.0.1",
+        "tid": f"worker:{worker_id.hex()}",
+        "ts": start_s * 1e6,
+        "dur": (end_s - start_s) * 1e6,
+        "ph": "X",
+        "cname": "generic_work",
+        "args": {"task_id": task_id.hex(), "worker_pid": pid, "name": name},
+    }

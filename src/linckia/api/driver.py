@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import pickle
 import sys
 from typing import TYPE_CHECKING, Any
 
 from linckia.api.log_printer import LogPrinter
 from linckia.base import errors
+from linckia.host import environment
 from linckia.model.specs import JobConfig, encode
 from linckia.protocol import messages as m
 from linckia.rpc.handshake import Identity
@@ -62,6 +64,7 @@ def _job_config(options: InitOptions) -> JobConfig:
     script = getattr(main, "__file__", None)
     paths = [os.path.dirname(os.path.abspath(script))] if script else []
     paths += [os.path.abspath(path) for path in sys.path if path and "site-packages" not in path]
+    logging_config = options.given.get("logging_config")
     as_ray = sys.modules.get("linckia.as_ray")
     return JobConfig(
         namespace=options.namespace or getattr(given, "ray_namespace", None) or os.urandom(16).hex(),  # noqa: TID251
@@ -70,6 +73,8 @@ def _job_config(options: InitOptions) -> JobConfig:
         entrypoint=" ".join(sys.argv) or "python",
         log_to_driver=options.log_to_driver,
         as_ray=as_ray is not None and as_ray.is_installed(),
+        logging_config=pickle.dumps(logging_config) if logging_config is not None else b"",
+        profiling=environment.option_on("PROFILING", default=False),
         default_actor_lifetime=getattr(given, "default_actor_lifetime", None) or "non_detached",
     )
 

@@ -51,7 +51,7 @@ class RemoteFunction(Generic[P, R]):
         self.__wrapped__ = function
 
     def __call__(self, *_args: Any, **_kwargs: Any) -> Any:
-        raise TypeError(f"remote function {self._name} cannot be called directly; use {self._name}.remote(...)")
+        raise TypeError(f"remote function {self._name} cannot be called directly; use {self._name}.remote()")
 
     def remote(self, *args: P.args, **kwargs: P.kwargs) -> ObjectRef[R]:
         """Submit one task; returns at once.
@@ -72,8 +72,10 @@ class RemoteFunction(Generic[P, R]):
         return OptionedFunction(self, self._options.merge(options))
 
     def bind(self, *args: Any, **kwargs: Any) -> Any:
-        """Lazy graphs are not built yet."""
-        raise NotImplementedError(f"{self._name}.bind(): lazy DAGs are not available yet; call {self._name}.remote() instead")
+        """A lazy call: nothing happens until the graph is executed."""
+        from linckia.api.dag import FunctionNode  # noqa: PLC0415  (start-up time)
+
+        return FunctionNode(self, args, kwargs)
 
     @property
     def _default_options(self) -> dict[str, Any]:

@@ -121,7 +121,7 @@ class RuntimeContext:
 
     def get_temp_dir(self) -> str:
         """Directory that holds the session."""
-        return str(self._runtime.session_dir).rpartition("/")[0]
+        return str(self._runtime.session_dir).rpartition("/")[0].rpartition("/")[0]
 
     def get_placement_group_id(self) -> str | None:
         """None: placement groups come with "Many machines"."""

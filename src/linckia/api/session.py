@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import resource
 import signal
 import sys
 import threading
@@ -14,9 +15,11 @@ from typing import Any
 
 from linckia.api import session_options
 from linckia.base import errors
+from linckia.host import environment
 from linckia.node.launch import NodeProcess, start_node
 from linckia.worker import current
 
+FILE_LIMIT_MAX = 65_536
 _lock = threading.RLock()
 _session: Session | None = None
 
@@ -29,7 +32,9 @@ class RayContext:
         runtime = session.runtime
         self.dashboard_url = ""
         self.python_version = ".".join(map(str, sys.version_info[:3]))
-        self.ray_version = session_options.RAY_API_VERSION
+        import linckia  # noqa: PLC0415  (the version is written there, and the package imports this module)
+
+        self.ray_version = linckia.__version__
         self.ray_commit = ""
         self.address_info: dict[str, Any] = {
             "node_ip_address": runtime.node_ip,
@@ -95,6 +100,8 @@ class Session:
             raise
         current.runtime = self.runtime
         self._install_signals()
+        _raise_file_limit()
+        environment.set_default("PYTHONBREAKPOINT", "pdb.set_trace")
 
     def _install_signals(self) -> None:
         if threading.current_thread() is not threading.main_thread():
@@ -121,11 +128,46 @@ class Session:
             self.node.stop()
 
 
+def _raise_file_limit() -> None:
+    """Each connection is a descriptor: raise the soft limit to what is allowed, at most 65,536 (R 1.13)."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = min(hard, FILE_LIMIT_MAX) if hard != resource.RLIM_INFINITY else FILE_LIMIT_MAX
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def _on_sigterm(_signum: int, _frame: Any) -> None:
     sys.exit(143)
 
 
-def init(address: str | None = None, **options: Any) -> RayContext:
+def init(  # noqa: PLR0913  (Ray's signature, so that editors complete it)
+    address: str | None = None,
+    *,
+    num_cpus: float | None = None,
+    num_gpus: float | None = None,
+    resources: dict[str, float] | None = None,
+    labels: dict[str, str] | None = None,
+    local_mode: bool = False,
+    object_store_memory: int | None = None,
+    ignore_reinit_error: bool = False,
+    include_dashboard: bool | None = None,
+    dashboard_host: str = "127.0.0.1",
+    dashboard_port: int | None = None,
+    job_config: Any = None,
+    configure_logging: bool = True,
+    logging_level: int | str = "info",
+    logging_format: str | None = None,
+    logging_config: Any = None,
+    log_to_driver: bool | None = None,
+    namespace: str | None = None,
+    runtime_env: dict[str, Any] | None = None,
+    enable_resource_isolation: bool = False,
+    cgroup_path: str | None = None,
+    system_reserved_cpu: float | None = None,
+    system_reserved_memory: int | None = None,
+    object_spilling_directory: str | None = None,
+    **options: Any,
+) -> RayContext:
     """Start a cluster on this machine, or join one; returns facts about it.
 
     ``address``: None uses ``LINCKIA_ADDRESS`` or ``RAY_ADDRESS`` when set, else the running cluster of ``linckia start``, else starts a
@@ -134,7 +176,8 @@ def init(address: str | None = None, **options: Any) -> RayContext:
     RuntimeError unless ``ignore_reinit_error=True``.
     """
     global _session  # noqa: PLW0603  (one cluster connection per process is the API's contract)
-    parsed = session_options.parse(address, options)
+    named = {name: value for name, value in locals().items() if name not in ("address", "options")}
+    parsed = session_options.parse(address, {**named, **options})
     with _lock:
         if _session is not None:
             if parsed.ignore_reinit_error:

@@ -46,6 +46,8 @@ def parse(address: str | None, options: dict[str, Any]) -> InitOptions:
     if unknown:
         raise RuntimeError(f"init() got unknown arguments {unknown}; known are {sorted(k for k in known if not k.startswith('_'))}")
     _check_namespace(options.get("namespace"))
+    _check_kinds(options)
+    _check_isolation(options)
     temp_dir = options.get("_temp_dir")
     if temp_dir is not None and not os.path.isabs(temp_dir):
         raise ValueError(f"init(_temp_dir={temp_dir!r}): must be an absolute path")
@@ -85,6 +87,23 @@ def _check_namespace(namespace: Any) -> None:
         raise TypeError(f"init(namespace=...) must be a string, got {type(namespace).__name__}")
     if namespace == "":
         raise ValueError("init(namespace='') is empty; leave it out for an anonymous namespace")
+
+
+def _check_kinds(options: dict[str, Any]) -> None:
+    for name, kinds in {"labels": dict, "_system_config": dict, "runtime_env": dict}.items():
+        value = options.get(name)
+        if value is not None and not isinstance(value, kinds):
+            raise TypeError(f"init({name}=...) must be a {kinds.__name__}, got {type(value).__name__}")
+
+
+def _check_isolation(options: dict[str, Any]) -> None:
+    if options.get("enable_resource_isolation"):
+        raise ValueError(
+            "init(enable_resource_isolation=True): needs cgroup v2 controllers this process may write; resource isolation is not built yet"
+        )
+    for name in ("cgroup_path", "system_reserved_cpu", "system_reserved_memory"):
+        if options.get(name) is not None:
+            raise ValueError(f"init({name}=...) is only possible with enable_resource_isolation=True (resource isolation)")
 
 
 def _count(name: str, value: Any) -> float | None:
@@ -131,6 +150,9 @@ def resolve_address(options: InitOptions) -> tuple[str, str, str] | None:
         return None
     if address is not None and "://" in address:
         raise ConnectionError(f"init(address={address!r}): client connections are not available yet; use 'auto', 'local' or host:port")
+    if address is not None and address.startswith("unix:"):
+        session_dir = os.path.dirname(os.path.dirname(address.removeprefix("unix:")))
+        return session_dir, address, f"{session_dir}/token"
     found = _running_cluster(options.node.temp_dir, address if address not in (None, "auto") else "")
     if found is None:
         if address is None:

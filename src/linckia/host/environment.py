@@ -74,6 +74,11 @@ def temporary_directory() -> str:
     return os.environ.get("LINCKIA_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
 
 
+def set_default(name: str, value: str) -> None:
+    """Set an environment variable for this process and its children unless it is set."""
+    os.environ.setdefault(name, value)
+
+
 def option(name: str, default: str = "") -> str:
     """``LINCKIA_<name>``, or ``RAY_<name>`` so that programs written for Ray keep their settings."""
     return os.environ.get(f"LINCKIA_{name}", os.environ.get(f"RAY_{name}", default))

@@ -88,7 +88,8 @@ class JobConfig(msgspec.Struct, array_like=True, frozen=True):
     default_actor_lifetime: str = "non_detached"
     env_vars: dict[str, str] = {}
     metadata: dict[str, str] = {}
-    logging_config: bytes = b""
+    logging_config: bytes = b""  # pickled LoggingConfig, empty for none
+    profiling: bool = False  # workers report task events for timeline()
 
 
 class NodeInfo(msgspec.Struct, array_like=True, frozen=True):

@@ -13,6 +13,8 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Any
 
+from linckia.base.errors import OufOfBandObjectRefSerializationException
+from linckia.host import environment
 from linckia.model.wire import Address, Block, RefInfo
 from linckia.protocol import messages as m
 from linckia.serialization import context
@@ -81,6 +83,11 @@ class Borrowing:
         """A reference is being pickled: make it findable; pin it if this is not Linckia's own pickling."""
         self.by_id[ref._id] = ref
         if not context.note_reference(ref):
+            if not environment.option_on("allow_out_of_band_object_ref_serialization", default=True):
+                raise OufOfBandObjectRefSerializationException(
+                    f"{ref!r} was pickled outside of Linckia, and LINCKIA_allow_out_of_band_object_ref_serialization=0 forbids that; "
+                    "pass it as an argument, or put it into an object with linckia.put()"
+                )
             self.pinned.append(ref)
         extra = ref.extra
         return extra.owner if extra is not None and extra.owner is not None else self.runtime.address

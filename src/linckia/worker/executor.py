@@ -67,6 +67,7 @@ class Executor:
         self.source = ""
         self.assigned: dict[str, float] = {"CPU": 1.0}
         self.gpu_ids: list[int] = []
+        self.profile: Any = None  # a Profile when the job wants task events
         self._context: TaskContext | None = None
         self._oldest_reply_s = 0.0
         self._register_handlers()
@@ -145,6 +146,7 @@ class Executor:
         """Bookkeeping after a task: time, flush, cancel that came late, max_calls."""
         now_s = time.perf_counter()
         took_s = now_s - started_s
+        push_id = self.current.task_id if self.current is not None else b""
         self.current = self.current_peer = self._context = None
         if self.cancelling is not None:
             self.cancelling = None
@@ -155,6 +157,8 @@ class Executor:
         if reported_s < 0 or mean_s > 2 * reported_s or 2 * mean_s < reported_s:
             template.reported_s = mean_s
             peer.conn.post(m.BatchTime(1, mean_s))
+        if self.profile is not None:
+            self.profile.task(template.name, took_s, push_id)
         if not self._oldest_reply_s:
             self._oldest_reply_s = now_s
         if not self.queue or now_s - self._oldest_reply_s > FLUSH_AFTER_S or len(peer.conn.outbox) >= 64 or template.careful:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import sys
 import time
 from typing import Any
@@ -54,6 +55,12 @@ class WorkerProcess:
         if job.cwd and os.path.isdir(job.cwd):
             os.chdir(job.cwd)
         os.environ.update(job.env_vars)
+        if job.profiling:
+            from linckia.worker.profile import Profile  # noqa: PLC0415  (only jobs that asked for it)
+
+            self.executor.profile = Profile(self.runtime, self.executor)
+        if job.logging_config:
+            pickle.loads(job.logging_config).apply(self.executor)
         if job.as_ray:
             from linckia import as_ray  # noqa: PLC0415  (only jobs that asked for it)
 

@@ -48,6 +48,8 @@ class ObjectRef(Generic[T_co]):
     __slots__ = ("__weakref__", "_id", "extra", "hooks", "state", "value")
 
     def __init__(self, id: bytes) -> None:  # noqa: A002  (Ray's name)
+        if len(id) != ID_BYTES:
+            raise ValueError(f"ObjectRef needs {ID_BYTES} bytes, got {len(id)}")
         self._id = id
         self.state = PENDING
         self.value: Any = None  # the TaskRecord while pending

@@ -131,6 +131,9 @@ class Runtime:
                     if record is None:
                         continue
                     answered += 1
+                    if record.cancelled and record.actor is not None:
+                        self.fail_cancelled(record)
+                        continue
                     ref = record.refs[0]
                     ref.value = message.inline
                     ref.state = INLINE
@@ -281,6 +284,9 @@ class Runtime:
             ref = self.borrowing.by_id.get(object_id)
             if ref is not None:
                 self.borrowing.lend(ref, sender)
+        if record.cancelled and record.actor is not None:
+            self.fail_cancelled(record)
+            return
         if message.failed and message.retryable and record.retries_left != 0 and not record.cancelled:
             if peer.actor is not None:
                 peer.actor.retry(record)
@@ -302,6 +308,10 @@ class Runtime:
     def fail(self, record: TaskRecord, error: errors.RayError) -> None:
         """The task ends with a system error."""
         self.fail_encoded(record, self.encode_error(error))
+
+    def fail_cancelled(self, record: TaskRecord) -> None:
+        """A cancelled actor call has ended, whatever it answered (R 5.26)."""
+        self.fail(record, errors.TaskCancelledError(error_message=f"the call of {record.template.name} was cancelled"))
 
     def fail_encoded(self, record: TaskRecord, error: bytes) -> None:
         """The task ends with an error (its own or one of a dependency)."""

@@ -194,8 +194,13 @@ class TaskRun:
     def stream(self, peer: Peer, push: m.Push, template: ExecTemplate, iterator: Any, held: set[bytes]) -> None:
         """Send each item as it is made; pause while too many are unconsumed."""
         out = self.open_stream(push, template)
+        step = iter(iterator).__next__
         try:
-            for item in iterator:
+            while True:
+                try:
+                    item = call_user(step, (), {})
+                except StopIteration:
+                    break
                 self.send_item(peer, push, out, item)
                 del item
                 if not out.state:
@@ -207,7 +212,7 @@ class TaskRun:
             return
         finally:
             self.streams.pop(push.task_id, None)
-            del iterator
+            del iterator, step
         self._post_answer(peer, m.DoneMany(push.task_id, [], stream_length=out.produced), held)
 
     def open_stream(self, push: m.Push, template: ExecTemplate) -> StreamOut:

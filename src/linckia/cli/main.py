@@ -1,0 +1,154 @@
+"""The commands of `linckia`: arguments and help texts. Each command calls one function of a sibling module or of `util`.
+
+Entry point of the `linckia` script and of `python -m linckia.cli.main`. It decides nothing; whatever it offers can be
+reached from Python without it. Imports inside commands keep `linckia --help` and `linckia run` quick to start.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Literal
+
+import typer
+
+import linckia
+
+PROGRAM_ARGUMENTS = {"allow_interspersed_args": False}
+"""Everything behind the script's name belongs to the script, `--help` included."""
+
+app = typer.Typer(
+    name="linckia",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Ordinary Python functions and classes, run as tasks and actors on all cores. No command is needed for that: "
+    "[bold]import linckia; linckia.init()[/bold] starts a cluster that ends with your program. "
+    "The commands are for looking on, for clusters that outlive a program, and for programs written for Ray.",
+    epilog="First steps: [bold]linckia demo[/bold], then docs/quickstart.md.",
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        version()
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def demo(
+    files: Annotated[int, typer.Option(min=0, help="Take only this many files; 0 takes them all.")] = 0,
+    cpus: Annotated[int, typer.Option(min=0, help="CPUs of the cluster; 0 means those of this machine.")] = 0,
+) -> None:
+    """Run a real job on a real cluster of processes, and kill a worker on the way.
+
+    Parses and measures every source file of this interpreter's standard library with tasks, an actor and shared
+    memory, does the same in a plain loop, and compares. Exit code 1 when the totals differ or anything was left behind.
+    """
+    from linckia.cli import demo as show  # noqa: PLC0415 - start-up time
+
+    raise typer.Exit(0 if show.run(files, cpus) else 1)
+
+
+@app.command()
+def start(
+    head: Annotated[bool, typer.Option("--head", help="Start a new cluster on this machine.")] = False,
+    num_cpus: Annotated[int | None, typer.Option(help="CPUs to offer; default: those of this machine.")] = None,
+    num_gpus: Annotated[int | None, typer.Option(help="GPUs to offer.")] = None,
+    resources: Annotated[str, typer.Option(help='More resources, as JSON: \'{"disk": 2}\'.')] = "{}",
+    object_store_memory: Annotated[int | None, typer.Option(help="Shared memory for objects, in bytes.")] = None,
+    block: Annotated[bool, typer.Option("--block", help="Stay in the foreground; Ctrl-C stops the cluster.")] = False,
+) -> None:
+    """Start a cluster that outlives programs. They join it with `linckia.init(address="auto")`."""
+    from linckia.cli import clusters  # noqa: PLC0415 - start-up time
+
+    offer = clusters.Offer(num_cpus, num_gpus, resources, object_store_memory)
+    raise typer.Exit(clusters.start(offer, head=head, block=block))
+
+
+@app.command()
+def status(
+    output: Annotated[
+        Literal["text", "json"], typer.Option("--format", help="`json` is for programs; its keys stay.")
+    ] = "text",
+) -> None:
+    """Show your clusters on this machine: nodes, resources, sessions. Exit code 1 when there are none."""
+    from linckia.cli import clusters  # noqa: PLC0415 - start-up time
+
+    raise typer.Exit(0 if clusters.show_status(as_json=output == "json") else 1)
+
+
+@app.command()
+def stop(
+    session: Annotated[str, typer.Argument(help="Only this session (its name, from `linckia status`).")] = "",
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also clusters that belong to a running program.")
+    ] = False,
+    grace_s: Annotated[float, typer.Option("--grace-s", min=0, help="Seconds before SIGKILL follows SIGTERM.")] = 5.0,
+) -> None:
+    """Stop your clusters on this machine, and say which.
+
+    Processes are recognised by their session's lock, the boot and their start time, never by name; nobody else's are
+    touched. Clusters that a running program started with `linckia.init()` end with it and are left alone.
+    """
+    from linckia.cli import clusters  # noqa: PLC0415 - start-up time
+
+    raise typer.Exit(clusters.stop(session, everything=everything, grace_s=grace_s))
+
+
+@app.command(context_settings=PROGRAM_ARGUMENTS)
+def run(
+    script: Annotated[str, typer.Argument(metavar="SCRIPT", help="A Python file.")],
+    arguments: Annotated[list[str] | None, typer.Argument(metavar="[ARGUMENTS]...", help="For the script.")] = None,
+    as_ray: Annotated[bool, typer.Option("--as-ray", help="In this program, `import ray` means Linckia.")] = False,
+) -> None:
+    """Run a program as `python SCRIPT ARGUMENTS` would, a program written for Ray with `--as-ray`.
+
+    Nothing in the program has to change, and Ray need not be installed. The exit code is the program's.
+    """
+    from linckia.cli import script_run  # noqa: PLC0415 - start-up time
+
+    sys.exit(script_run.run(script, arguments or [], as_ray=as_ray))
+
+
+@app.command()
+def microbenchmark(
+    seconds: Annotated[float, typer.Option(min=0.01, help="Time for each measurement.")] = 1.0,
+    only: Annotated[str, typer.Option(metavar="WORD", help="Only measurements with this word in their name.")] = "",
+) -> None:
+    """Measure tasks, actor calls and objects per second, here and now."""
+    from linckia.util import microbenchmark as measurements  # noqa: PLC0415 - start-up time
+
+    try:
+        measurements.run(seconds=seconds, only=only)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+@app.command()
+def timeline(
+    file: Annotated[str, typer.Argument(help="Where to write the trace.")] = "linckia-timeline.json",
+) -> None:
+    """Write what the running cluster did when, as a Chrome trace (open it at ui.perfetto.dev)."""
+    from linckia.cli import clusters  # noqa: PLC0415 - start-up time
+
+    raise typer.Exit(clusters.write_timeline(file))
+
+
+@app.command()
+def version() -> None:
+    """Print the versions of Linckia and Python."""
+    print(f"linckia {linckia.__version__} (Python {sys.version.split()[0]})")
+
+
+if __name__ == "__main__":
+    app(prog_name="linckia")
