@@ -12,7 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import pytest
 
@@ -74,3 +74,16 @@ def wait_for(condition: Callable[[], T], timeout_s: float = 20.0, what: str = ""
             raise AssertionError(f"{what or condition} not true within {timeout_s} s; last value: {value!r}")
         never.wait(pause_s)
         pause_s = min(pause_s * 1.5, 0.1)
+
+
+def error_after_death(method: Any) -> Exception:
+    """Call a method of an actor that was told to die until a call fails, and return that error. Death is asynchronous."""
+
+    def failed() -> Exception | None:
+        try:
+            ray.get(method.remote())
+        except exceptions.RayActorError as error:
+            return cast("Exception", error)
+        return None
+
+    return cast("Exception", wait_for(failed, what="actor dead"))

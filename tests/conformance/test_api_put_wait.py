@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 import pytest
-from engine import better, exceptions, ray
+from engine import better, error_after_death, exceptions, ray
 
 pytestmark = pytest.mark.usefixtures("cluster")
 
@@ -245,6 +245,7 @@ def test_a_call_on_a_dead_actor_is_ready() -> None:
     actor = Mortal.remote()
     ray.get(actor.ping.remote())
     ray.kill(actor)
+    error_after_death(actor.ping)
     ref = actor.ping.remote()
     assert ray.wait([ref], timeout=30) == ([ref], [])
     with pytest.raises(exceptions.RayActorError):
