@@ -93,7 +93,10 @@ def choose(names: Sequence[str]) -> tuple[Engine, ...]:
 
 
 def plan(engines: Iterable[Engine], rounds: int, steps: frozenset[str], long: frozenset[str]) -> list[Run]:
-    """Return the processes to start: round robin over the engines, then the long runs of those named in `long`."""
+    """Return the processes to start: round robin over the engines, then the long steps of those named in `long`.
+
+    Each long step gets a process of its own: memory that an earlier one freed would be filled again before anything grows.
+    """
     engines = tuple(engines)
     runs = [
         Run(engine, number, chosen)
@@ -102,8 +105,10 @@ def plan(engines: Iterable[Engine], rounds: int, steps: frozenset[str], long: fr
         if (chosen := tuple(step for step in engine.steps if step in steps))
     ]
     runs += [
-        Run(engine, 1, chosen, is_long=True)
+        Run(engine, 1, (step,), is_long=True)
         for engine in engines
-        if engine.name in long and (chosen := tuple(step for step in engine.long_steps if step in steps))
+        if engine.name in long
+        for step in engine.long_steps
+        if step in steps
     ]
     return runs

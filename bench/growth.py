@@ -1,7 +1,7 @@
 """Does anything grow? Cost per task after a million tasks, bytes per pending task, memory after a million put/get/free.
 
-A part of the workloads, run in a session of its own so that nothing else has used the memory before. Takes a minute or
-more per million on a fast engine and half an hour on a slow one: `Timing.growth_tasks` says how many.
+A part of the workloads; each runs in a session of its own, so that nothing else has used the memory before. A million
+takes a minute or more on a fast engine and half an hour on a slow one: `Timing.growth_tasks` says how many.
 """
 
 from __future__ import annotations
@@ -13,14 +13,17 @@ import time
 from pathlib import Path
 from typing import cast
 
-from bench.measure import Timing, expect
+from bench.measure import NothingMeasuredError, Timing, expect
 from bench.memory import session_processes, total_pss_bytes
 from bench.ray_api import Api, Ref, Remote, function
 from bench.workloads import ALL_OK, BATCH, OK, Values, Workload, small_task
 
-SMALL_BATCHES = 20
+FEWEST_BATCHES, MOST_BATCHES = 20, 100
 PENDING_SHARE = 10
 """One pending task is weighed for so many submitted ones: 100,000 for a million."""
+
+SMALLEST_REF_BYTES = 32
+"""A list entry and the smallest object there is: what no engine can go below."""
 
 SHARED_SHARE = 50
 SETTLED_SHARE = 10
@@ -30,8 +33,9 @@ SETTLED_SHARE = 10
 def growth_tasks(ray: Api, timing: Timing) -> Values:
     """Cost per task with a thousand submitted, with a million at once, and with a thousand again after that."""
     small = small_task(ray)
-    _small_batches(ray, small)
-    before_s = _small_batches(ray, small)
+    batches = min(MOST_BATCHES, max(FEWEST_BATCHES, timing.growth_tasks // BATCH // 10))
+    _small_batches(ray, small, batches)
+    before_s = _small_batches(ray, small, batches)
     start = time.perf_counter()
     refs = [small.remote() for _ in range(timing.growth_tasks)]
     done = 0
@@ -42,7 +46,7 @@ def growth_tasks(ray: Api, timing: Timing) -> Values:
     large_s = (time.perf_counter() - start) / timing.growth_tasks
     expect(done, timing.growth_tasks, "results")
     del refs
-    after_s = _small_batches(ray, small)
+    after_s = _small_batches(ray, small, batches)
     return {"growth_submitted": large_s / before_s, "growth_history": after_s / before_s}
 
 
@@ -74,6 +78,9 @@ def growth_pending(ray: Api, timing: Timing) -> Values:
             writer.close()
         expect(ray.get(held), ["go", "go"], "tasks that held the CPUs")
     expect(ray.get(refs), [OK] * count, "results of the pending tasks")
+    if grown < count * SMALLEST_REF_BYTES:
+        message = f"{count} pending tasks and their refs grew the session by {grown} bytes: not a measurement"
+        raise NothingMeasuredError(message)
     return {"pending_bytes": grown / count}
 
 
@@ -104,9 +111,9 @@ def growth_objects(ray: Api, timing: Timing) -> Values:
     }
 
 
-def _small_batches(ray: Api, small: Remote) -> float:
+def _small_batches(ray: Api, small: Remote, batches: int) -> float:
     costs = []
-    for _ in range(SMALL_BATCHES):
+    for _ in range(batches):
         start = time.perf_counter()
         expect(ray.get([small.remote() for _ in range(BATCH)]), ALL_OK, "1,000 tasks")
         costs.append((time.perf_counter() - start) / BATCH)

@@ -120,10 +120,11 @@ def test_every_engine_stops_last() -> None:
 def test_rounds_alternate_between_the_engines_and_growth_comes_last() -> None:
     engines = choose(["ray", "limits", "linckia"])
     runs = plan(engines, 2, needed_steps(FIGURES), frozenset({"linckia"}))
+    assert [run.steps for run in runs if run.is_long] == [("growth_tasks",), ("growth_pending",), ("growth_objects",)]
     assert [(run.engine.name, run.round, run.is_long) for run in runs] == [
         ("limits", 1, False), ("linckia", 1, False), ("ray", 1, False),
         ("limits", 2, False), ("linckia", 2, False), ("ray", 2, False),
-        ("linckia", 1, True),
+        ("linckia", 1, True), ("linckia", 1, True), ("linckia", 1, True),
     ]  # fmt: skip
 
 
