@@ -38,7 +38,7 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 
 def _ship_by_value(imported: Any) -> None:
-    """Let workers use `imported` without finding it on their sys.path, so that one missing feature does not fail all."""
+    """Let workers use `imported` without finding it on sys.path, so that one missing feature does not fail all."""
     try:
         pickler = __import__(f"{ENGINE}.cloudpickle", fromlist=["cloudpickle"])
     except ImportError:

@@ -1,4 +1,4 @@
-"""Runs driver programs of the chosen engine in processes of their own, for tests that a driver inside pytest cannot make.
+"""Runs driver programs of the chosen engine in processes of their own, for what a driver inside pytest cannot show.
 
 Used through the fixtures `run_script` and `private_tmp`, or directly by fixtures of a wider scope.
 """

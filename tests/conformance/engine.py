@@ -1,8 +1,8 @@
 """Chooses the engine that the conformance suite judges: Linckia, or real Ray as the oracle.
 
-Every conformance test says `from engine import ray`; nothing else in this folder imports an engine by name, so that one
-suite can be run against both. `LINCKIA_ORACLE=ray` selects real Ray. This module holds no fixtures (see conftest.py) and
-nothing that runs inside tasks (see gates.py).
+Every conformance test says `from engine import ray`; nothing else in this folder imports an engine by name, so that
+one suite can be run against both. `LINCKIA_ORACLE=ray` selects real Ray. This module holds no fixtures (see
+conftest.py) and nothing that runs inside tasks (see gates.py).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import pytest
 ENGINE: str = os.environ.get("LINCKIA_ORACLE", "linckia")
 IS_LINCKIA: bool = ENGINE != "ray"
 
-# Any on purpose: the same source is run against two engines, and many tests make wrong calls to see how they are refused.
+# Any on purpose: the same source runs against two engines, and many tests make wrong calls to see them refused.
 ray: Any = importlib.import_module(ENGINE)
 exceptions: Any = importlib.import_module(f"{ENGINE}.exceptions")
 
@@ -77,7 +77,7 @@ def wait_for(condition: Callable[[], T], timeout_s: float = 20.0, what: str = ""
 
 
 def error_after_death(method: Any) -> Exception:
-    """Call a method of an actor that was told to die until a call fails, and return that error. Death is asynchronous."""
+    """Call a method of an actor that was told to die until a call fails, and return that error: death takes time."""
 
     def failed() -> Exception | None:
         try:

@@ -85,7 +85,9 @@ def test_auto_without_a_cluster_is_a_connection_error(run_script: Any, private_t
 
 @pytest.mark.row("1.1")
 @pytest.mark.skipif(IS_LINCKIA, reason="Linckia's own marker file is written by `linckia start`, tested with it")
-def test_the_marker_file_of_the_temp_dir_names_the_cluster(run_script: Any, held: Held, private_tmp: dict[str, str]) -> None:
+def test_the_marker_file_of_the_temp_dir_names_the_cluster(
+    run_script: Any, held: Held, private_tmp: dict[str, str]
+) -> None:
     marker = Path(private_tmp["RAY_TMPDIR"], "ray", "ray_current_cluster")
     marker.parent.mkdir()
     marker.write_text(held.address)

@@ -13,13 +13,13 @@ pytestmark = pytest.mark.usefixtures("cluster")
 
 @ray.remote
 def count(number: int) -> Any:
-    for item in range(number):  # Ray sends into generators, which `yield from range(...)` does not survive
+    for item in range(number):  # noqa: UP028 - real Ray sends into generators, which `yield from` does not survive
         yield item
 
 
 @ray.remote
 def fails_after(number: int) -> Any:
-    for item in range(number):
+    for item in range(number):  # noqa: UP028 - as above
         yield item
     raise ValueError("at the end")
 
@@ -80,7 +80,7 @@ def test_the_producer_runs_to_its_end_without_a_consumer(new_channel: Any) -> No
 
     @ray.remote
     def eager() -> Any:
-        for item in range(5):
+        for item in range(5):  # noqa: UP028 - as above
             yield item
         channel.send("ended")
 
@@ -257,7 +257,7 @@ def test_dynamic_returns_hide_a_generator_behind_one_ref() -> None:
 
         @ray.remote(num_returns="dynamic")
         def split() -> Any:
-            for letter in "abc":
+            for letter in "abc":  # noqa: UP028 - as above
                 yield letter
 
     ref = split.remote()

@@ -68,7 +68,7 @@ def test_the_same_ref_can_be_read_again_and_again() -> None:
     assert [ray.get(ref) for _ in range(3)] == [[1]] * 3
 
 
-@pytest.mark.row("1.24", "S14.3")
+@pytest.mark.row("1.24", "14.3")
 @pytest.mark.parametrize("collection", [tuple, set, lambda refs: dict.fromkeys(refs, 0), iter])
 def test_other_collections_are_refused(collection: Any) -> None:
     with pytest.raises(ValueError, match=r"(?i)list|ObjectRef"):
@@ -97,7 +97,7 @@ def test_nested_lists_are_refused() -> None:
         ray.get([[ray.put(1)]])
 
 
-@pytest.mark.row("1.24", "S14.3")
+@pytest.mark.row("1.24", "14.3")
 def test_an_error_that_is_already_there_ends_the_wait_for_the_rest(new_gate: Any) -> None:
     gate = new_gate()
 

@@ -75,7 +75,14 @@ def test_cpu_is_no_custom_resource(fresh: Any) -> None:
 @pytest.mark.row("1.2", "1.5")
 @pytest.mark.parametrize(
     "options",
-    [{"num_cpus": "two"}, {"resources": [1]}, {"labels": "x"}, {"_system_config": 5}, {"runtime_env": 5}, {"address": 5}],
+    [
+        {"num_cpus": "two"},
+        {"resources": [1]},
+        {"labels": "x"},
+        {"_system_config": 5},
+        {"runtime_env": 5},
+        {"address": 5},
+    ],
     ids=lambda options: next(iter(options)),
 )
 def test_wrong_types_are_refused(fresh: Any, options: dict[str, Any]) -> None:
@@ -118,7 +125,12 @@ def test_second_init_is_refused_or_ignored(fresh: Any) -> None:
 @pytest.mark.row("1.5")
 @pytest.mark.parametrize(
     ("options", "named"),
-    [({"num_cpu": 2}, "num_cpu"), ({"storage": "/x"}, "storage"), ({"allow_multiple": True}, "allow_multiple"), ({"local_mode": True}, "local_mode")],
+    [
+        ({"num_cpu": 2}, "num_cpu"),
+        ({"storage": "/x"}, "storage"),
+        ({"allow_multiple": True}, "allow_multiple"),
+        ({"local_mode": True}, "local_mode"),
+    ],
 )
 def test_unknown_and_removed_options_are_named(fresh: Any, options: dict[str, Any], named: str) -> None:
     with pytest.raises(RuntimeError, match=named):
@@ -180,7 +192,9 @@ def test_temp_dir_holds_the_session(fresh: Any, tmp_path_factory: pytest.TempPat
 
 
 @pytest.mark.row("1.12")
-@pytest.mark.parametrize("option", [{"cgroup_path": "/sys/fs/cgroup"}, {"system_reserved_cpu": 1.0}, {"system_reserved_memory": 10**9}])
+@pytest.mark.parametrize(
+    "option", [{"cgroup_path": "/sys/fs/cgroup"}, {"system_reserved_cpu": 1.0}, {"system_reserved_memory": 10**9}]
+)
 def test_isolation_settings_need_isolation(fresh: Any, option: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="isolation"):
         fresh(**option)
@@ -254,7 +268,14 @@ def test_context_fields(cluster: Any) -> None:
     assert not cluster.dashboard_url
     info = cluster.address_info
     fields = {"node_ip_address", "object_store_address", "raylet_socket_name", "webui_url", "session_dir"}
-    fields |= {"metrics_export_port", "gcs_address", "address", "dashboard_agent_listen_port", "node_id", "redis_address"}
+    fields |= {
+        "metrics_export_port",
+        "gcs_address",
+        "address",
+        "dashboard_agent_listen_port",
+        "node_id",
+        "redis_address",
+    }
     assert fields <= set(info)
     assert info["node_id"] == ray.get_runtime_context().get_node_id()
     assert info["address"] == info["gcs_address"]

@@ -1,4 +1,4 @@
-"""`kill`, `cancel`, `get_actor` and `exit_actor` as API calls; their deeper semantics are in test_actors_*, test_tasks_*."""
+"""`kill`, `cancel`, `get_actor` and `exit_actor` as API calls; the depths are in test_actors_* and test_tasks_*."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names that programs import: constants, submodules, the exception tree, out-of-scope parts that must at least be there."""
+"""Names that programs import: constants, submodules, signatures, and parts that must at least be there."""
 
 from __future__ import annotations
 
@@ -10,13 +10,53 @@ from typing import Any
 import pytest
 from engine import ENGINE, better, exceptions, module, ray
 
-PUBLIC = """
-    init shutdown is_initialized remote method get put wait kill cancel get_actor get_gpu_ids get_runtime_context
-    nodes cluster_resources available_resources timeline client ClientBuilder LoggingConfig Language
-    java_function java_actor_class ObjectRef ObjectID ObjectRefGenerator DynamicObjectRefGenerator
-    JobID ActorID TaskID NodeID WorkerID UniqueID FunctionID ActorClassID PlacementGroupID ClusterID
-    SCRIPT_MODE WORKER_MODE __version__ __commit__ actor util exceptions cloudpickle
-""".split()
+PUBLIC = [
+    "init",
+    "shutdown",
+    "is_initialized",
+    "remote",
+    "method",
+    "get",
+    "put",
+    "wait",
+    "kill",
+    "cancel",
+    "get_actor",
+    "get_gpu_ids",
+    "get_runtime_context",
+    "nodes",
+    "cluster_resources",
+    "available_resources",
+    "timeline",
+    "client",
+    "ClientBuilder",
+    "LoggingConfig",
+    "Language",
+    "java_function",
+    "java_actor_class",
+    "ObjectRef",
+    "ObjectID",
+    "ObjectRefGenerator",
+    "DynamicObjectRefGenerator",
+    "JobID",
+    "ActorID",
+    "TaskID",
+    "NodeID",
+    "WorkerID",
+    "UniqueID",
+    "FunctionID",
+    "ActorClassID",
+    "PlacementGroupID",
+    "ClusterID",
+    "SCRIPT_MODE",
+    "WORKER_MODE",
+    "__version__",
+    "__commit__",
+    "actor",
+    "util",
+    "exceptions",
+    "cloudpickle",
+]
 
 
 @pytest.mark.row("1.53")
@@ -95,12 +135,31 @@ def test_other_languages_and_clients_are_importable() -> None:
 
 @pytest.mark.row("1.53")
 def test_init_takes_the_documented_options() -> None:
-    expected = """
-        address num_cpus num_gpus resources labels object_store_memory local_mode ignore_reinit_error include_dashboard
-        dashboard_host dashboard_port job_config configure_logging logging_level logging_format logging_config
-        log_to_driver namespace runtime_env enable_resource_isolation cgroup_path system_reserved_cpu
-        system_reserved_memory
-    """.split()
+    expected = [
+        "address",
+        "num_cpus",
+        "num_gpus",
+        "resources",
+        "labels",
+        "object_store_memory",
+        "local_mode",
+        "ignore_reinit_error",
+        "include_dashboard",
+        "dashboard_host",
+        "dashboard_port",
+        "job_config",
+        "configure_logging",
+        "logging_level",
+        "logging_format",
+        "logging_config",
+        "log_to_driver",
+        "namespace",
+        "runtime_env",
+        "enable_resource_isolation",
+        "cgroup_path",
+        "system_reserved_cpu",
+        "system_reserved_memory",
+    ]
     assert set(expected) <= set(inspect.signature(ray.init).parameters)
 
 

@@ -20,7 +20,24 @@ def echo(value: Any) -> Any:
 @pytest.mark.row("1.27")
 @pytest.mark.parametrize(
     "value",
-    [None, 0, -1, 2**80, 1.5, 1j, True, "text", "", b"", b"bytes" * 50_000, [1, [2]], (1, (2,)), {"k": {1, 2}}, ..., range(5)],
+    [
+        None,
+        0,
+        -1,
+        2**80,
+        1.5,
+        1j,
+        True,
+        "text",
+        "",
+        b"",
+        b"bytes" * 50_000,
+        [1, [2]],
+        (1, (2,)),
+        {"k": {1, 2}},
+        ...,
+        range(5),
+    ],
     ids=lambda value: type(value).__name__,
 )
 def test_put_and_get_round_trip(value: object) -> None:
@@ -189,7 +206,9 @@ def test_refs_and_generators_may_be_mixed(new_gate: Any) -> None:
 
 
 @pytest.mark.row("1.29")
-@pytest.mark.parametrize("make", [lambda ref: ref, lambda ref: (ref,), lambda ref: {ref}, lambda ref: [1], lambda ref: [[ref]]])
+@pytest.mark.parametrize(
+    "make", [lambda ref: ref, lambda ref: (ref,), lambda ref: {ref}, lambda ref: [1], lambda ref: [[ref]]]
+)
 def test_anything_but_a_list_of_refs_is_a_type_error(make: Any) -> None:
     with pytest.raises(TypeError):
         ray.wait(make(ray.put(1)))

@@ -245,14 +245,14 @@ def test_completion_callback_gets_the_value() -> None:
 
 @pytest.mark.row("1.47")
 def test_a_ref_in_a_closure_is_usable_and_stays_alive() -> None:
-    ref = ray.put("captured")
+    captured = [ray.put("captured")]
 
     @ray.remote
     def reads() -> Any:
-        return ray.get(ref)
+        return ray.get(captured[0])
 
     assert ray.get(reads.remote()) == "captured"
-    del ref
+    captured.clear()
     assert ray.get(reads.remote()) == "captured"
 
 

@@ -1,4 +1,4 @@
-"""`remote`, remote functions, actor classes, handles and methods: their forms, and the calls they refuse in the caller."""
+"""`remote`, remote functions, actor classes, handles and methods: their forms and what they refuse in the caller."""
 
 from __future__ import annotations
 
@@ -86,7 +86,9 @@ def test_positional_options_are_refused() -> None:
 
 
 @pytest.mark.row("1.18")
-@pytest.mark.parametrize("value", [functools.partial(plain_add, 1), len, Counter], ids=["partial", "builtin", "actor class"])
+@pytest.mark.parametrize(
+    "value", [functools.partial(plain_add, 1), len, Counter], ids=["partial", "builtin", "actor class"]
+)
 def test_other_callables_are_a_type_error(value: Any) -> None:
     with pytest.raises((TypeError, AssertionError)):
         ray.remote(value)
@@ -108,9 +110,7 @@ def test_a_remote_function_cannot_be_called_directly() -> None:
 
 
 @pytest.mark.row("1.19")
-@pytest.mark.parametrize(
-    ("args", "kwargs"), [((), {}), ((1, 2, 3), {}), ((1,), {"third": 3}), ((1,), {"first": 1})]
-)
+@pytest.mark.parametrize(("args", "kwargs"), [((), {}), ((1, 2, 3), {}), ((1,), {"third": 3}), ((1,), {"first": 1})])
 def test_arguments_are_checked_in_the_caller(args: tuple[int, ...], kwargs: dict[str, int]) -> None:
     with pytest.raises(TypeError, match=r"argument"):
         ray.remote(plain_add).remote(*args, **kwargs)

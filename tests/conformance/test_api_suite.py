@@ -27,11 +27,14 @@ def test_gates_hold_tasks_and_channels_hear_from_them(new_gate: Any, new_channel
 
 
 def test_scripts_run_on_the_chosen_engine(run_script: Any) -> None:
-    result = run_script("""
+    result = run_script(
+        """
         import sys
         import ray
         print(ray.__name__, sys.argv[1])
-    """, "argument").ok()
+    """,
+        "argument",
+    ).ok()
     assert result.stdout == f"{ENGINE} argument\n"
 
 

@@ -1,4 +1,4 @@
-"""What can travel: classes, closures, shared references, buffers, custom serializers, and functions that are too large."""
+"""What can travel: classes, closures, shared references, buffers, custom serializers, functions that are too large."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Handle:
         Colour.RED,
         Point(1, 2),
         Record("r", [1]),
-        datetime.datetime(2026, 11, 22, tzinfo=datetime.timezone.utc),
+        datetime.datetime(2026, 11, 22, tzinfo=datetime.UTC),
         decimal.Decimal("1.10"),
         collections.OrderedDict(b=1, a=2),
         collections.Counter("hello"),

@@ -163,7 +163,9 @@ def test_actor_constructors_and_methods_get_values_too() -> None:
 
 
 @pytest.mark.row("3.6", "14.6")
-@pytest.mark.parametrize("wrap", [lambda ref: [ref], lambda ref: {"key": ref}, lambda ref: ((ref,),)], ids=["list", "dict", "tuple"])
+@pytest.mark.parametrize(
+    "wrap", [lambda ref: [ref], lambda ref: {"key": ref}, lambda ref: ((ref,),)], ids=["list", "dict", "tuple"]
+)
 def test_nested_refs_stay_refs(wrap: Any) -> None:
     @ray.remote
     def kind(value: Any) -> tuple[str, Any]:

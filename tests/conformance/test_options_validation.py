@@ -98,7 +98,9 @@ def test_task_options(option: str, value: Any, error: type[Exception]) -> None:
         ray.remote(function).options(**{option: value}).remote()
 
 
-@pytest.mark.row("2.1", "2.2", "2.3", "2.4", "2.5", "2.7", "2.25", "2.26", "2.27", "2.29", "2.30", "2.31", "2.32", "2.33", "2.36")
+@pytest.mark.row(
+    "2.1", "2.2", "2.3", "2.4", "2.5", "2.7", "2.25", "2.26", "2.27", "2.29", "2.30", "2.31", "2.32", "2.33", "2.36"
+)
 @pytest.mark.parametrize(("option", "value", "error"), BOTH + ACTOR, ids=name_of)
 def test_actor_options(option: str, value: Any, error: type[Exception]) -> None:
     with pytest.raises(error, match=option):
@@ -252,4 +254,6 @@ def test_options_merge_shallowly_over_the_decorator() -> None:
         return ray.get_runtime_context().get_assigned_resources()
 
     assert ray.get(granted.options(resources=None).remote()) == {}
-    assert ray.get(granted.options(resources={"node:__internal_head__": 0.5}).remote()) == {"node:__internal_head__": 0.5}
+    assert ray.get(granted.options(resources={"node:__internal_head__": 0.5}).remote()) == {
+        "node:__internal_head__": 0.5
+    }
