@@ -95,7 +95,7 @@ def choose(names: Sequence[str]) -> tuple[Engine, ...]:
 def plan(engines: Iterable[Engine], rounds: int, steps: frozenset[str], long: frozenset[str]) -> list[Run]:
     """Return the processes to start: round robin over the engines, then the long steps of those named in `long`.
 
-    Each long step gets a process of its own: memory that an earlier one freed would be filled again before anything grows.
+    Each long step gets a process of its own: memory that another one freed would be filled first.
     """
     engines = tuple(engines)
     runs = [
