@@ -1,6 +1,7 @@
 """A worker that registers and idles, for tests of the node that must not depend on the real worker runtime.
 
-On AssignJob it prints lines and starts a subprocess that would outlive it; on ActorStarting it answers as the actor's class name says.
+On AssignJob it prints lines and starts a subprocess that would outlive it; on ActorStarting it answers as the actor's
+class name says.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""The node process as its clients and the operating system see it: start, leases, logs, deaths of everything, and what is left."""
+"""The node process as its clients and the operating system see it: start, leases, logs, deaths of everything, and what
+is left.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,9 @@
-"""The GCS room: nodes, jobs, key-value and cluster questions. Actors, placement groups and the like plug in by ``handlers``.
+"""The GCS room: nodes, jobs, key-value and cluster questions. Actors, placement groups and the like plug in by
+``handlers``.
 
-A peer is a connection (or in-process link); :meth:`Gcs.reply` answers a request and remembers the answer, so that a retried request
-is answered from memory and runs once. Built by node/; holds all its state in memory (a store backs it in "Own machines").
+A peer is a connection (or in-process link); :meth:`Gcs.reply` answers a request and remembers the answer, so that a
+retried request is answered from memory and runs once. Built by node/; holds all its state in memory (a store backs it
+in "Own machines").
 """
 
 from __future__ import annotations
@@ -80,7 +82,7 @@ class Gcs:
             m.ClusterQuery: self.on_cluster_query,
         }
 
-    # --- the seam for other modules -----------------------------------------------------------------------------------------
+    # --- the seam for other modules -----------------------------------------------------------------------------------
 
     def plug_in(self, handlers: dict[type[m.Message], Handler]) -> None:
         """Add a module's messages. A type has one handler."""
@@ -115,7 +117,7 @@ class Gcs:
         """Link to the only node there is yet."""
         return next(iter(self.nodes.values())).peer
 
-    # --- nodes and jobs ---------------------------------------------------------------------------------------------------------
+    # --- nodes and jobs -----------------------------------------------------------------------------------------------
 
     def on_register_node(self, peer: Any, message: m.RegisterNode) -> None:
         """A raylet joins."""
@@ -154,7 +156,7 @@ class Gcs:
         if surplus > self.profile_events_max // 10:
             del self.profile_events[:surplus]
 
-    # --- key-value ----------------------------------------------------------------------------------------------------------------
+    # --- key-value ----------------------------------------------------------------------------------------------------
 
     def on_kv_put(self, peer: Any, message: m.KvPut) -> None:
         """``count`` is 1 when the key is new."""
@@ -181,7 +183,7 @@ class Gcs:
         keys = sorted(key for key in self.kv.get(message.namespace, {}) if key.startswith(message.prefix))
         self.reply(peer, m.KvReply(message.rid, len(keys), keys))
 
-    # --- questions --------------------------------------------------------------------------------------------------------------------
+    # --- questions ----------------------------------------------------------------------------------------------------
 
     def on_cluster_query(self, peer: Any, message: m.ClusterQuery) -> None:
         """Answer from the tables; modules may add to ``queries``."""

@@ -1,4 +1,6 @@
-"""The environment, wall-clock time and facts of this machine: the only place that reads them. Configuration is passed down from here."""
+"""The environment, wall-clock time and facts of this machine: the only place that reads them. Configuration is passed
+down from here.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Processes as Linux knows them: who they are, who their parent is, how they end. Called by node/, raylet/ and host/session.py.
+"""Processes as Linux knows them: who they are, who their parent is, how they end. Called by node/, raylet/ and
+host/session.py.
 
-No process is ever found by its name: identity is pid plus start time (a pid alone is reused), and signals go to descriptors
-(pidfd) or to children that nobody has reaped yet.
+No process is ever found by its name: identity is pid plus start time (a pid alone is reused), and signals go to
+descriptors (pidfd) or to children that nobody has reaped yet.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""Session directories: where a cluster on this machine keeps its sockets, logs and token, and how a dead one is recognised.
+"""Session directories: where a cluster on this machine keeps its sockets, logs and token, and how a dead one is
+recognised.
 
-``<tmp>/linckia-<uid>/session_<stamp>_<pid>_<random>/`` (all 0700) holds ``sockets/ logs/ token session.json lock``. The node
-holds a flock on ``lock`` for its whole life: a session whose lock can be taken is dead and is removed by the next start,
-whatever killed it. Nothing is decided by names of processes. Called by node/ and by ``linckia status|stop``.
+``<tmp>/linckia-<uid>/session_<stamp>_<pid>_<random>/`` (all 0700) holds ``sockets/ logs/ token session.json lock``. The
+node holds a flock on ``lock`` for its whole life: a session whose lock can be taken is dead and is removed by the next
+start, whatever killed it. Nothing is decided by names of processes. Called by node/ and by ``linckia status|stop``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Start a node process and stop it again; used by ``linckia.init()``, the CLI and tests.
 
-``start_node`` returns as soon as the process is spawned, so that the driver imports its own runtime while the node boots;
-``wait_ready`` then reads one JSON line from the node. Imports next to nothing: every millisecond here is one of ``init()``.
+``start_node`` returns as soon as the process is spawned, so that the driver imports its own runtime while the node
+boots; ``wait_ready`` then reads one JSON line from the node. Imports next to nothing: every millisecond here is one of
+``init()``.
 """
 
 from __future__ import annotations
@@ -133,9 +134,9 @@ class NodeProcess:
 
 def start_node(options: NodeOptions) -> NodeProcess:
     """Spawn the node process; returns before it is ready."""
-    life_read, life_write = os.pipe()
-    ready_read, ready_write = os.pipe()
-    log_fd = os.memfd_create("linckia-node-log")
+    life_read, life_write = map(_above_standard, os.pipe())
+    ready_read, ready_write = map(_above_standard, os.pipe())
+    log_fd = _above_standard(os.memfd_create("linckia-node-log"))
     command = [sys.executable, "-P", "-c", BOOT, "linckia-node"]
     package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     boot = {"LINCKIA_BOOT_PATH": ":".join(_more_paths(package)), "LINCKIA_BOOT_ROOT": package}
@@ -164,6 +165,17 @@ def start_node(options: NodeOptions) -> NodeProcess:
     with contextlib.suppress(BrokenPipeError):  # it is dead: wait_ready says why
         os.write(life_write, json.dumps(config.as_json_object()).encode() + b"\n")
     return node
+
+
+def _above_standard(fd: int) -> int:
+    """The same, not as one of 0, 1, 2: a driver may run with those closed, and they are about to be replaced."""
+    if fd > 2:
+        return fd
+    import fcntl  # noqa: PLC0415 - hardly ever
+
+    higher = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
+    os.close(fd)
+    return higher
 
 
 def _more_paths(package: str) -> list[str]:

@@ -1,8 +1,9 @@
-"""The node process: builds the head (GCS) and node (raylet) rooms around one reactor, announces itself, runs, cleans up.
+"""The node process: builds the head (GCS) and node (raylet) rooms around one reactor, announces itself, runs, cleans
+up.
 
-Started by node/launch.py with its options as one JSON line on standard input, which then is the life line: end of file or ``stop``
-means the starter is gone or wants an end. Standard output carries the readiness line, standard error the log until the session
-directory exists. Everything this process owns is removed when it ends.
+Started by node/launch.py with its options as one JSON line on standard input, which then is the life line: end of file
+or ``stop`` means the starter is gone or wants an end. Standard output carries the readiness line, standard error the
+log until the session directory exists. Everything this process owns is removed when it ends.
 """
 
 from __future__ import annotations
@@ -68,11 +69,17 @@ class Node:
             "pid": os.getpid(),
             "zygote_pid": self.zygote.pid,
         }
-        self.session.write_facts({"endpoint": self.rooms.endpoint, "node_id": self.node_id.hex()})
+        self.session.write_facts(
+            {
+                "endpoint": self.rooms.endpoint,
+                "node_id": self.node_id.hex(),
+                "fate_share_with_driver": self.options.fate_share_with_driver,
+            }
+        )
         os.write(1, msgspec.json.encode(facts) + b"\n")
         _log_to_file(os.path.join(self.session.logs, LOG_NAME))
 
-    # --- ends -------------------------------------------------------------------------------------------------------------
+    # --- ends ---------------------------------------------------------------------------------------------------------
 
     def watch(self) -> None:
         """The life line, the driver's process, signals and dead children."""

@@ -1,4 +1,5 @@
-"""What a node is started with. Made by ``linckia.init()`` and the CLI, sent to the node process as JSON, read by ``node/main.py``.
+"""What a node is started with. Made by ``linckia.init()`` and the CLI, sent to the node process as JSON, read by
+``node/main.py``.
 
 A NamedTuple because ``init()`` must not pay for anything heavier before the node process runs.
 """

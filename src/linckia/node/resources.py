@@ -1,4 +1,6 @@
-"""What a node offers: given amounts, or what the machine has. Called by node/rooms.py; refuses amounts that make no sense."""
+"""What a node offers: given amounts, or what the machine has. Called by node/rooms.py; refuses amounts that make no
+sense.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The head and node rooms of one process, and the dispatcher that gives each message to the room that handles its type.
 
-Built by node/main.py after the zygote is forked. A handler that fails never takes the process down: the failure is logged and, when
-the message was a request, answered.
+Built by node/main.py after the zygote is forked. A handler that fails never takes the process down: the failure is
+logged and, when the message was a request, answered.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Rooms:
         self.reactor.close_listener(self.listener)
         self.raylet.pool.kill_all()
 
-    # --- messages -----------------------------------------------------------------------------------------------------------
+    # --- messages -----------------------------------------------------------------------------------------------------
 
     def _on_messages(self, peer: Connection, batch: list[Message]) -> None:
         self._each(peer, batch, self._dispatch)
@@ -96,7 +96,7 @@ class Rooms:
         self.raylet.peer_gone(peer, reason)
         self.gcs.peer_gone(peer)
 
-    # --- facts ----------------------------------------------------------------------------------------------------------------
+    # --- facts --------------------------------------------------------------------------------------------------------
 
     def _raylet_options(self) -> RayletOptions:
         node, options = self.node, self.node.options

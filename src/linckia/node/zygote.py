@@ -1,10 +1,11 @@
 """The zygote: a single-threaded process that imports the worker runtime once and forks workers from it in milliseconds.
 
-Forked from the node early, before the node opens most descriptors. Commands come over a SEQPACKET socketpair as msgpack maps:
-``{"fork": config}`` with two descriptors (the worker's stdout and stderr), answered by ``{"forked": worker_id, "pid": pid}`` or
-``{"fork_failed": worker_id, "error": text}``; the zygote says ``{"ready": ...}`` once and ``{"exited": pid, "status": status}`` when it
-has reaped a worker. It reaps in two steps: while the dead worker is still a zombie its process group is killed (the pid cannot be
-reused meanwhile), then it is reaped. When the node is gone, by whatever death, it kills every worker's group and ends.
+Forked from the node early, before the node opens most descriptors. Commands come over a SEQPACKET socketpair as msgpack
+maps: ``{"fork": config}`` with two descriptors (the worker's stdout and stderr), answered by ``{"forked": worker_id,
+"pid": pid}`` or ``{"fork_failed": worker_id, "error": text}``; the zygote says ``{"ready": ...}`` once and ``{"exited":
+pid, "status": status}`` when it has reaped a worker. It reaps in two steps: while the dead worker is still a zombie its
+process group is killed (the pid cannot be reused meanwhile), then it is reaped. When the node is gone, by whatever
+death, it kills every worker's group and ends.
 """
 
 from __future__ import annotations
@@ -102,7 +103,7 @@ class Zygote:
         with contextlib.suppress(OSError):  # the node is gone: the next receive sees it
             self.commands.sendall(encode(message))
 
-    # --- commands ---------------------------------------------------------------------------------------------------
+    # --- commands -----------------------------------------------------------------------------------------------------
 
     def _serve_command(self) -> bool:
         """One command; False when the node has hung up."""
@@ -163,7 +164,7 @@ class Zygote:
             _flush_output()
             os._exit(status)
 
-    # --- deaths -----------------------------------------------------------------------------------------------------
+    # --- deaths -------------------------------------------------------------------------------------------------------
 
     def _reap(self) -> None:
         """Reap all dead children; a dead worker's process group is killed while its pid is still taken."""

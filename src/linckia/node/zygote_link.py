@@ -1,7 +1,7 @@
 """The node's side of the zygote: fork requests out, reports in, and a new zygote when the old one dies.
 
-The spawner of raylet/worker_pool.py. A zygote that dies takes its workers along (PDEATHSIG); they become the node's children, which
-is their subreaper, so that their groups are killed and their exits reported as always.
+The spawner of raylet/worker_pool.py. A zygote that dies takes its workers along (PDEATHSIG); they become the node's
+children, which is their subreaper, so that their groups are killed and their exits reported as always.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
-"""The node's side of actors: takes a worker for each, starts it there, tells the GCS how it goes. Restart decisions are the GCS's.
+"""The node's side of actors: takes a worker for each, starts it there, tells the GCS how it goes. Restart decisions are
+the GCS's.
 
-Called by raylet/service.py; resources and workers come from the lease manager like any lease, under the key (actor id, -1).
+Called by raylet/service.py; resources and workers come from the lease manager like any lease, under the key (actor id,
+-1).
 """
 
 from __future__ import annotations
@@ -11,8 +13,7 @@ from typing import Any, Protocol
 import msgspec
 
 from linckia.base.limits import ACTOR_GRACEFUL_EXIT_MAX_S
-from linckia.core.leases.manager import LeaseManager
-from linckia.core.leases.records import Effect, Grant, Lease, LeaseRequest, Refuse
+from linckia.core.leases.records import Grant, Lease, LeaseRequest, Refuse
 from linckia.core.leases.vectors import to_units
 from linckia.model.specs import ActorSpec
 from linckia.model.wire import Address
@@ -27,6 +28,7 @@ from linckia.protocol.messages import (
     StopActor,
     TerminateActor,
 )
+from linckia.raylet.lease_desk import LeaseDesk
 from linckia.raylet.worker_pool import WorkerPool, WorkerProcess
 
 _decode_spec = msgspec.msgpack.Decoder(ActorSpec).decode
@@ -45,11 +47,9 @@ class HostedActor:
 class Shell(Protocol):
     """What this module needs of the raylet."""
 
-    leases: LeaseManager
+    desk: LeaseDesk
     pool: WorkerPool
     gcs: Any
-
-    def carry_out(self, effects: list[Effect]) -> None: ...
 
 
 class ActorHost:
@@ -68,7 +68,7 @@ class ActorHost:
             ActorExiting: self.on_exiting,
         }
 
-    # --- from the GCS -----------------------------------------------------------------------------------------------------
+    # --- from the GCS -------------------------------------------------------------------------------------------------
 
     def on_start(self, _peer: Any, message: StartActor) -> None:
         """Ask for a worker; a repeated request changes nothing."""
@@ -88,7 +88,10 @@ class ActorHost:
             detached=spec.detached,
             name=spec.class_name,
         )
-        self.raylet.carry_out(self.raylet.leases.request(request))
+        self._ask(request)
+
+    def _ask(self, request: LeaseRequest) -> None:
+        self.raylet.desk.carry_out(self.raylet.desk.manager.request(request))
 
     def on_stop(self, _peer: Any, message: StopActor) -> None:
         """End it: after what was submitted (graceful), or now."""
@@ -97,8 +100,9 @@ class ActorHost:
             return
         worker = actor.worker
         if worker is None:
+            desk = self.raylet.desk
             del self.actors[message.actor_id]
-            self.raylet.carry_out(self.raylet.leases.cancel((message.actor_id, ACTOR_RID)))
+            desk.carry_out(desk.manager.cancel((message.actor_id, ACTOR_RID)))
             self._report_death(actor, message.reason, intended=True)
             return
         worker.intended = message.graceful  # kill(no_restart=False) is a crash to the GCS; a kill for good it knows of
@@ -109,7 +113,7 @@ class ActorHost:
         else:
             self.raylet.pool.kill(worker, message.reason)
 
-    # --- from the lease manager ---------------------------------------------------------------------------------------------
+    # --- from the lease manager ---------------------------------------------------------------------------------------
 
     def granted(self, grant: Grant, worker: WorkerProcess) -> None:
         """It has a worker, which knows its job already: start it there."""
@@ -131,10 +135,17 @@ class ActorHost:
         if actor is not None and not actor.failed:
             self._report_death(actor, reason, intended=worker.intended)
 
+    def job_gone(self, job_id: bytes) -> None:
+        """Its actors that wait for a worker will get none; those that run are the lease manager's to end."""
+        waiting = [a for a in self.actors.values() if a.spec.job_id == job_id and a.worker is None and not a.spec.detached]
+        for actor in waiting:
+            del self.actors[actor.spec.actor_id]
+            self._report_death(actor, "its job ended", intended=True)
+
     def _report_death(self, actor: HostedActor, reason: str, *, intended: bool) -> None:
         self.raylet.gcs.post(ActorWorkerDied(actor.spec.actor_id, reason, intended, actor.restarts))
 
-    # --- from its worker -------------------------------------------------------------------------------------------------------
+    # --- from its worker ----------------------------------------------------------------------------------------------
 
     def on_started(self, peer: Any, message: ActorStarted) -> None:
         """The constructor returned or raised. The worker of a failed actor ends: it may be in any state."""

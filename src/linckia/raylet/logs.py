@@ -1,7 +1,8 @@
 """Worker output: pipes in, rotated files and ``LogLines`` to the job's driver out, in order, each line once.
 
-A worker names the source of the following lines (task or actor class) by a line ``\\0linckia:source=NAME\\0``, which is swallowed
-here. Lines of a worker that belongs to no job yet go to its file only. Called by raylet/worker_pool.py and raylet/service.py.
+A worker names the source of the following lines (task or actor class) by a line ``\\0linckia:source=NAME\\0``, which is
+swallowed here. Lines of a worker that belongs to no job yet go to its file only. Called by raylet/worker_pool.py and
+raylet/service.py.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The raylet room: the shell around the lease manager, the worker pool, the store and hosted actors of one node.
 
-It turns messages into events of the pure cores and their effects into messages, forks and kills. It never sees task payloads and
-decides nothing about placement between nodes. Built by node/; talks to the GCS over ``gcs``, a connection or in-process link.
+It turns messages into events of the pure cores and their effects into messages, forks and kills. It never sees task
+payloads and decides nothing about placement between nodes. Built by node/; talks to the GCS over ``gcs``, a connection
+or in-process link.
 """
 
 from __future__ import annotations
@@ -15,26 +16,17 @@ import msgspec
 
 from linckia.core.leases import vectors
 from linckia.core.leases.manager import LeaseManager
-from linckia.core.leases.records import (
-    Broken,
-    Effect,
-    Grant,
-    Infeasible,
-    Kill,
-    LeaseRequest,
-    Recall,
-    Refuse,
-    Retire,
-    StartWorkers,
-)
+from linckia.core.leases.records import Broken
 from linckia.model.specs import JobConfig, NodeInfo
 from linckia.model.wire import Address
 from linckia.protocol import messages as m
 from linckia.raylet.actors import ActorHost
+from linckia.raylet.lease_desk import LeaseDesk
 from linckia.raylet.logs import LogRouter
 from linckia.raylet.store_host import StoreHost
 from linckia.raylet.worker_pool import Spawner, WorkerPool, WorkerProcess
-from linckia.rpc.reactor import Reactor, Timer
+from linckia.rpc.idempotence import RecentReplies
+from linckia.rpc.reactor import Reactor
 from linckia.shm.segment import Segment
 
 _decode_job = msgspec.msgpack.Decoder(JobConfig).decode
@@ -73,9 +65,11 @@ class Raylet:
         self.leases = LeaseManager(
             vectors.to_units(options.node.resources), soft_limit=max(1, cpus), max_workers=options.max_workers
         )
+        self.recent = RecentReplies()
+        self.desk = LeaseDesk(self, self.leases, self.recent)
         self.logs = LogRouter(reactor, options.logs_dir, self._driver_of)
         self.pool = WorkerPool(reactor, spawner, options.worker_config, self.logs, self._on_worker_exit)
-        self.store = StoreHost(reactor, options.segment, self._post_to)
+        self.store = StoreHost(reactor, options.segment, self.post_to, self.recent)
         self.actors = ActorHost(self)
         self.drivers: dict[bytes, Driver] = {}  # by worker id
         self.jobs: dict[bytes, tuple[bytes, Driver | None]] = {}  # job id -> encoded config, its living driver
@@ -85,32 +79,23 @@ class Raylet:
             m.RegisterWorker: self.on_register_worker,
             m.RegisterDriver: self.on_register_driver,
             m.JobRegistered: self.on_job_registered,
-            m.RequestLease: self.on_request_lease,
-            m.CancelLease: self.on_cancel_lease,
-            m.ReturnLease: self.on_return_lease,
-            m.Blocked: self.on_blocked,
-            m.Unblocked: self.on_unblocked,
             m.KillWorker: self.on_kill_worker,
-            m.WhyPending: self.on_why_pending,
             m.ProfileEvents: self.on_forward_to_gcs,
             m.Ping: self.on_ping,
             m.Stop: self.on_stop_request,
             m.NodeRegistered: self.on_ignored,
+            **self.desk.handlers(),
             **self.store.handlers(),
             **self.actors.handlers(),
         }
         self._rids = itertools.count(1)
-        self._retire_timer: Timer | None = None
-        self._report_scheduled = False
-        self._revision = 0
 
     def start(self) -> None:
         """Announce the node and start the first workers."""
         self.gcs.post(m.RegisterNode(next(self._rids), self.options.node.node_id, _encode(self.options.node)))
-        self._schedule_report()
-        self.carry_out(self.leases.prestart(self.options.prestart_workers))
+        self.desk.carry_out(self.leases.prestart(self.options.prestart_workers))
 
-    # --- drivers and workers ----------------------------------------------------------------------------------------------
+    # --- drivers and workers ------------------------------------------------------------------------------------------
 
     def on_register_worker(self, peer: Any, message: m.RegisterWorker) -> None:
         """A forked worker is ready for its first lease."""
@@ -120,7 +105,7 @@ class Raylet:
             return
         self.clients[message.worker_id] = peer
         self.store.process_joined(message.worker_id, f"worker pid {worker.pid}")
-        self.carry_out(self.leases.worker_ready(message.worker_id, time.monotonic()))
+        self.desk.carry_out(self.leases.worker_ready(message.worker_id, time.monotonic()))
 
     def on_register_driver(self, peer: Any, message: m.RegisterDriver) -> None:
         """A driver begins a job; the GCS numbers it."""
@@ -179,7 +164,9 @@ class Raylet:
             self.pool.kill_later(worker, 1.0)
 
     def _end_job(self, driver: Driver, reason: str) -> None:
-        self.carry_out([*self.leases.owner_gone(driver.worker_id), *self.leases.job_gone(driver.job_id)])
+        self.recent.forget(driver.worker_id)
+        self.actors.job_gone(driver.job_id)
+        self.desk.carry_out([*self.leases.owner_gone(driver.worker_id), *self.leases.job_gone(driver.job_id)])
         self.store.process_gone(driver.worker_id)
         if driver.job_id:
             self.jobs[driver.job_id] = (driver.config, None)
@@ -198,16 +185,17 @@ class Raylet:
     def _on_worker_exit(self, worker: WorkerProcess, reason: str) -> None:
         """The process is dead and reaped."""
         self.clients.pop(worker.worker_id, None)
+        self.recent.forget(worker.worker_id)
         if not worker.registered:
             tail = worker.log.last_lines()
-            self.carry_out(self.leases.worker_start_failed(f"{reason} before it registered; its last lines:\n{tail}"))
+            self.desk.carry_out(self.leases.worker_start_failed(f"{reason} before it registered; its last lines:\n{tail}"))
             return
         reason = f"{reason} on node {self.options.node.node_ip}"
         for effect in self.leases.worker_exited(worker.worker_id):
             if isinstance(effect, Broken) and effect.lease.worker_id == worker.worker_id:
                 self._on_broken(effect, worker, reason)
             else:
-                self.carry_out([effect])
+                self.desk.carry_out([effect])
         self.store.process_gone(worker.worker_id)
         if worker.job_id:
             self._broadcast(m.WorkerFailed(worker.worker_id, reason), worker.job_id)
@@ -217,52 +205,13 @@ class Raylet:
         if lease.request.actor_id:
             self.actors.worker_ended(lease, worker, reason)
             return
-        self._post_to(lease.request.owner, m.LeaseBroken(lease.lease_id, worker.worker_id, reason, worker.intended))
+        self.post_to(lease.request.owner, m.LeaseBroken(lease.lease_id, worker.worker_id, reason, worker.intended))
 
-    # --- leases -----------------------------------------------------------------------------------------------------------
-
-    def on_request_lease(self, peer: Any, message: m.RequestLease) -> None:
-        """An owner wants a worker."""
-        affinity = message.node_affinity
-        if affinity and affinity != self.options.node.node_id and not message.soft:
-            reason = f"node {affinity.hex()} is not in the cluster, and the affinity is hard"
-            peer.post(m.LeaseRefused(message.rid, "unschedulable", reason))
-            return
-        request = LeaseRequest(
-            owner=peer.peer_id,
-            rid=message.rid,
-            resources=vectors.to_units(message.resources),
-            job_id=message.job_id,
-            nested=message.nested,
-            runtime_env=message.runtime_env,
-            backlog=message.backlog,
-            name=message.name,
-        )
-        self.carry_out(self.leases.request(request))
-
-    def on_cancel_lease(self, peer: Any, message: m.CancelLease) -> None:
-        """An owner's request is obsolete."""
-        self.carry_out(self.leases.cancel((peer.peer_id, message.rid)))
-
-    def on_return_lease(self, peer: Any, message: m.ReturnLease) -> None:
-        """An owner is done with a worker."""
-        lease = self.leases.leases.get(message.lease_id)
-        if lease is not None and not message.reusable and lease.request.owner == peer.peer_id:
-            worker = self.pool.workers.get(lease.worker_id)
-            if worker is not None:
-                worker.intended = True
-        effects = self.leases.returned(
-            peer.peer_id, message.lease_id, reusable=message.reusable, now_s=time.monotonic()
-        )
-        self.carry_out(effects)
-
-    def on_blocked(self, peer: Any, _message: m.Blocked) -> None:
-        """A worker's task waits."""
-        self.carry_out(self.leases.blocked(peer.peer_id))
-
-    def on_unblocked(self, peer: Any, _message: m.Unblocked) -> None:
-        """It goes on."""
-        self.carry_out(self.leases.unblocked(peer.peer_id))
+    def post_to(self, worker_id: bytes, message: m.Message) -> None:
+        """To a driver or worker, if it is still connected."""
+        peer = self.clients.get(worker_id)
+        if peer is not None:
+            peer.post(message)
 
     def on_kill_worker(self, _peer: Any, message: m.KillWorker) -> None:
         """Somebody of this cluster wants a worker dead."""
@@ -270,116 +219,7 @@ class Raylet:
         if worker is not None:
             self.pool.kill(worker, message.reason)
 
-    def on_why_pending(self, peer: Any, message: m.WhyPending) -> None:
-        """Explain a request."""
-        kind, text = self.leases.explain((peer.peer_id, message.lease_rid))
-        peer.post(m.Pending(message.rid, kind, text))
-
-    # --- effects ----------------------------------------------------------------------------------------------------------
-
-    def carry_out(self, effects: list[Effect]) -> None:
-        """Do what the lease manager asks for."""
-        for effect in effects:
-            match effect:
-                case Grant():
-                    self._grant(effect)
-                case StartWorkers():
-                    for _ in range(effect.count):
-                        self.pool.start()
-                case Recall():
-                    self._post_to(effect.owner, m.RecallLease(effect.lease_id))
-                case Kill():
-                    self._end_worker(effect.worker_id, effect.reason, self.pool.kill)
-                case Retire():
-                    self._end_worker(effect.worker_id, effect.reason, self.pool.retire)
-                case Refuse():
-                    self._refuse(effect)
-                case Infeasible():
-                    self._warn_infeasible(effect)
-                case Broken():
-                    pass  # only worker_exited emits it, and _on_worker_exit takes it
-        self._schedule_retirement()
-        self._schedule_report()
-
-    def _grant(self, effect: Grant) -> None:
-        worker, request = self.pool.workers[effect.worker_id], effect.request
-        has_gpu = any(name.startswith("GPU/") for name in effect.assigned)
-        if effect.bind or has_gpu:
-            self._assign_job(worker, request, effect.assigned)
-        if request.actor_id:
-            self.actors.granted(effect, worker)
-            return
-        address = Address(worker.worker_id, worker.endpoint)
-        self._post_to(
-            request.owner, m.LeaseGranted(request.rid, effect.lease_id, address, worker.pid, effect.assigned)
-        )
-
-    def _assign_job(self, worker: WorkerProcess, request: LeaseRequest, assigned: dict[str, float]) -> None:
-        worker.job_id = request.job_id
-        config, _ = self.jobs.get(request.job_id, (b"", None))
-        node = self.options.node
-        worker.peer.send(
-            m.AssignJob(
-                request.job_id,
-                config,
-                node.node_id,
-                node.node_ip,
-                self.options.session_name,
-                self.options.segment.capacity_bytes,
-                request.runtime_env,
-                assigned,
-            )
-        )
-
-    def _end_worker(self, worker_id: bytes, reason: str, how: Callable[[WorkerProcess, str], None]) -> None:
-        worker = self.pool.workers.get(worker_id)
-        if worker is not None:
-            worker.intended = True
-            how(worker, reason)
-
-    def _refuse(self, effect: Refuse) -> None:
-        if effect.request.actor_id:
-            self.actors.refused(effect)
-        else:
-            self._post_to(effect.request.owner, m.LeaseRefused(effect.request.rid, effect.kind, effect.reason))
-
-    def _warn_infeasible(self, effect: Infeasible) -> None:
-        what = f"{effect.request.name or 'A task'} cannot run now: {effect.text}. It waits until such a node joins."
-        _, driver = self.jobs.get(effect.request.job_id, (b"", None))
-        if driver is not None:
-            driver.peer.post(m.DriverMessage("warning", f"infeasible {effect.text}", what))
-
-    def _post_to(self, worker_id: bytes, message: m.Message) -> None:
-        peer = self.clients.get(worker_id)
-        if peer is not None:
-            peer.post(message)
-
-    # --- timers and reports -----------------------------------------------------------------------------------------------
-
-    def _schedule_retirement(self) -> None:
-        due_s = self.leases.next_retirement_s()
-        if due_s is None or self._retire_timer is not None:
-            return
-        self._retire_timer = self.reactor.call_later(max(0.0, due_s - time.monotonic()) + 0.01, self._retire)
-
-    def _retire(self) -> None:
-        self._retire_timer = None
-        self.carry_out(self.leases.retire_idle(time.monotonic()))
-
-    def _schedule_report(self) -> None:
-        """At most one report per turn of the reactor."""
-        if not self._report_scheduled:
-            self._report_scheduled = True
-            self.reactor.call_soon(self._report)
-
-    def _report(self) -> None:
-        self._report_scheduled = False
-        self._revision += 1
-        node_id = self.options.node.node_id
-        demand = self.leases.demand()
-        self.gcs.post(m.ResourceReport(node_id, self.leases.available_amounts(), demand, self._revision))
-
-    # --- the rest -----------------------------------------------------------------------------------------------------------
+    # --- the rest -----------------------------------------------------------------------------------------------------
 
     def on_forward_to_gcs(self, _peer: Any, message: m.Message) -> None:
         """Passed on as it is."""

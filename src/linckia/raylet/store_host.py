@@ -1,4 +1,5 @@
-"""The shell around the node's object store: messages of runtime processes in, effects of the store core out. It decides nothing.
+"""The shell around the node's object store: messages of runtime processes in, effects of the store core out. It decides
+nothing.
 
 Called by raylet/service.py; decisions are linckia.shm.store's, the memory is linckia.shm.segment's.
 """
@@ -21,6 +22,7 @@ from linckia.protocol.messages import (
     Sealed,
     SegmentRequest,
 )
+from linckia.rpc.idempotence import RecentReplies
 from linckia.rpc.reactor import Reactor, Timer
 from linckia.shm.effects import DenyExtent, Effect, ForwardFree, GrantExtent, Recall, ReleasePages
 from linckia.shm.segment import Segment
@@ -32,8 +34,8 @@ PostTo = Callable[[bytes, Message], None]
 class StoreHost:
     """The store of one node. A process that dies gives everything back."""
 
-    def __init__(self, reactor: Reactor, segment: Segment, post_to: PostTo) -> None:
-        self.reactor, self.segment, self.post_to = reactor, segment, post_to
+    def __init__(self, reactor: Reactor, segment: Segment, post_to: PostTo, recent: RecentReplies) -> None:
+        self.reactor, self.segment, self.post_to, self.recent = reactor, segment, post_to, recent
         self.core = StoreCore(segment.capacity_bytes)
         self._timer: Timer | None = None
 
@@ -64,7 +66,12 @@ class StoreHost:
         peer.send_with_fd(Pong(message.rid), self.segment.fd)
 
     def on_alloc_extent(self, peer: Any, message: AllocExtent) -> None:
-        """A process needs memory."""
+        """A process needs memory; a retry is answered from memory."""
+        first, reply = self.recent.begin(peer.peer_id, message.rid)
+        if not first:
+            if reply is not None:
+                peer.post(reply)
+            return
         self._carry_out(self.core.alloc_extent(peer.peer_id, message.rid, message.size, time.monotonic()))
 
     def on_extent_returned(self, peer: Any, message: ExtentReturned) -> None:
@@ -85,9 +92,9 @@ class StoreHost:
         for effect in effects:
             match effect:
                 case GrantExtent():
-                    self.post_to(effect.client, ExtentGranted(effect.rid, effect.offset, effect.size))
+                    self._answer(effect.client, ExtentGranted(effect.rid, effect.offset, effect.size))
                 case DenyExtent():
-                    self.post_to(effect.client, ExtentDenied(effect.rid, effect.reason))
+                    self._answer(effect.client, ExtentDenied(effect.rid, effect.reason))
                 case Recall():
                     self.post_to(effect.client, RecallExtents())
                 case ForwardFree():
@@ -95,6 +102,10 @@ class StoreHost:
                 case ReleasePages():
                     self.segment.release_pages(effect.offset, effect.size)
         self._schedule()
+
+    def _answer(self, client: bytes, reply: ExtentGranted | ExtentDenied) -> None:
+        self.recent.finish(client, reply.rid, reply)
+        self.post_to(client, reply)
 
     def _schedule(self) -> None:
         """One timer for the core's next deadline."""

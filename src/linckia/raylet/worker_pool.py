@@ -1,7 +1,8 @@
-"""The worker processes of a node: fork, register, watch, end. It decides nothing about who works for whom (core/leases does).
+"""The worker processes of a node: fork, register, watch, end. It decides nothing about who works for whom (core/leases
+does).
 
-Forking is done by a *spawner* (the zygote's link in node/), which reports back by ``forked``, ``fork_failed`` and ``exited``; the
-exit report comes after the process group of the worker is dead. Called by raylet/service.py only.
+Forking is done by a *spawner* (the zygote's link in node/), which reports back by ``forked``, ``fork_failed`` and
+``exited``; the exit report comes after the process group of the worker is dead. Called by raylet/service.py only.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ class WorkerPool:
         self.spawner.fork(config, (out_write, err_write))
         return worker
 
-    # --- what the spawner reports ----------------------------------------------------------------------------------------
+    # --- what the spawner reports -------------------------------------------------------------------------------------
 
     def forked(self, worker_id: bytes, pid: int) -> None:
         """The worker runs as ``pid``."""
@@ -125,7 +126,7 @@ class WorkerPool:
             pass  # it removed its socket itself, or never made it
         self.on_exit(worker, reason)
 
-    # --- life ----------------------------------------------------------------------------------------------------------------
+    # --- life ---------------------------------------------------------------------------------------------------------
 
     def registered(self, peer: Any, message: RegisterWorker) -> WorkerProcess | None:
         """A worker has said who it is; None when this node did not start it."""

@@ -1,9 +1,9 @@
 """A symmetric, authenticated message connection over a stream socket.
 
-``post`` queues a message and marks the connection dirty; ``flush`` encodes everything queued as one frame and writes what the
-kernel takes; the reactor finishes the rest when the socket is writable. Messages of one connection arrive in the order posted,
-and nothing is delivered before the handshake is done. Used by every process; owned by a ``rpc/reactor.py`` Reactor, whose
-polling thread runs all callbacks. Any thread may ``post`` and ``flush``.
+``post`` queues a message and marks the connection dirty; ``flush`` encodes everything queued as one frame and writes
+what the kernel takes; the reactor finishes the rest when the socket is writable. Messages of one connection arrive in
+the order posted, and nothing is delivered before the handshake is done. Used by every process; owned by a
+``rpc/reactor.py`` Reactor, whose polling thread runs all callbacks. Any thread may ``post`` and ``flush``.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Connection:
         """What the kernel has not taken yet: a peer that does not read."""
         return len(self._unsent)
 
-    # --- sending ---------------------------------------------------------------------------------------------------
+    # --- sending ------------------------------------------------------------------------------------------------------
 
     def post(self, message: Message) -> None:
         """Queue a message; it leaves with the next flush (of the reactor, at the latest when it polls)."""
@@ -160,7 +160,7 @@ class Connection:
                 return
             self.reactor.modify(self.fd, select.EPOLLIN)
 
-    # --- receiving (the polling thread only) ---------------------------------------------------------------------------
+    # --- receiving (the polling thread only) --------------------------------------------------------------------------
 
     def _on_event(self, events: int) -> None:
         if events & select.EPOLLOUT:

@@ -1,9 +1,10 @@
 """Who is there? Mutual proof of the cluster token before a single message is decoded, as a sans-I/O state machine.
 
-Three frames: the initiator's *hello* (magic, versions, role, id, nonce), the acceptor's *challenge* (versions, id, nonce, its
-proof), the initiator's *proof*. A proof is keyed BLAKE2b over both nonces and the prover's side, the key is the token's hash, compared
-in constant time, so a recording proves nothing. Frames are plain msgpack maps of at most ``HANDSHAKE_FRAME_MAX_BYTES``;
-nothing is unpickled here, ever. Called by ``rpc/connection.py``; does no I/O and mints no nonce itself.
+Three frames: the initiator's *hello* (magic, versions, role, id, nonce), the acceptor's *challenge* (versions, id,
+nonce, its proof), the initiator's *proof*. A proof is keyed BLAKE2b over both nonces and the prover's side, the key is
+the token's hash, compared in constant time, so a recording proves nothing. Frames are plain msgpack maps of at most
+``HANDSHAKE_FRAME_MAX_BYTES``; nothing is unpickled here, ever. Called by ``rpc/connection.py``; does no I/O and mints
+no nonce itself.
 """
 
 from __future__ import annotations

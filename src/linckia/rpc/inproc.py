@@ -1,7 +1,8 @@
-"""A connection between two rooms of one process, with the surface of ``rpc/connection.py``: the head and node rooms of a head machine.
+"""A connection between two rooms of one process, with the surface of ``rpc/connection.py``: the head and node rooms of
+a head machine.
 
-Messages are handed over by the reactor in a later turn, in order and in batches, never inside ``post``: a room is never re-entered.
-Struct instances are passed as they are; rooms treat messages as frozen.
+Messages are handed over by the reactor in a later turn, in order and in batches, never inside ``post``: a room is never
+re-entered. Struct instances are passed as they are; rooms treat messages as frozen.
 """
 
 from __future__ import annotations

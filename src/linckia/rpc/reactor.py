@@ -1,9 +1,9 @@
 """The epoll loop under every Linckia process: sockets, timers, wake-ups from other threads; no asyncio.
 
 A daemon calls :meth:`Reactor.run`; a driver or worker lets whichever of its threads waits call :meth:`Reactor.poll`
-(leader/follower, ``worker/progress.py``), so that a synchronous call costs no thread hop. asyncio would cost 60-70 ms of import
-and 8 MB in every process (docs/adr/0002). All callbacks run in the polling thread; only ``wake``, ``call_soon`` and the posting
-side of connections may be used from other threads.
+(leader/follower, ``worker/progress.py``), so that a synchronous call costs no thread hop. asyncio would cost 60-70 ms
+of import and 8 MB in every process (docs/adr/0002). All callbacks run in the polling thread; only ``wake``,
+``call_soon`` and the posting side of connections may be used from other threads.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ class Reactor:
             raise
         return Connection(self, sock, identity, on_messages, on_close, initiator=True)
 
-    # --- time and other threads ------------------------------------------------------------------------------------------
+    # --- time and other threads ---------------------------------------------------------------------------------------
 
     def call_later(self, delay_s: float, callback: Callable[[], None]) -> Timer:
         """Call once after ``delay_s``. Only from the polling thread (or before it starts)."""
@@ -161,7 +161,7 @@ class Reactor:
         with contextlib.suppress(BlockingIOError):
             os.eventfd_read(self._wake_fd)
 
-    # --- the loop ------------------------------------------------------------------------------------------------------------
+    # --- the loop -----------------------------------------------------------------------------------------------------
 
     def flush_dirty(self) -> None:
         """Write what was posted."""

@@ -1,8 +1,9 @@
-"""Whose lease to ask back when somebody waits: the class (owner and shape) that holds most gives to the one that holds fewer. Pure.
+"""Whose lease to ask back when somebody waits: the class (owner and shape) that holds most gives to the one that holds
+fewer. Pure.
 
-Owners keep a lease while they have tasks for it, so without this a first come owner would keep all workers to its end. Each lease is
-asked back at most once; a class gives only to one that holds at least two less, or nothing, so equal owners do not ping-pong while
-an owner without any worker takes turns with the others.
+Owners keep a lease while they have tasks for it, so without this a first come owner would keep all workers to its end.
+Each lease is asked back at most once; a class gives only to one that holds at least two less, or nothing, so equal
+owners do not ping-pong while an owner without any worker takes turns with the others.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
-"""The lease manager of one node: events in, effects out; it decides who gets which worker and what must be started or ended.
+"""The lease manager of one node: events in, effects out; it decides who gets which worker and what must be started or
+ended.
 
-A request first gets its resources (state WAITING until then), then a worker (STAFFING); a grant is final until the lease is
-returned, its worker exits, or its owner is gone. Pure: no clock (``now_s`` is an argument), no I/O; the shell in raylet/ feeds it
-and carries the effects out. It refuses nothing that could ever run here: infeasible requests wait and are reported once per shape.
+A request first gets its resources (state WAITING until then), then a worker (STAFFING); a grant is final until the
+lease is returned, its worker exits, or its owner is gone. Pure: no clock (``now_s`` is an argument), no I/O; the shell
+in raylet/ feeds it and carries the effects out. It refuses nothing that could ever run here: infeasible requests wait
+and are reported once per shape.
 """
 
 from __future__ import annotations
@@ -55,7 +57,7 @@ class LeaseManager:
         self._lease_ids = itertools.count(1)
         self._start_failures = 0
 
-    # --- requests ----------------------------------------------------------------------------------------------------
+    # --- requests -----------------------------------------------------------------------------------------------------
 
     def request(self, request: LeaseRequest) -> list[Effect]:
         """Somebody wants a worker. A repeated key is ignored."""
@@ -108,7 +110,7 @@ class LeaseManager:
                 self._give_back(pending.request.resources, pending)
         return pending
 
-    # --- resources ---------------------------------------------------------------------------------------------------
+    # --- resources ----------------------------------------------------------------------------------------------------
 
     def _take_resources(self, pending: Pending) -> bool:
         need = pending.request.resources
@@ -163,7 +165,7 @@ class LeaseManager:
             assigned[f"{GPU}/{gpu}"] = units / vectors.UNITS_PER_ONE
         return assigned
 
-    # --- workers -----------------------------------------------------------------------------------------------------
+    # --- workers ------------------------------------------------------------------------------------------------------
 
     def prestart(self, count: int) -> list[Effect]:
         """Start so many workers before anybody asks."""
@@ -221,7 +223,7 @@ class LeaseManager:
         """When :meth:`retire_idle` has something to do; None: not before another event."""
         return self.staffing.next_retirement_s()
 
-    # --- leases ------------------------------------------------------------------------------------------------------
+    # --- leases -------------------------------------------------------------------------------------------------------
 
     def returned(self, owner: bytes, lease_id: int, *, reusable: bool, now_s: float) -> list[Effect]:
         """The owner is done with the worker. A lease that is not the sender's is ignored."""
@@ -267,7 +269,7 @@ class LeaseManager:
             lease.given_back = {}
         return []
 
-    # --- ends --------------------------------------------------------------------------------------------------------
+    # --- ends ---------------------------------------------------------------------------------------------------------
 
     def owner_gone(self, owner: bytes) -> list[Effect]:
         """A submitter is dead: its requests are dropped, its leased workers end (they may hold its state)."""
@@ -296,7 +298,7 @@ class LeaseManager:
             effects.append(Kill(worker_id, "its job ended"))
         return [*effects, *self._after_release()]
 
-    # --- questions ---------------------------------------------------------------------------------------------------
+    # --- questions ----------------------------------------------------------------------------------------------------
 
     def explain(self, key: RequestKey) -> tuple[str, str]:
         """(kind, sentence): what holds up this request."""
@@ -329,7 +331,7 @@ class LeaseManager:
         """What is free now; never shown below zero."""
         return {name: max(0, count) / vectors.UNITS_PER_ONE for name, count in self.available.items()}
 
-    # --- who owns what -----------------------------------------------------------------------------------------------
+    # --- who owns what ------------------------------------------------------------------------------------------------
 
     def _owned(self, owner: bytes) -> tuple[set[RequestKey], set[int]]:
         return self._by_owner.setdefault(owner, (set(), set()))

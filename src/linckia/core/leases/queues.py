@@ -1,7 +1,7 @@
 """Who waits for resources, in which order: one FIFO per resource shape, nested requests before drivers'. Pure.
 
-A shape that does not fit never blocks one that does, and a pass looks at the head of each shape only, so its cost does not grow
-with the number of requests. Called by core/leases/manager.py.
+A shape that does not fit never blocks one that does, and a pass looks at the head of each shape only, so its cost does
+not grow with the number of requests. Called by core/leases/manager.py.
 """
 
 from __future__ import annotations

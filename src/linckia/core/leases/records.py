@@ -1,4 +1,6 @@
-"""What the lease manager is told (requests), what it keeps (leases, workers) and what it asks for (effects). No behaviour."""
+"""What the lease manager is told (requests), what it keeps (leases, workers) and what it asks for (effects). No
+behaviour.
+"""
 
 from __future__ import annotations
 
@@ -77,7 +79,7 @@ class Worker(msgspec.Struct, eq=False):
     idle_since_s: float = 0.0
 
 
-# --- effects -----------------------------------------------------------------------------------------------------------
+# --- effects ----------------------------------------------------------------------------------------------------------
 
 
 class StartWorkers(msgspec.Struct, frozen=True):

@@ -1,4 +1,5 @@
-"""Which worker process serves which granted request, how many to start and which idle ones to end. Pure; used by manager.py.
+"""Which worker process serves which granted request, how many to start and which idle ones to end. Pure; used by
+manager.py.
 
 A worker is fresh until its first lease binds it to a (job, runtime environment); from then on it serves only that.
 """
@@ -26,7 +27,7 @@ class Staffing:
         self._needs_count = 0
         self._by_job: dict[bytes, dict[bytes, None]] = {}
 
-    # --- matching ------------------------------------------------------------------------------------------------------
+    # --- matching -----------------------------------------------------------------------------------------------------
 
     def take_idle_for(self, pending: Pending) -> Worker | None:
         """The most recently used idle worker that may serve it; else it is noted as needing one."""
@@ -74,7 +75,7 @@ class Staffing:
         """Workers bound to the job."""
         return list(self._by_job.get(job_id, ()))
 
-    # --- numbers -------------------------------------------------------------------------------------------------------
+    # --- numbers ------------------------------------------------------------------------------------------------------
 
     def start(self, count: int) -> list[Effect]:
         """Start so many."""
@@ -102,7 +103,7 @@ class Staffing:
             count = min(count, room)
         return [*effects, *self.start(count)]
 
-    # --- idling --------------------------------------------------------------------------------------------------------
+    # --- idling -------------------------------------------------------------------------------------------------------
 
     def idle(self, worker: Worker) -> None:
         """It has nothing to do."""

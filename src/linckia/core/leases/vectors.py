@@ -1,4 +1,6 @@
-"""Resource vectors as ``{name: units of 1e-4}``: the few sums the lease manager needs. Pure; called by core/leases only."""
+"""Resource vectors as ``{name: units of 1e-4}``: the few sums the lease manager needs. Pure; called by core/leases
+only.
+"""
 
 from __future__ import annotations
 

@@ -225,5 +225,5 @@ class LeaseMachine(RuleBasedStateMachine):
         assert set(manager.recalls._coming) <= set(manager.leases)
 
 
-LeaseMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)
+LeaseMachine.TestCase.settings = settings(max_examples=50, stateful_step_count=50, deadline=None)
 test_lease_machine = LeaseMachine.TestCase
