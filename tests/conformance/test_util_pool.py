@@ -7,12 +7,13 @@ import multiprocessing
 import os
 import pickle
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from engine import IS_LINCKIA, better, exceptions, module, ray
+from engine import IS_LINCKIA, better, exceptions, module, ray, settings
 from gates import Channel, Gate
 
 pytestmark = [pytest.mark.usefixtures("cluster"), pytest.mark.row("11.3")]
@@ -439,6 +440,12 @@ def test_remote_functions_are_called_as_tasks(pool: Any) -> None:
 
 
 def test_a_pool_starts_the_cluster_it_needs(run_script: Any) -> None:
+    # Its own temporary directory: no other cluster of this machine may be found. Short, for the sockets in it.
+    with tempfile.TemporaryDirectory(prefix="pool", ignore_cleanup_errors=True) as folder:
+        _run_pool_script(run_script, folder)
+
+
+def _run_pool_script(run_script: Any, folder: str) -> None:
     run_script(
         f"""
         import ray
@@ -447,5 +454,6 @@ def test_a_pool_starts_the_cluster_it_needs(run_script: Any) -> None:
             assert pool.map(abs, [-1, 2]) == [1, 2]
         assert ray.cluster_resources()["CPU"] == 2
         ray.shutdown()
-        """
+        """,
+        env=settings(TMPDIR=folder),
     ).ok()
