@@ -106,7 +106,7 @@ def _stay(node: NodeProcess) -> int:
 
 
 def stop(name: str, *, everything: bool, grace_s: float) -> int:
-    """Stop clusters and report each; 1 when `name` is given and there is no such session, or something would not end."""
+    """Stop clusters and report each. Returns 1 when there is no session `name`, or when something would not end."""
     clusters = living()
     if name:
         clusters = [cluster for cluster in clusters if name in (cluster.name, cluster.path)]
@@ -134,12 +134,14 @@ def _stop_all(clusters: list[Cluster], grace_s: float) -> list[str]:
 
 
 def _open_exactly(facts: dict[str, Any]) -> int | None:
-    """A pidfd of that very process: its start time is looked at after the descriptor is held, so the pid cannot be another's."""
+    """A pidfd of that very process, if it lives."""
     try:
         pidfd = os.pidfd_open(facts["pid"])
     except ProcessLookupError:
         return None
-    if process.is_alive(facts["pid"], facts["start_time"]):
+    if process.is_alive(
+        facts["pid"], facts["start_time"]
+    ):  # asked while the pidfd is held: the pid cannot change hands
         return pidfd
     os.close(pidfd)
     return None
@@ -169,7 +171,9 @@ def show_status(*, as_json: bool) -> bool:
     if as_json:
         print(json.dumps({"clusters": reports}, indent=2))
     elif not reports:
-        print("no cluster of yours runs on this machine; `linckia start --head` starts one, linckia.init() a private one")
+        print(
+            "no cluster of yours runs on this machine; `linckia start --head` starts one, linckia.init() a private one"
+        )
     for report in reports if not as_json else []:
         _print_report(report)
     return bool(reports)
@@ -204,7 +208,9 @@ def _print_report(report: dict[str, Any]) -> None:
     console = Console(highlight=False)
     owner = "a running program (ends with it)" if report["belongs_to_a_program"] else "nobody (linckia stop ends it)"
     table = Table(title=report["session"], title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 0))
-    table.add_row("address", report["address"], style="bold")
+    table.add_column()
+    table.add_column(overflow="fold")  # an address is there to be copied
+    table.add_row("address", report["address"])
     table.add_row("belongs to", owner)
     table.add_row("running for", f"{report['uptime_s']:,.0f} s, node process {report['pid']}")
     for node in report["nodes"]:

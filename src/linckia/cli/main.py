@@ -1,4 +1,4 @@
-"""The commands of `linckia`: arguments and help texts. Each command calls one function of a sibling module or of `util`.
+"""The commands of `linckia`: arguments and help texts. Each calls one function of a sibling module or of `util`.
 
 Entry point of the `linckia` script and of `python -m linckia.cli.main`. It decides nothing; whatever it offers can be
 reached from Python without it. Imports inside commands keep `linckia --help` and `linckia run` quick to start.
@@ -7,11 +7,14 @@ reached from Python without it. Imports inside commands keep `linckia --help` an
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Literal
 
 import typer
 
 import linckia
+from linckia.node.launch import NodeStartError
 
 PROGRAM_ARGUMENTS = {"allow_interspersed_args": False}
 """Everything behind the script's name belongs to the script, `--help` included."""
@@ -21,11 +24,11 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
+    rich_markup_mode="markdown",
     help="Ordinary Python functions and classes, run as tasks and actors on all cores. No command is needed for that: "
-    "[bold]import linckia; linckia.init()[/bold] starts a cluster that ends with your program. "
+    "**import linckia; linckia.init()** starts a cluster that ends with your program. "
     "The commands are for looking on, for clusters that outlive a program, and for programs written for Ray.",
-    epilog="First steps: [bold]linckia demo[/bold], then docs/quickstart.md.",
+    epilog="First steps: **linckia demo**, then docs/quickstart.md.",
 )
 
 
@@ -33,6 +36,16 @@ def _print_version(wanted: bool) -> None:
     if wanted:
         version()
         raise typer.Exit
+
+
+@contextmanager
+def _start_failures_said() -> Iterator[None]:
+    """A node that does not start is told in its own words; our traceback would add nothing."""
+    try:
+        yield
+    except NodeStartError as error:
+        typer.echo(f"linckia: {error}", err=True)
+        raise typer.Exit(1) from error
 
 
 @app.callback()
@@ -46,7 +59,7 @@ def _options(
 
 @app.command()
 def demo(
-    files: Annotated[int, typer.Option(min=0, help="Take only this many files; 0 takes them all.")] = 0,
+    files: Annotated[int, typer.Option(min=0, help="Take only this many files, at least 100; 0 takes them all.")] = 0,
     cpus: Annotated[int, typer.Option(min=0, help="CPUs of the cluster; 0 means those of this machine.")] = 0,
 ) -> None:
     """Run a real job on a real cluster of processes, and kill a worker on the way.
@@ -56,7 +69,8 @@ def demo(
     """
     from linckia.cli import demo as show  # noqa: PLC0415 - start-up time
 
-    raise typer.Exit(0 if show.run(files, cpus) else 1)
+    with _start_failures_said():
+        raise typer.Exit(0 if show.run(files, cpus) else 1)
 
 
 @app.command()
@@ -64,7 +78,7 @@ def start(
     head: Annotated[bool, typer.Option("--head", help="Start a new cluster on this machine.")] = False,
     num_cpus: Annotated[int | None, typer.Option(help="CPUs to offer; default: those of this machine.")] = None,
     num_gpus: Annotated[int | None, typer.Option(help="GPUs to offer.")] = None,
-    resources: Annotated[str, typer.Option(help='More resources, as JSON: \'{"disk": 2}\'.')] = "{}",
+    resources: Annotated[str, typer.Option(help="More resources, as JSON: '{\"disk\": 2}'.")] = "{}",
     object_store_memory: Annotated[int | None, typer.Option(help="Shared memory for objects, in bytes.")] = None,
     block: Annotated[bool, typer.Option("--block", help="Stay in the foreground; Ctrl-C stops the cluster.")] = False,
 ) -> None:
@@ -90,9 +104,7 @@ def status(
 @app.command()
 def stop(
     session: Annotated[str, typer.Argument(help="Only this session (its name, from `linckia status`).")] = "",
-    everything: Annotated[
-        bool, typer.Option("--all", help="Also clusters that belong to a running program.")
-    ] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Also clusters that belong to a running program.")] = False,
     grace_s: Annotated[float, typer.Option("--grace-s", min=0, help="Seconds before SIGKILL follows SIGTERM.")] = 5.0,
 ) -> None:
     """Stop your clusters on this machine, and say which.
@@ -128,10 +140,11 @@ def microbenchmark(
     """Measure tasks, actor calls and objects per second, here and now."""
     from linckia.util import microbenchmark as measurements  # noqa: PLC0415 - start-up time
 
-    try:
-        measurements.run(seconds=seconds, only=only)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
+    with _start_failures_said():
+        try:
+            measurements.run(seconds=seconds, only=only)
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from error
 
 
 @app.command()

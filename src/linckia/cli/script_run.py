@@ -39,12 +39,12 @@ def run(path: str, arguments: Sequence[str], *, as_ray: bool) -> int | str | Non
 
 
 def _show(error: BaseException, path: str) -> None:
-    sys.excepthook(type(error), error, _from_script_on(error.__traceback__, path))
+    ours_hidden = error.with_traceback(_from_script_on(error.__traceback__, path))
+    sys.excepthook(type(ours_hidden), ours_hidden, ours_hidden.__traceback__)
 
 
 def _from_script_on(trace: TracebackType | None, path: str) -> TracebackType | None:
-    """The traceback without what runs the script; the whole one when the script has no frame in it (a syntax error)."""
-    found = trace
-    while found is not None and found.tb_frame.f_code.co_filename != path:
-        found = found.tb_next
-    return found or trace
+    """The traceback without what runs the script: nothing when the script has no frame in it (a syntax error)."""
+    while trace is not None and trace.tb_frame.f_code.co_filename != path:
+        trace = trace.tb_next
+    return trace
