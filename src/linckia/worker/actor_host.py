@@ -216,6 +216,7 @@ class ActorHost:
         if not self._construct():
             return
         self.runtime.futures.attach(self.loop)
+        self.runtime.progress.loop_leads = True
         with self.runtime.mutex:
             early, self._early = self._early, []
             for peer, push in early:

@@ -132,8 +132,12 @@ class Objects:
 
     def load_dependency(self, dependency: Dependency) -> Any:
         """An argument that was a reference (executor side)."""
+        return values.loads(self.dependency_bytes(dependency))
+
+    def dependency_bytes(self, dependency: Dependency) -> bytes | memoryview:
+        """The serialised value of an argument; a view of shared memory is pinned by what is made of it."""
         if dependency.inline is not None:
-            return values.loads(dependency.inline)
+            return dependency.inline
         runtime = self.runtime
         assert dependency.block is not None
         with runtime.mutex:
@@ -145,7 +149,7 @@ class Objects:
                 ids = getattr(runtime.borrowing.arguments, "ids", None)
                 if ids is not None:
                     ids.add(dependency.ref.object_id)
-        return values.loads(self.view(dependency.block, pin))
+        return self.view(dependency.block, pin)
 
     def get(self, refs: Sequence[Any], timeout_s: float | None) -> list[Any]:
         """Values in order. An error that is already there ends the wait for the rest (the lowest index wins)."""

@@ -11,6 +11,7 @@ Used by ``worker/runtime.py``; knows nothing of tasks or objects.
 from __future__ import annotations
 
 import contextlib
+import select
 import threading
 import time
 from collections import deque
@@ -69,6 +70,7 @@ class Progress:
         self._yield = False
         self._closing = False
         self._background_leads = False
+        self.loop_leads = False  # an event loop watches the sockets: the background thread only helps when that is stuck
         self._thread: threading.Thread | None = None
 
     def start_background(self) -> None:
@@ -194,10 +196,23 @@ class Progress:
                     seen = self.generation
                     time.sleep(YIELD_S)
                     continue
+                if self.loop_leads:
+                    self._help_loop()
+                    continue
                 self._armed = False
                 if self._lead.acquire(blocking=False):
                     self._lead_in_background()
                 break
+
+    def _help_loop(self) -> None:
+        """Sleep until something arrives; if the loop has not taken it after a nap, its thread is busy: take it for it."""
+        poller = select.poll()
+        poller.register(self.reactor.epoll.fileno(), select.POLLIN)
+        poller.poll()
+        seen = self.generation
+        time.sleep(YIELD_S)
+        if seen == self.generation and not self._closing:
+            self.poll_if_free()
 
     def _lead_in_background(self) -> None:
         try:

@@ -83,10 +83,11 @@ class TaskRun:
         local = self.runtime.borrowing.arguments
         local.ids = held
         try:
-            slots = [self.runtime.objects.load_dependency(dependency) for dependency in extras.dependencies]
+            objects, dependencies = self.runtime.objects, extras.dependencies
             if push.args == b"\x02":  # the packed arguments are themselves an object: the last dependency
-                packed = slots.pop()
-                return values.unpack_args(packed, slots)
+                packed = objects.dependency_bytes(dependencies[-1])
+                return values.unpack_args(packed, [objects.load_dependency(each) for each in dependencies[:-1]])
+            slots = [objects.load_dependency(dependency) for dependency in dependencies]
             if not push.args:
                 return (), {}
             return values.unpack_args(push.args, slots)
