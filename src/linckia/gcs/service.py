@@ -46,7 +46,7 @@ class JobRecord(msgspec.Struct):
 
 
 class Gcs:
-    """One per cluster. ``handlers`` maps message types to ``handler(peer, message)``; modules add theirs by :meth:`plug_in`."""
+    """One per cluster. ``handlers``: message type -> ``handler(peer, message)``; modules add theirs by `plug_in`."""
 
     def __init__(self, session_name: str, profile_events_max: int = 100_000) -> None:
         self.session_name = session_name

@@ -37,7 +37,7 @@ class NodeStartError(RuntimeError):
 
 
 class NodeProcess:
-    """A node started by this process. After ``wait_ready``: endpoint, session_dir, session_name, node_id, token_path."""
+    """A node started by this process; its endpoint, session, id and token are known after ``wait_ready``."""
 
     def __init__(self, pid: int, life_fd: int, ready_fd: int, log_fd: int) -> None:
         self.pid = pid
@@ -179,6 +179,6 @@ def _above_standard(fd: int) -> int:
 
 
 def _more_paths(package: str) -> list[str]:
-    """Where this process finds Linckia and its dependencies, put *behind* the node's own path: nothing gets shadowed."""
+    """Where this process finds Linckia and what it needs; put *behind* the node's own path, nothing gets shadowed."""
     wanted = [os.path.abspath(path) for path in sys.path if path] + [os.path.dirname(package)]
     return list(dict.fromkeys(path for path in wanted if ":" not in path))

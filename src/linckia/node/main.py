@@ -46,7 +46,8 @@ class Node:
         self.session.write_token(self.token)
         self.segment = Segment.create(_store_capacity(options))
         self.reactor = Reactor()
-        self.zygote = ZygoteLink(self.reactor, {self.segment.fd}, options.worker_entry)  # before anything else: it boots beside us
+        # Before anything else: the zygote boots beside us, and inherits little.
+        self.zygote = ZygoteLink(self.reactor, {self.segment.fd}, options.worker_entry)
         self.reason = ""
 
     def build(self) -> None:

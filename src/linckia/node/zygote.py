@@ -22,7 +22,7 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TextIO
 
 import msgspec
 
@@ -208,7 +208,7 @@ def _complete_package() -> None:
     if spec is None or spec.loader is None:
         raise ImportError(f"{root}/__init__.py cannot be loaded")
     package.__spec__, package.__loader__, package.__file__ = spec, spec.loader, spec.origin
-    package.__package__, package.__cached__ = "linckia", spec.cached
+    package.__package__ = "linckia"
     spec.loader.exec_module(package)
 
 
@@ -228,7 +228,7 @@ def _import_worker_entry(worker_entry: str) -> WorkerEntry:
 
 
 def _detach_standard_input_and_output() -> None:
-    """Descriptors 0 and 1 are the node's life and readiness pipes: workers must neither read one nor keep the other open."""
+    """0 and 1 are the node's life and readiness pipes: workers must neither read the one nor hold the other open."""
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.close(nothing)
@@ -256,8 +256,11 @@ def _redirect_output(path: str) -> None:
 
 def _reopen_output() -> None:
     """Text streams over the descriptors as they are now; the old objects may think they are seekable files."""
-    sys.stdout = sys.__stdout__ = open(1, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
-    sys.stderr = sys.__stderr__ = open(2, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
+    sys.stdout, sys.stderr = _text_stream(1), _text_stream(2)
+
+
+def _text_stream(fd: int) -> TextIO:
+    return open(fd, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
 
 
 def _on_child_signal(_number: int, _frame: object) -> None:

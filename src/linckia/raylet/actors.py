@@ -137,8 +137,10 @@ class ActorHost:
 
     def job_gone(self, job_id: bytes) -> None:
         """Its actors that wait for a worker will get none; those that run are the lease manager's to end."""
-        waiting = [a for a in self.actors.values() if a.spec.job_id == job_id and a.worker is None and not a.spec.detached]
-        for actor in waiting:
+        of_job = [actor for actor in self.actors.values() if actor.spec.job_id == job_id and not actor.spec.detached]
+        for actor in of_job:
+            if actor.worker is not None:
+                continue
             del self.actors[actor.spec.actor_id]
             self._report_death(actor, "its job ended", intended=True)
 

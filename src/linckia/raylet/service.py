@@ -187,8 +187,8 @@ class Raylet:
         self.clients.pop(worker.worker_id, None)
         self.recent.forget(worker.worker_id)
         if not worker.registered:
-            tail = worker.log.last_lines()
-            self.desk.carry_out(self.leases.worker_start_failed(f"{reason} before it registered; its last lines:\n{tail}"))
+            why = f"{reason} before it registered; its last lines:\n{worker.log.last_lines()}"
+            self.desk.carry_out(self.leases.worker_start_failed(why))
             return
         reason = f"{reason} on node {self.options.node.node_ip}"
         for effect in self.leases.worker_exited(worker.worker_id):

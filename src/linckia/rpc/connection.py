@@ -9,7 +9,6 @@ the order posted, and nothing is delivered before the handshake is done. Used by
 from __future__ import annotations
 
 import contextlib
-import os
 import select
 import socket
 import struct
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from linckia.host.entropy import random_bytes
 from linckia.protocol.batch import decode_batch, encode_batch
 from linckia.protocol.messages import Message
 from linckia.rpc.handshake import HANDSHAKE_FRAME_MAX_BYTES, Handshake, HandshakeError, Identity, refusal
@@ -62,7 +62,7 @@ class Connection:
         self._lock = threading.Lock()
         self._unsent = bytearray()
         self._input = bytearray()
-        self._handshake = Handshake(identity, os.urandom(32), initiator=initiator)
+        self._handshake = Handshake(identity, random_bytes(32), initiator=initiator)
         reactor.register(self.fd, self._on_event, select.EPOLLIN)
         if initiator:
             self._write_frame(self._handshake.hello())
@@ -97,7 +97,7 @@ class Connection:
         self.flush()
 
     def flush(self) -> None:
-        """Write everything queued, as one frame, as far as the kernel takes it. Keeps the order under concurrent calls."""
+        """Write everything queued as one frame, as far as the kernel takes it; in order, whoever calls."""
         if not self.established:
             return
         with self._lock:
@@ -151,7 +151,9 @@ class Connection:
                 return
             try:
                 while self._unsent:
-                    sent = self.sock.send(memoryview(self._unsent)[: 1 << 20], socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+                    piece = memoryview(self._unsent)[: 1 << 20]
+                    sent = self.sock.send(piece, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+                    piece.release()  # a bytearray with a view cannot shrink
                     del self._unsent[:sent]
             except BlockingIOError:
                 self.reactor.modify(self.fd, select.EPOLLIN | select.EPOLLOUT)

@@ -10,18 +10,18 @@ no nonce itself.
 from __future__ import annotations
 
 import sys
-from _operator import _compare_digest as compare_digest  # hmac's and hashlib's own; those modules load OpenSSL: 5 ms, 2 MB
+from _operator import _compare_digest as compare_digest  # what hmac.compare_digest is
 from enum import Enum
 from typing import Any
-
-try:
-    from _blake2 import blake2b
-except ImportError:  # an interpreter built without it
-    from hashlib import blake2b
 
 import msgspec
 
 from linckia.protocol.messages import PROTOCOL_VERSION
+
+try:
+    from _blake2 import blake2b  # what hashlib.blake2b is; importing hashlib or hmac loads OpenSSL: 5 ms and 2 MB
+except ImportError:  # an interpreter built without it
+    from hashlib import blake2b
 
 HANDSHAKE_FRAME_MAX_BYTES = 4096
 MAGIC = "linckia"
@@ -78,7 +78,9 @@ class Handshake:
     def receive(self, frame: bytes | memoryview) -> bytes | None:
         """Take one frame, return the answer to send if any. Raises HandshakeError with the sentence to log."""
         if len(frame) > HANDSHAKE_FRAME_MAX_BYTES:
-            raise HandshakeError(f"refused: a handshake frame has {len(frame)} bytes, {HANDSHAKE_FRAME_MAX_BYTES} allowed")
+            raise HandshakeError(
+                f"refused: a handshake frame has {len(frame)} bytes, {HANDSHAKE_FRAME_MAX_BYTES} allowed"
+            )
         try:
             body = _decode(frame)
         except msgspec.DecodeError as error:
@@ -131,10 +133,13 @@ class Handshake:
             theirs = ".".join(map(str, python)) if isinstance(python, list) else python
             ours = ".".join(map(str, self.identity.python))
             raise HandshakeError(
-                f"refused: peer runs Python {theirs}, this process {ours}; functions are pickled bytecode, use the same minor version"
+                f"refused: peer runs Python {theirs}, this process {ours}; "
+                "functions are pickled bytecode, use the same minor version"
             )
         nonce, role, worker_id = body.get("nonce"), body.get("role"), body.get("id")
-        if not (isinstance(nonce, bytes) and len(nonce) >= 16 and isinstance(role, str) and isinstance(worker_id, bytes)):
+        if not isinstance(role, str) or not isinstance(worker_id, bytes):
+            raise HandshakeError("refused: malformed handshake")
+        if not isinstance(nonce, bytes) or len(nonce) < 16:
             raise HandshakeError("refused: malformed handshake")
         self.peer_nonce, self.peer_role, self.peer_id = nonce, role, worker_id
 
@@ -146,7 +151,10 @@ class Handshake:
     def _check_proof(self, body: dict[str, Any], side: bytes) -> None:
         proof = body.get("proof")
         if not isinstance(proof, bytes) or not compare_digest(proof, self._proof(side)):
-            raise HandshakeError("refused: wrong cluster token; set LINCKIA_AUTH_TOKEN or LINCKIA_AUTH_TOKEN_PATH to this cluster's token")
+            raise HandshakeError(
+                "refused: wrong cluster token; "
+                "set LINCKIA_AUTH_TOKEN or LINCKIA_AUTH_TOKEN_PATH to this cluster's token"
+            )
 
 
 def refusal(reason: str) -> bytes:

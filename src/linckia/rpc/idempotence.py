@@ -17,7 +17,7 @@ class RecentReplies:
         self._clients: dict[bytes, OrderedDict[int, Message | None]] = {}
 
     def begin(self, client: bytes, rid: int) -> tuple[bool, Message | None]:
-        """(True, None): first time, run it. (False, reply): repeat that reply; (False, None): the first still runs, drop it."""
+        """(True, None): run it. (False, reply): repeat that reply. (False, None): the first still runs, drop it."""
         replies = self._clients.setdefault(client, OrderedDict())
         if rid in replies:
             return False, replies[rid]

@@ -93,7 +93,9 @@ class Reactor:
             with contextlib.suppress(OSError, ValueError):
                 self.epoll.unregister(fd)
 
-    def listen(self, endpoint: str, identity: Identity, on_messages: MessageHandler, on_close: CloseHandler) -> Listener:
+    def listen(
+        self, endpoint: str, identity: Identity, on_messages: MessageHandler, on_close: CloseHandler
+    ) -> Listener:
         """Bind and accept; each accepted connection authenticates before its first message is delivered."""
         sock, address = open_socket(endpoint)
         if endpoint.startswith("tcp:"):
@@ -126,7 +128,9 @@ class Reactor:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(listener.endpoint.removeprefix("unix:"))
 
-    def connect(self, endpoint: str, identity: Identity, on_messages: MessageHandler, on_close: CloseHandler) -> Connection:
+    def connect(
+        self, endpoint: str, identity: Identity, on_messages: MessageHandler, on_close: CloseHandler
+    ) -> Connection:
         """Connect (blocking only for the kernel's accept queue); messages posted now leave when the handshake is done.
 
         Raises OSError when nobody listens.

@@ -80,7 +80,9 @@ class RecallBook:
         giving = [
             (len(leases), key)
             for key, leases in self._holding.items()
-            if key != own and (own_count == 0 or len(leases) > own_count + 1) and any(name in short for name, _ in key[1])
+            if key != own
+            and (own_count == 0 or len(leases) > own_count + 1)
+            and any(name in short for name, _ in key[1])
         ]
         if not giving:
             return None
