@@ -145,3 +145,9 @@ def _alias(name: str) -> None:
     for loaded in list(sys.modules):
         if loaded.startswith(f"{target}."):
             sys.modules.setdefault(name + loaded[len(target) :], sys.modules[loaded])
+    for (
+        below,
+        its_target,
+    ) in ALIASES.items():  # Ray's package may be a plain module here, which imports nothing below it
+        if below.startswith(f"{name}.") and its_target in sys.modules:
+            sys.modules.setdefault(below, sys.modules[its_target])

@@ -12,12 +12,15 @@ ALIASES = {
     "ray.actor": "linckia.actor",
     "ray.cloudpickle": "linckia.cloudpickle",
     "ray.cloudpickle.cloudpickle": "cloudpickle.cloudpickle",
-    "ray.cloudpickle.cloudpickle_fast": "cloudpickle.cloudpickle_fast",
     "ray.cluster_utils": "linckia.cluster_utils",
+    "ray.cross_language": "linckia.cross_language",
+    "ray.dag": "linckia.dag",
     "ray.exceptions": "linckia.exceptions",
     "ray.experimental": "linckia.experimental",
+    "ray.job_config": "linckia.job_config",
     "ray.remote_function": "linckia.remote_function",
     "ray.runtime_context": "linckia.runtime_context",
+    "ray.runtime_env": "linckia.runtime_env",
     "ray.util": "linckia.util",
     "ray.util.helpers": "linckia.util.completion",
 }
@@ -47,11 +50,13 @@ GATHERED = {
 TOP_LEVEL = (
     "ActorClassID",
     "ActorID",
+    "ClientBuilder",
     "ClusterID",
     "DynamicObjectRefGenerator",
     "FunctionID",
     "JobID",
     "LOCAL_MODE",
+    "Language",
     "LoggingConfig",
     "NodeID",
     "ObjectID",
@@ -65,6 +70,7 @@ TOP_LEVEL = (
     "WorkerID",
     "available_resources",
     "cancel",
+    "client",
     "cluster_resources",
     "get",
     "get_actor",
@@ -72,6 +78,8 @@ TOP_LEVEL = (
     "get_runtime_context",
     "init",
     "is_initialized",
+    "java_actor_class",
+    "java_function",
     "kill",
     "method",
     "nodes",
@@ -95,26 +103,16 @@ NOT_THERE = {
     "ray._raylet": _PRIVATE,
     "ray.air": _LIBRARY,
     "ray.autoscaler": "it comes with clusters of many machines",
-    "ray.ClientBuilder": _CLIENT,
-    "ray.client": _CLIENT,
     "ray.client_builder": _CLIENT,
-    "ray.cluster_utils": "it comes with clusters of many machines; start one node with ray.init()",
     "ray.core": _PRIVATE,
     "ray.cpp_function": _CROSS_LANGUAGE,
-    "ray.cross_language": _CROSS_LANGUAGE,
-    "ray.dag": "call .remote() and pass the refs on; lazy graphs (.bind) are not in this version",
+    "ray.dag": "compiled graphs are not in this version; execute() runs the graph as tasks and actor calls",
     "ray.dashboard": "`linckia status` tells what runs",
     "ray.data": _LIBRARY + "; use tasks, or dask or polars beside Linckia",
     "ray.internal": _PRIVATE,
-    "ray.java_actor_class": _CROSS_LANGUAGE,
-    "ray.java_function": _CROSS_LANGUAGE,
-    "ray.job_config": "give namespace= and runtime_env= to ray.init()",
     "ray.job_submission": "it comes with clusters of many machines; run the script with `linckia run`",
-    "ray.Language": _CROSS_LANGUAGE,
     "ray.llm": _LIBRARY,
-    "ray.LoggingConfig": "configure the logging module in a function that each task calls first",
     "ray.rllib": _LIBRARY,
-    "ray.runtime_env": "give a plain dict as runtime_env",
     "ray.serve": "it is not in this version; put an HTTP server into an actor",
     "ray.train": _LIBRARY + "; use actors and torch.distributed",
     "ray.tune": _LIBRARY + "; use tasks with optuna or scikit-learn",
@@ -130,7 +128,8 @@ def why_not(name: str) -> str:
     for end in range(len(parts), 1, -1):
         known = ".".join(parts[:end])
         if known in NOT_THERE:
-            subject = name if known in GATHERED else known  # of a gathered module, only this name is missing
+            there = known in GATHERED or known in ALIASES  # then only the part below it is missing
+            subject = name if there else known
             return f"{subject} is not in Linckia: {NOT_THERE[known]}."
     if len(parts) > 2 and parts[1] in ("util", "experimental"):  # these two know their own gaps
         gaps: dict[str, str] = importlib.import_module(f"linckia.{parts[1]}").NOT_THERE_YET

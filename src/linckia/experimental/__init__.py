@@ -6,6 +6,10 @@ User programs import it. Other names answer with a sentence that says what is mi
 from __future__ import annotations
 
 import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from linckia.experimental import tqdm_ray
 
 NOT_THERE_YET = {
     "channel": "pass values through actor calls",

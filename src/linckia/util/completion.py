@@ -71,7 +71,7 @@ class _Arrivals:
 
 
 def _when_ready(ref: Any, callback: Callable[..., object]) -> Callable[[], object]:
-    """Have `callback` called once `ref` is ready; returns what withdraws it. R 1.46: hooks for libraries such as this."""
+    """Have `callback` called once `ref` is ready; returns what withdraws that. R 1.46: made for libraries."""
     if hasattr(ref, "_on_ready"):
         withdraw: Callable[[], object] = ref._on_ready(callback)
         return withdraw

@@ -164,7 +164,7 @@ def _global_names(code: types.CodeType) -> set[str]:
 def _parts_of_instance(obj: object) -> Iterator[tuple[str, str, object]]:
     """State and arguments that the object's own `__reduce_ex__` gives to pickle; nothing when that itself fails."""
     try:
-        reduced: tuple[Any, ...] | str = obj.__reduce_ex__(4)
+        reduced: Any = obj.__reduce_ex__(4)
     except Exception:  # noqa: BLE001 - then `obj` itself is the culprit, and the reason is already known
         return
     if isinstance(reduced, str):  # the name of a global

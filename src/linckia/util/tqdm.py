@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterable, Iterator, Sized
 from dataclasses import asdict
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 import linckia
 from linckia.util.progress_screen import BarState, Screen
@@ -45,8 +45,8 @@ class tqdm(Generic[_T]):
         position: int | None = None,
         flush_interval_s: float | None = None,
     ) -> None:
-        if total is None and isinstance(iterable, Sized):
-            total = len(iterable)
+        if total is None and hasattr(iterable, "__len__"):
+            total = len(cast("Sized", iterable))
         self._iterable = iterable
         self._interval_s = _FLUSH_INTERVAL_S if flush_interval_s is None else flush_interval_s
         self._state = BarState(

@@ -37,7 +37,7 @@ class LinckiaBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mi
         self._pool: Pool | None = None
         self._shared = _SharedArguments()
 
-    def effective_n_jobs(self, n_jobs: int | None) -> int:
+    def effective_n_jobs(self, n_jobs: int | None) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
         """How many workers `n_jobs` means: -1 all CPUs of the cluster, -2 all but one, never more than there are."""
         if n_jobs == 0:
             raise ValueError("n_jobs == 0 in Parallel has no meaning: use 1 or more, or -1 for all CPUs of the cluster")
@@ -48,7 +48,7 @@ class LinckiaBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mi
             return 1
         return max(1, min(n_jobs, cpus) if n_jobs > 0 else cpus + 1 + n_jobs)
 
-    def configure(
+    def configure(  # pyright: ignore[reportIncompatibleMethodOverride]  # the base has an empty body
         self,
         n_jobs: int = 1,
         parallel: Any = None,
