@@ -33,7 +33,7 @@ def function_id(blob: bytes) -> bytes:
 
 
 def _check_size(obj: Any, size_bytes: int, limit_bytes: int) -> None:
-    if size_bytes <= WARN_BYTES:
+    if size_bytes <= min(WARN_BYTES, limit_bytes):
         return
     kind = "class" if isinstance(obj, type) else "function"
     name = getattr(obj, "__qualname__", repr(obj))

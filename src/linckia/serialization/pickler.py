@@ -8,17 +8,19 @@ layouts and references.
 from __future__ import annotations
 
 import pickle
+import sys
 import types
 from collections.abc import Callable
 from typing import Any
 
 import cloudpickle
 
-from linckia.serialization import registry
+from linckia.serialization import rebuild, registry
 from linckia.serialization.context import collecting
 
 PROTOCOL = 5
 _KNOWN_MAX = 4096
+_NATIVE_FORMATS = frozenset("bBhHiIlLqQnNfd?cP")
 
 
 class Sink(list[Any]):
@@ -49,16 +51,16 @@ class ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle ha
     def reducer_override(self, obj: Any) -> Any:
         """Called by the C pickler for each object that is not a builtin atom or container."""
         cls = type(obj)
-        if cls is types.FunctionType or cls is type:
-            if _known.get(id(obj)) is obj:
-                return NotImplemented
-            return self._reduce_code(obj)
+        if cls is types.FunctionType or issubclass(cls, type):
+            return NotImplemented if _known.get(id(obj)) is obj else self._reduce_code(obj)
         if registry.entries and (reduced := registry.reduce(obj)) is not None:
             return reduced
         reducer = _reducers.get(cls)
         if reducer is not None:
             return reducer(obj)
-        return super().reducer_override(obj)
+        if cls.__module__ == "numpy":
+            return _first_of_numpy(obj)
+        return NotImplemented  # as cloudpickle says for what is neither class nor function; its dispatch table is next
 
     def _reduce_code(self, obj: Any) -> Any:
         reduced = super().reducer_override(obj)
@@ -103,20 +105,42 @@ def forget() -> bool:
 
 
 def _reduce_memoryview(view: memoryview) -> Any:
-    if not view.contiguous:
-        return rebuild_memoryview, (pickle.PickleBuffer(view.tobytes()), view.format, view.shape)
-    return rebuild_memoryview, (pickle.PickleBuffer(view), view.format, view.shape)
+    buffer = pickle.PickleBuffer(view if view.c_contiguous else view.tobytes())
+    if view.format.removeprefix("@") not in _NATIVE_FORMATS:
+        return rebuild.view, (buffer, "B", (view.nbytes,))  # Python itself cannot make or read such a view
+    return rebuild.view, (buffer, view.format, view.shape)
 
 
-def rebuild_memoryview(buffer: Any, fmt: str, shape: tuple[int, ...]) -> memoryview:
-    """Called by unpickling: a read-only view. Its name is in stored values: do not rename."""
-    view = memoryview(buffer).toreadonly()
-    flat = view.cast("B") if view.format != "B" or view.ndim != 1 else view
-    if fmt == "B" and len(shape) == 1:
-        return flat
-    if len(shape) == 1:
-        return flat.cast(fmt)  # type: ignore[call-overload, no-any-return]
-    return flat.cast(fmt, shape)  # type: ignore[call-overload, no-any-return]
+def _reduce_array(array: Any) -> Any:
+    # Numpy's own way takes twice as long, and copies what is strided or holds dates, which then comes back writable.
+    dtype = array.dtype
+    if dtype.kind not in "biufcSUmM" or dtype.metadata is not None:
+        return NotImplemented
+    flags = array.flags
+    order = "C"
+    if not flags.c_contiguous:
+        if flags.f_contiguous:
+            order = "F"
+        else:
+            array = array.copy(order="C")
+    plain = array.view("i8") if dtype.kind in "mM" else array
+    return rebuild.array, (pickle.PickleBuffer(plain), dtype.str, array.shape, order)
+
+
+def _reduce_scalar(scalar: Any) -> Any:
+    return rebuild.scalar, (scalar.dtype.str, scalar.tobytes())
+
+
+def _first_of_numpy(obj: Any) -> Any:
+    """Numpy is not imported before a value needs it; from then on its types are in the table."""
+    numpy = sys.modules["numpy"]
+    if numpy.ndarray not in _reducers:
+        _reducers[numpy.ndarray] = _reduce_array
+        for code in "?bBhHiIlLqQefdFD":
+            _reducers[numpy.dtype(code).type] = _reduce_scalar
+        if type(obj) in _reducers:
+            return _reducers[type(obj)](obj)
+    return NotImplemented
 
 
 _reducers: dict[type, Callable[[Any], Any]] = {memoryview: _reduce_memoryview}

@@ -29,6 +29,7 @@ _HEAD = struct.Struct("<BxxxIQ")
 _HEAD_ONE = struct.Struct("<BxxxIQQ")
 _ATOMS = frozenset({type(None), bool, int, float, complex})
 _SIZED_ATOMS = frozenset({str, bytes})
+_SHORT = 2048
 _SMALL_CONTAINER = 16
 
 _c_dumps = pickle.dumps
@@ -147,13 +148,18 @@ def loads(data: bytes | memoryview) -> Any:
 def pack_args(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes | Serialized:
     """Pickle the arguments of a call; ``b""`` for none. Top-level ``ArgSlot`` objects mark resolved references."""
     if kwargs:
-        if _is_simple(args) and _is_simple(kwargs):
-            return _c_dumps((args, kwargs), 5)
-    elif not args:
-        return b""
-    elif _is_simple(args):
-        return _c_dumps((args, kwargs), 5)
-    return _pack_general(args, kwargs)
+        for item in kwargs.values():
+            cls = type(item)
+            if cls not in _ATOMS and (cls not in _SIZED_ATOMS or len(item) > _SHORT):
+                return _pack_general(args, kwargs)
+    for item in args:
+        cls = type(item)
+        if cls not in _ATOMS and (cls not in _SIZED_ATOMS or len(item) > _SHORT):
+            return _pack_general(args, kwargs)
+    if args or kwargs:
+        data = _c_dumps((args, kwargs), 5)
+        return data if len(data) <= PLAIN_MAX_BYTES else Serialized([data], [], [])
+    return b""
 
 
 def unpack_args(data: bytes | memoryview, slots: Sequence[Any] = ()) -> tuple[Sequence[Any], dict[str, Any]]:
@@ -178,7 +184,7 @@ def _is_simple(value: Any) -> bool:
         return False
     for item in value.values() if type(value) is dict else value:
         cls = type(item)
-        if cls not in _ATOMS and (cls not in _SIZED_ATOMS or len(item) > 2048):
+        if cls not in _ATOMS and (cls not in _SIZED_ATOMS or len(item) > _SHORT):
             return False
     if type(value) is dict:
         return all(type(key) is str or type(key) is int for key in value)
