@@ -70,6 +70,7 @@ PLACED_BAD: list[tuple[str, str, object, type[Exception]]] = [
     ("2.5", "memory", 0.00001, ValueError),
     ("2.5", "memory", HUGE, ValueError),
     ("2.7", "accelerator_type", 3, TypeError),
+    ("2.7", "accelerator_type", "", ValueError),  # better: accepted by Ray
     ("2.8", "label_selector", "a", TypeError),
     ("2.8", "label_selector", {"a b": "x"}, ValueError),
     ("2.8", "label_selector", {"a": "-"}, ValueError),

@@ -118,6 +118,8 @@ def test_a_huge_text_keeps_both_ends() -> None:
     assert "characters left out" in text
     assert text.startswith("ValueError: x")
     assert text.endswith("xend\n")
+    fits = "x" * (MAX_TRACEBACK_CHARS - len("ValueError: \n"))
+    assert make_task_error(ValueError(fits), "work", WHERE).traceback_str == f"ValueError: {fits}\n"
 
 
 @pytest.mark.row("3.28")
@@ -176,3 +178,7 @@ def test_a_library_wrapper_is_looked_through_for_retries() -> None:
     assert errors.matches_retry_exceptions(caught, [KeyError])
     assert errors.matches_retry_exceptions(caught, [errors.UserCodeException])
     assert not errors.matches_retry_exceptions(caught, [ValueError])
+    try:
+        raise ValueError("of the user") from KeyError("k")
+    except ValueError as chained:
+        assert not errors.matches_retry_exceptions(chained, [KeyError]), "only wrappers are looked through"

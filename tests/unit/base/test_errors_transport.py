@@ -159,6 +159,14 @@ def test_garbage_is_an_error_about_garbage(data: bytes) -> None:
         assert str(back)
 
 
+def test_an_error_of_another_version_is_named() -> None:
+    data = encode_error(errors.RayError("x"), pickle.dumps)
+    assert data[0] == 1
+    back = decode_error(b"\x02" + data[1:], pickle.loads)
+    assert "version 2, expected 1" in str(back)
+    assert "version missing" in str(decode_error(b"", pickle.loads))
+
+
 @given(st.text(st.characters(exclude_categories=())), st.none() | st.text(), st.none() | st.integers())
 def test_any_text_makes_the_trip(text: str, maybe: str | None, number: int | None) -> None:
     sent = RayTaskError(text, text, ValueError(1), maybe, number, maybe, maybe, maybe)

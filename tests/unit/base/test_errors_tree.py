@@ -277,6 +277,30 @@ def test_a_constructor_error_makes_the_death_the_applications_fault() -> None:
     assert "KeyError: 'x'" in str(pickle.loads(pickle.dumps(errors.ActorDiedError(unpicklable))))
 
 
+@pytest.mark.row("3.48")
+def test_a_death_without_details_may_carry_its_own_words() -> None:
+    error = errors.ActorDiedError(error_msg="the head does not know it")
+    assert str(error).startswith("the head does not know it\n")
+    assert (error.preempted, error.actor_init_failed, error.actor_id) == (False, False, None)
+    assert not errors.RayActorError().preempted
+    assert not errors.ActorDiedError(errors.ActorDiedErrorContext("A")).preempted
+
+
+@pytest.mark.row("3.31")
+def test_a_foreign_error_is_told_by_its_text() -> None:
+    class Foreign:
+        language = "JAVA"
+        formatted_exception_string = "java.lang.Oops\n  at Main"
+
+    class Bare:
+        def __str__(self) -> str:
+            return "std::oops"
+
+    assert str(errors.CrossLanguageError(Foreign())) == "An exception raised from JAVA:\njava.lang.Oops\n  at Main"
+    assert str(errors.CrossLanguageError(Bare())) == "An exception raised from another language:\nstd::oops"
+    assert str(errors.CrossLanguageError("plain text")) == "plain text"
+
+
 @pytest.mark.row("3.65")
 def test_error_codes_are_rays() -> None:
     codes = {code.value for code in errors.ErrorType}

@@ -63,15 +63,17 @@ class ActorDiedError(RayActorError):
     BASE_ERROR_MSG = "The actor died before it finished this call."
     _advice = "Create a new actor; max_restarts lets the cluster do that after a crash."
 
-    def __init__(self, cause: RayTaskError | ActorDiedErrorContext | None = None) -> None:
+    def __init__(
+        self, cause: RayTaskError | ActorDiedErrorContext | None = None, *, error_msg: str = BASE_ERROR_MSG
+    ) -> None:
         if isinstance(cause, RayTaskError):
             text = f"The actor died because its constructor raised an exception.\n{cause}"
             super().__init__(cause._actor_id, text, actor_init_failed=True)
             self._advice = "Correct the constructor or its arguments; constructor errors are never retried."
         elif cause is None:
-            super().__init__(None, self.BASE_ERROR_MSG)
+            super().__init__(None, error_msg)
         else:
-            super().__init__(cause.actor_id, _death_text(self.BASE_ERROR_MSG, cause), preempted=cause.preempted)
+            super().__init__(cause.actor_id, _death_text(error_msg, cause), preempted=cause.preempted)
 
     @staticmethod
     def from_task_error(task_error: RayTaskError) -> ActorDiedError:

@@ -85,15 +85,13 @@ def _root_cause(error: BaseException) -> BaseException:
 
 
 def _keep_user_frames(report: TracebackException) -> None:
-    waiting, seen = [report], set[int]()
+    waiting = [report]
     while waiting:
         one = waiting.pop()
-        if id(one) in seen:
-            continue
-        seen.add(id(one))
         kept = [frame for frame in one.stack if not _is_ours(frame.filename)]
         if kept:
             one.stack[:] = kept
+        # TracebackException has cut cycles already.
         waiting += [other for other in (one.__cause__, one.__context__, *(one.exceptions or ())) if other is not None]
 
 

@@ -170,4 +170,4 @@ class ObjectRefStreamEndOfStreamError(RayError):
 def id_text(value: object) -> str:
     """An id as people see it: hex, whether it comes as an id object, bytes or text already."""
     to_hex = getattr(value, "hex", None)
-    return str(to_hex()) if callable(to_hex) and not isinstance(value, (str, float)) else str(value)
+    return str(to_hex()) if callable(to_hex) else str(value)
