@@ -23,16 +23,19 @@ HERE = str(pathlib.Path(__file__).parent)
 class Client:
     """A driver without a runtime: sends messages and waits for messages."""
 
-    def __init__(self, node: NodeProcess, *, token: bytes | None = None) -> None:
+    def __init__(self, endpoint: str, *, token: bytes) -> None:
         self.reactor = Reactor()
         self.worker_id = os.urandom(28)
         self.inbox: list[m.Message] = []
         self.closed = ""
-        if token is None:
-            token = pathlib.Path(node.token_path).read_bytes()
         identity = Identity("driver", self.worker_id, token)
-        self.connection = self.reactor.connect(node.endpoint, identity, self._on_messages, self._on_close)
+        self.connection = self.reactor.connect(endpoint, identity, self._on_messages, self._on_close)
         self.job_id = b""
+
+    @classmethod
+    def of(cls, node: NodeProcess) -> Client:
+        """A client of this node."""
+        return cls(node.endpoint, token=pathlib.Path(node.token_path).read_bytes())
 
     def _on_messages(self, _connection: Any, batch: list[m.Message]) -> None:
         self.inbox += batch

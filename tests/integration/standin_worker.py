@@ -7,9 +7,9 @@ class name says.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
-import time
 from typing import Any
 
 import msgspec
@@ -67,7 +67,7 @@ def broken(_config: dict[str, Any]) -> None:
     sys.exit(7)
 
 
-def stubborn(config: dict[str, Any]) -> None:
+def stubborn(_config: dict[str, Any]) -> None:
     """Registers nothing and ignores everything."""
     while True:
-        time.sleep(1000)
+        signal.pause()

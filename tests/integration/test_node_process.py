@@ -58,7 +58,7 @@ def node(begin: StartNode) -> NodeProcess:
 @pytest.fixture
 def client(node: NodeProcess) -> Iterator[Client]:
     """A registered driver of it."""
-    client = Client(node)
+    client = Client.of(node)
     client.register()
     yield client
     client.close()
@@ -100,7 +100,7 @@ def test_twenty_cycles_leave_nothing(tmp_path: pathlib.Path, begin: StartNode) -
     open_fds = len(os.listdir("/proc/self/fd"))
     for cycle in range(20):
         node = begin(num_cpus=1)
-        client = Client(node)
+        client = Client.of(node)
         client.register()
         client.lease(2, CPU=1.0)
         pids = tree_of(node.pid)
@@ -131,7 +131,7 @@ def test_a_start_that_crashes_shows_its_last_lines(begin: StartNode, monkeypatch
 
 
 def test_wrong_token_is_refused(node: NodeProcess) -> None:
-    stranger = Client(node, token=b"wrong")
+    stranger = Client(node.endpoint, token=b"wrong")
     stranger.poll_until(lambda: stranger.closed, "refusal")
     assert "wrong cluster token" in stranger.closed
     stranger.close()
@@ -141,7 +141,7 @@ def test_two_clusters_side_by_side(begin: StartNode) -> None:
     first, second = begin(), begin()
     assert first.session_dir != second.session_dir
     second.stop()
-    client = Client(first)
+    client = Client.of(first)
     assert client.register().session_name == first.session_name
     client.close()
 
@@ -190,12 +190,12 @@ def test_sigkill_of_the_node_ends_everything(node: NodeProcess, client: Client) 
 @pytest.mark.row("P24")
 def test_sigkill_of_the_driver_ends_everything(tmp_path: pathlib.Path) -> None:
     script = (
-        "import sys, time; sys.path.insert(0, sys.argv[1])\n"
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
         "from linckia.node.launch import start_node; from linckia.node.options import NodeOptions\n"
         "node = start_node(NodeOptions(num_cpus=2, temp_dir=sys.argv[2], worker_entry='standin_worker:run'))\n"
         "node.wait_ready(20)\n"
-        "import os; os.fork() or time.sleep(100)\n"  # a forked child holds the life pipe open
-        "print(node.pid, flush=True); time.sleep(100)\n"
+        "import os, signal; os.fork() or signal.pause()\n"  # a forked child holds the life pipe open
+        "print(node.pid, flush=True); signal.pause()\n"
     )
     driver = subprocess.Popen([sys.executable, "-c", script, HERE, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert driver.stdout is not None
@@ -236,7 +236,7 @@ def test_sigkill_of_the_zygote(node: NodeProcess, client: Client) -> None:
 @pytest.mark.fault
 @pytest.mark.row("4.34")
 def test_a_driver_that_hangs_up_takes_its_workers_along(node: NodeProcess, client: Client) -> None:
-    other = Client(node)
+    other = Client.of(node)
     assert other.register().job_id != client.job_id
     granted = other.lease(2, CPU=1.0)
     other.close()
@@ -246,7 +246,7 @@ def test_a_driver_that_hangs_up_takes_its_workers_along(node: NodeProcess, clien
 
 @pytest.mark.row("P12")
 def test_a_worker_that_cannot_start_is_the_requesters_error(begin: StartNode) -> None:
-    client = Client(begin(worker_entry="standin_worker:broken"))
+    client = Client.of(begin(worker_entry="standin_worker:broken"))
     client.register()
     client.request(2, CPU=1.0)
     refused = client.wait_for(m.LeaseRefused)
@@ -257,7 +257,7 @@ def test_a_worker_that_cannot_start_is_the_requesters_error(begin: StartNode) ->
 
 
 def test_a_runtime_that_cannot_be_imported_is_the_requesters_error(begin: StartNode) -> None:
-    client = Client(begin(worker_entry="there_is_no_such_runtime:run"))
+    client = Client.of(begin(worker_entry="there_is_no_such_runtime:run"))
     client.register()
     client.request(2, CPU=1.0)
     assert "No module named 'there_is_no_such_runtime'" in client.wait_for(m.LeaseRefused).reason
@@ -295,7 +295,7 @@ def test_the_same_worker_serves_again(client: Client) -> None:
 
 def test_a_waiting_owner_makes_another_give_way(node: NodeProcess, client: Client) -> None:
     mine = [client.lease(rid, CPU=1.0) for rid in (2, 3)]
-    other = Client(node)
+    other = Client.of(node)
     other.register()
     other.request(2, CPU=1.0)
     recalled = client.wait_for(m.RecallLease)
@@ -344,6 +344,30 @@ def test_a_bad_request_is_answered_and_the_node_lives(client: Client) -> None:
     assert client.wait_for(m.Failure).rid == 20
     client.post(m.Ping(21))
     assert client.wait_for(m.Pong).rid == 21
+
+
+def test_a_detached_node_outlives_its_starter_and_ends_on_sigterm(tmp_path: pathlib.Path) -> None:
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from linckia.node.launch import start_node; from linckia.node.options import NodeOptions\n"
+        "node = start_node(NodeOptions(num_cpus=1, temp_dir=sys.argv[2], worker_entry='standin_worker:run',\n"
+        "                              fate_share_with_driver=False, object_store_memory=100 << 20))\n"
+        "node.wait_ready(20); print(node.pid)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, HERE, str(tmp_path)], capture_output=True, text=True, check=True)
+    pid = int(done.stdout)
+    ((path, facts),) = session.live_sessions(str(tmp_path))
+    assert facts["pid"] == pid
+    assert not facts["fate_share_with_driver"]
+    token = pathlib.Path(path, "token").read_bytes()
+    client = Client(facts["endpoint"], token=token)
+    client.register()
+    client.lease(2, CPU=1.0)
+    pids = tree_of(pid)
+    os.kill(pid, signal.SIGTERM)
+    assert wait_gone(pids, 1.0) == set()
+    assert sessions(tmp_path) == []
+    client.close()
 
 
 def test_stop_request(node: NodeProcess, client: Client) -> None:
