@@ -10,9 +10,17 @@ from linckia.base.limits import IDLE_WORKER_MAX_S
 from linckia.core.leases.records import FRESH, Effect, Pending, PoolKey, RequestKey, Retire, StartWorkers, Worker
 
 
+NeedsKey = tuple[PoolKey, bool]
+"""Pool, and whether it is a driver's request (those come after nested ones)."""
+
+
 def pool_of(pending: Pending) -> PoolKey:
     """The pool whose workers may serve it, besides fresh ones."""
     return (pending.request.job_id, pending.request.runtime_env)
+
+
+def _needs_key(pending: Pending) -> NeedsKey:
+    return (pool_of(pending), not pending.request.nested)
 
 
 class Staffing:
@@ -23,7 +31,7 @@ class Staffing:
         self.starting = 0
         self._idle: dict[PoolKey, dict[bytes, Worker]] = {}
         self._idle_order: dict[bytes, Worker] = {}  # oldest first, over all pools
-        self._needs: dict[PoolKey, dict[RequestKey, Pending]] = {}
+        self._needs: dict[NeedsKey, dict[RequestKey, Pending]] = {}
         self._needs_count = 0
         self._by_job: dict[bytes, dict[bytes, None]] = {}
 
@@ -37,14 +45,14 @@ class Staffing:
                 worker = idle[next(reversed(idle))]
                 self.remove_idle(worker)
                 return worker
-        self._needs.setdefault(pool_of(pending), {})[pending.request.key] = pending
+        self._needs.setdefault(_needs_key(pending), {})[pending.request.key] = pending
         self._needs_count += 1
         return None
 
     def next_for(self, worker: Worker) -> Pending | None:
         """The first request that this worker may serve: nested before drivers', then the oldest."""
-        pools = list(self._needs) if worker.pool == FRESH else [worker.pool]
-        heads = [min(self._needs[pool].values(), key=_rank) for pool in pools if self._needs.get(pool)]
+        keys = list(self._needs) if worker.pool == FRESH else [(worker.pool, False), (worker.pool, True)]
+        heads = [next(iter(self._needs[key].values())) for key in keys if key in self._needs]
         if not heads:
             return None
         chosen = min(heads, key=_rank)
@@ -53,11 +61,11 @@ class Staffing:
 
     def withdraw(self, pending: Pending) -> None:
         """It needs no worker any more."""
-        pool = pool_of(pending)
-        if self._needs.get(pool, {}).pop(pending.request.key, None) is not None:
+        key = _needs_key(pending)
+        if self._needs.get(key, {}).pop(pending.request.key, None) is not None:
             self._needs_count -= 1
-            if not self._needs[pool]:
-                del self._needs[pool]
+            if not self._needs[key]:
+                del self._needs[key]
 
     def everybody(self) -> list[Pending]:
         """All that need a worker, oldest first."""
