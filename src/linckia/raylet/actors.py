@@ -75,6 +75,10 @@ class ActorHost:
         if message.actor_id in self.actors:
             return
         spec = _decode_spec(message.spec)
+        obstacle = self.raylet.desk.wrong_node(spec.node_affinity, soft=spec.soft)
+        if obstacle:
+            self.raylet.gcs.post(ActorStart(message.actor_id, "refused", reason=obstacle))
+            return
         self.actors[message.actor_id] = HostedActor(message.spec, spec, message.restarts)
         request = LeaseRequest(
             owner=message.actor_id,

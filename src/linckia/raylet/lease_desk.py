@@ -64,10 +64,9 @@ class LeaseDesk:
             if reply is not None:
                 peer.post(reply)
             return
-        affinity = message.node_affinity
-        if affinity and affinity != self.raylet.options.node.node_id and not message.soft:
-            reason = f"node {affinity.hex()} is not in the cluster, and the affinity is hard"
-            self._answer(peer.peer_id, m.LeaseRefused(message.rid, "unschedulable", reason))
+        obstacle = self.wrong_node(message.node_affinity, soft=message.soft)
+        if obstacle:
+            self._answer(peer.peer_id, m.LeaseRefused(message.rid, "unschedulable", obstacle))
             return
         request = LeaseRequest(
             owner=peer.peer_id,
@@ -80,6 +79,12 @@ class LeaseDesk:
             name=message.name,
         )
         self.carry_out(self.manager.request(request))
+
+    def wrong_node(self, affinity: bytes, *, soft: bool) -> str:
+        """Why this node, the only one, may not serve a request with that affinity; empty when it may."""
+        if not affinity or soft or affinity == self.raylet.options.node.node_id:
+            return ""
+        return f"node {affinity.hex()} is not in the cluster, and the affinity is hard"
 
     def on_cancel_lease(self, peer: Any, message: m.CancelLease) -> None:
         """An owner's request is obsolete."""
