@@ -1,0 +1,42 @@
+"""What the documents show works: the README's program, the quickstart's, every example."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.world import ROOT, World
+
+pytestmark = pytest.mark.e2e
+
+EXAMPLES = sorted((ROOT / "examples").glob("*/*.py"))
+FENCED_PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def programs_in(document: Path) -> list[str]:
+    return FENCED_PYTHON.findall(document.read_text())
+
+
+def test_readme_program(world: World) -> None:
+    (program,) = programs_in(ROOT / "README.md")
+    printed = world.python(world.script(program), cwd=ROOT)
+    assert re.search(r"\d+ lines", printed)
+
+
+def test_quickstart_programs_run_one_after_the_other(world: World) -> None:
+    blocks = programs_in(ROOT / "docs" / "quickstart.md")
+    assert len(blocks) >= 5
+    printed = world.python(world.script("\n".join(blocks)), cwd=ROOT)
+    assert printed.rstrip().endswith("end of the quickstart")
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_example(world: World, path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 60
+    if "import ray\n" in path.read_text():
+        printed = world.linckia("run", "--as-ray", str(path))
+    else:
+        printed = world.python(str(path))
+    assert printed
