@@ -290,7 +290,7 @@ class ActorClass(Generic[T]):
         if exported is None:
             from linckia.serialization.functions import dumps_function, function_id  # noqa: PLC0415  (start-up time)
 
-            blob = dumps_function(self._cls)
+            blob = dumps_function(self._cls, functions.function_limit_bytes())
             exported = (function_id(blob), blob)
             self._blobs = {id(runtime): exported}
         return exported

@@ -63,6 +63,7 @@ def _job_config(options: InitOptions) -> JobConfig:
     main = sys.modules.get("__main__")
     script = getattr(main, "__file__", None)
     paths = [os.path.dirname(os.path.abspath(script))] if script else []
+    paths.append(os.getcwd())
     paths += [os.path.abspath(path) for path in sys.path if path and "site-packages" not in path]
     logging_config = options.given.get("logging_config")
     as_ray = sys.modules.get("linckia.as_ray")

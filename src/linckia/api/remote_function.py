@@ -123,7 +123,7 @@ class RemoteFunction(Generic[P, R]):
             from linckia.protocol import messages as m  # noqa: PLC0415  (start-up time)
             from linckia.serialization.functions import dumps_function, function_id  # noqa: PLC0415
 
-            blob = dumps_function(self._function)
+            blob = dumps_function(self._function, function_limit_bytes())
             function = m.FunctionDef(function_id(blob), blob)
             self._shared.clear()
             self._shared[id(runtime)] = function
@@ -233,6 +233,13 @@ def _submit(runtime: Any, template: Any, args: tuple[Any, ...], kwargs: dict[str
 
 def _rebuild(function: Any, options: dict[str, Any]) -> RemoteFunction[Any, Any]:
     return RemoteFunction(function, options)
+
+
+def function_limit_bytes() -> int:
+    """Largest pickled function or class that is accepted (FUNCTION_SIZE_ERROR_THRESHOLD, 100 MiB)."""
+    from linckia.host import environment  # noqa: PLC0415  (start-up time)
+
+    return int(environment.option("FUNCTION_SIZE_ERROR_THRESHOLD") or environment.setting("FUNCTION_SIZE_ERROR_THRESHOLD") or 100 << 20)
 
 
 def retry_filter(retry_exceptions: Any) -> bytes:

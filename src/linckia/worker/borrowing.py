@@ -18,7 +18,7 @@ from linckia.host import environment
 from linckia.model.wire import Address, Block, RefInfo
 from linckia.protocol import messages as m
 from linckia.serialization import context
-from linckia.worker.refs import ObjectRef, RefExtra
+from linckia.worker.refs import BLOCK, LOST, ObjectRef, RefExtra
 
 if TYPE_CHECKING:
     from linckia.worker.runtime import Runtime
@@ -28,15 +28,19 @@ if TYPE_CHECKING:
 class BorrowToken:
     """This process holds a reference owned elsewhere, or views into its block. ``registered``: the owner knows."""
 
-    __slots__ = ("__weakref__", "keep", "object_id", "owner", "registered", "runtime")
+    __slots__ = ("__weakref__", "adopted", "block", "keep", "object_id", "owner", "registered", "runtime")
 
     def __init__(self, runtime: Runtime, object_id: bytes, owner: Address) -> None:
         self.runtime, self.object_id, self.owner = runtime, object_id, owner
         self.registered = False
         self.keep: object | None = None  # what must live until the owner has acknowledged
+        self.block: Block | None = None  # what views of this process read
+        self.adopted = False  # the owner is dead: the store holds the block for us
 
     def __del__(self) -> None:
-        if self.registered:
+        if self.adopted:
+            self.runtime.release(self.block)
+        elif self.registered:
             self.runtime.release((self.owner, self.object_id))
 
 
@@ -232,6 +236,25 @@ class Borrowing:
                     del self.lent[object_id]
             if mine is not None:
                 mine.discard(object_id)
+
+    def owner_gone(self, worker_id: bytes) -> None:
+        """An owner is dead: its large objects are lost; memory that views of this process still read is adopted.
+
+        Scans what this process borrows, once per death of a process it borrowed from or talked to.
+        """
+        for ref in list(self.by_id.values()):
+            extra = ref.extra
+            if extra is not None and extra.owner is not None and extra.owner.worker_id == worker_id:
+                extra.token = None
+                if ref.state == BLOCK:
+                    ref.value, ref.state = "its owner is dead", LOST
+        adopt = []
+        for token in list(self.tokens.values()):
+            if token.owner.worker_id == worker_id and token.block is not None and not token.adopted:
+                token.adopted = True
+                adopt.append((token.block.offset, token.block.size, token.object_id, self.runtime.address.worker_id))
+        if adopt and not self.runtime.raylet.closed:
+            self.runtime.raylet.send(m.Sealed(adopt))
 
     def forget(self, worker_id: bytes) -> None:
         """The borrower is dead."""

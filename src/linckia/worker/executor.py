@@ -67,6 +67,9 @@ class Executor:
         self.source = ""
         self.assigned: dict[str, float] = {"CPU": 1.0}
         self.gpu_ids: list[int] = []
+        self.user_threads = "OMP_NUM_THREADS" in os.environ  # noqa: TID251  (the interface of OpenMP)
+        if not self.user_threads:
+            set_thread_limit(1)
         self.profile: Any = None  # a Profile when the job wants task events
         self._context: TaskContext | None = None
         self._oldest_reply_s = 0.0
@@ -110,6 +113,14 @@ class Executor:
                 except KeyboardInterrupt:
                     continue  # a cancel that came too late
         self.runtime.reactor.flush_dirty()
+        if not self.runtime.closing and self.actor is None:
+            self._outlive_borrowers()
+
+    def _outlive_borrowers(self) -> None:
+        """A worker that ends by intention serves its objects until nobody borrows them (R 3.1: they die with it)."""
+        lent = self.runtime.borrowing.lent
+        if lent:
+            self.runtime.progress.wait_for(NothingLent(lent))
 
     def execute(self, peer: Peer, push: m.Push) -> None:
         """Run one task and answer."""
@@ -187,6 +198,8 @@ class Executor:
         """What this worker's tasks hold from now on; GPU ids become CUDA_VISIBLE_DEVICES (untouched without GPUs, R 4.32)."""
         self.gpu_ids = sorted(int(name.partition("/")[2]) for name in assigned if name.startswith("GPU/"))
         self.assigned = {name: amount for name, amount in assigned.items() if not name.startswith("GPU/")}
+        if not self.user_threads:
+            set_thread_limit(self.assigned.get("CPU", 0))
         if self.gpu_ids:
             set_visible_gpus(self.gpu_ids)
 
@@ -341,6 +354,24 @@ class Executor:
                 self.current_peer, self.current, self.current_template, self.actor.actor_id if self.actor is not None else None
             )
         return self._context
+
+
+class NothingLent:
+    """Wait target: no other process borrows our objects."""
+
+    __slots__ = ("_lent",)
+
+    def __init__(self, lent: dict[bytes, Any]) -> None:
+        self._lent = lent
+
+    @property
+    def state(self) -> bool:
+        return not self._lent
+
+
+def set_thread_limit(cpus: float) -> None:
+    """Numeric libraries that are loaded later use as many threads as the task has CPUs, unless the user chose (R 4.32)."""
+    os.environ["OMP_NUM_THREADS"] = str(max(1, int(cpus)))  # noqa: TID251  (the interface of OpenMP)
 
 
 def set_visible_gpus(gpu_ids: list[int]) -> None:

@@ -13,7 +13,7 @@ from linckia.model.wire import Block, Dependency, RefInfo, Result
 from linckia.protocol import messages as m
 from linckia.serialization import values
 from linckia.serialization.context import loading
-from linckia.worker.borrowing import OwnedBlock
+from linckia.worker.borrowing import BorrowToken, OwnedBlock
 from linckia.worker.refs import BLOCK, ERROR, INLINE, ObjectRef, RefExtra
 
 if TYPE_CHECKING:
@@ -112,8 +112,7 @@ class Objects:
             return self._load_inside(self.view(ref.value, extra.token if extra is not None else ref), ref)
         if state == ERROR:
             raise self.error_of(ref.value)
-        hex_id = ref.hex()
-        raise errors.OwnerDiedError(hex_id, ref.owner_address(), ref.call_site() or str(ref.value))
+        raise errors.OwnerDiedError(ref.hex(), ref.owner_address(), ref.call_site())
 
     def error_of(self, data: bytes) -> BaseException:
         """The exception behind an error value, fresh, with the user's class among its bases."""
@@ -128,6 +127,8 @@ class Objects:
 
     def view(self, block: Block, pin: object) -> memoryview:
         """Read-only bytes of a block; ``pin`` lives as long as any view of them."""
+        if isinstance(pin, BorrowToken):
+            pin.block = block
         return self._segment().read_view(block.offset, block.size, pin)
 
     def load_dependency(self, dependency: Dependency) -> Any:
@@ -231,7 +232,7 @@ class Objects:
         elif ref.state == ERROR:
             result.error = ref.value
         else:
-            result.error = self.runtime.encode_error(errors.OwnerDiedError(ref.hex(), ref.owner_address(), str(ref.value)))
+            result.error = self.runtime.encode_error(errors.OwnerDiedError(ref.hex(), ref.owner_address(), ref.call_site()))
         peer.conn.post(m.ObjectValue(ref._id, result))
 
     def on_value(self, peer: Peer, message: m.ObjectValue) -> None:

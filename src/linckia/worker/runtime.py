@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import pickle
 import threading
 import time
 from collections import deque
@@ -35,6 +36,7 @@ from linckia.worker.tasks import Peer, TaskRecord, Template
 
 SPIN_S = float(os.environ.get("LINCKIA_SPIN_US", "50")) * 1e-6
 Handler = Callable[[Peer, Any], None]
+NONE = pickle.dumps(None, 5)
 
 
 class Runtime:
@@ -175,6 +177,7 @@ class Runtime:
             if self.peers.get(worker_id) is peer:
                 del self.peers[worker_id]
             self.borrowing.forget(worker_id)
+            self.borrowing.owner_gone(worker_id)
             for ref in list(peer.fetching.values()):
                 self.complete_lost(ref, f"its owner, process {worker_id.hex()[:8]} at {peer.address.endpoint}, is gone")
             peer.fetching.clear()
@@ -296,7 +299,7 @@ class Runtime:
         if record.stream is not None:
             error = message.results[0].error if message.failed and message.results else None
             self.streams.finish(record, message.stream_length, error)
-            self.complete_result(record.refs[0], message.results[0] if error else Result(inline=b"N."), sender)
+            self.complete_result(record.refs[0], message.results[0] if error else Result(inline=NONE), sender)
         elif message.failed:
             for ref in record.refs:
                 self.complete_result(ref, message.results[0], sender)

@@ -211,7 +211,7 @@ def _fail_by_dependency(runtime: Runtime, record: TaskRecord, ref: ObjectRef[Any
     if ref.state == ERROR:
         runtime.fail_encoded(record, ref.value)
     else:
-        runtime.fail(record, errors.OwnerDiedError(ref.hex(), ref.owner_address(), str(ref.value)))
+        runtime.fail(record, errors.OwnerDiedError(ref.hex(), ref.owner_address(), ref.call_site()))
     if actor is not None:
         actor.remove_queued(record)
 
@@ -267,7 +267,7 @@ class Constructor:
                 callback(ref.value)
                 return
             if ref.state > ERROR:
-                callback(self.runtime.encode_error(errors.OwnerDiedError(ref.hex(), ref.owner_address(), str(ref.value))))
+                callback(self.runtime.encode_error(errors.OwnerDiedError(ref.hex(), ref.owner_address(), ref.call_site())))
                 return
         self.extras = _constructor_extras(self.runtime, unresolved)
         callback(None)

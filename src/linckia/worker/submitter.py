@@ -310,7 +310,7 @@ class Submitter:
         if lease is None:
             return
         key = lease.key
-        self._requeue(peer, message.task_ids, key)
+        self._requeue(peer, list(peer.tasks), key)  # what it lists, and what was on its way to it
         self._return(lease, reusable=False)
         self._fill(key)
         if key.queue:

@@ -5,6 +5,7 @@ Called by ``executor.py`` (main thread) and ``actor_host.py`` (threads, coroutin
 
 from __future__ import annotations
 
+import atexit
 import inspect
 import os
 import pickle
@@ -15,6 +16,7 @@ from linckia.base import errors
 from linckia.model.wire import PushExtras, Result
 from linckia.protocol import messages as m
 from linckia.serialization import values
+from linckia.worker.refs import ObjectRef
 from linckia.worker.streams import DynamicObjectRefGenerator
 from linckia.worker.tasks import DYNAMIC, STREAMING, Peer
 
@@ -102,7 +104,7 @@ class TaskRun:
                 self.stream(peer, push, template, value, held)
                 return
             if num_returns == DYNAMIC:
-                value = DynamicObjectRefGenerator([self.runtime.objects.put(item) for item in value])
+                value = DynamicObjectRefGenerator(self._dynamic_items(value, template))
                 num_returns = 1
             if num_returns == 1:
                 self.answer_value(peer, push, template, values.dumps(value), held)
@@ -117,6 +119,20 @@ class TaskRun:
             return
         value = None
         self._post_answer(peer, m.DoneMany(push.task_id, results), held)
+
+    def _dynamic_items(self, items: Iterator[Any], template: ExecTemplate) -> list[Any]:
+        """A ref per item; what the generator raises becomes the last one."""
+        refs = []
+        step = iter(items).__next__
+        while True:
+            try:
+                refs.append(self.runtime.objects.put(call_user(step, (), {})))
+            except StopIteration:
+                return refs
+            except Exception as error:  # noqa: BLE001  (whatever the user's generator raises)
+                ref: ObjectRef[Any] = ObjectRef(self.runtime.next_task_id() + b"\x00\x00\x00\x80")
+                self.runtime.complete_error(ref, self._encode(error, template))
+                return [*refs, ref]
 
     def num_returns(self, push: m.Push, template: ExecTemplate) -> int:
         """Of this call."""
@@ -286,9 +302,7 @@ class TaskRun:
             return False
         if allowed == b"*":
             return True
-        cause = getattr(error, "cause", None)
-        kinds = pickle.loads(allowed)
-        return isinstance(error, kinds) or (cause is not None and isinstance(cause, kinds))
+        return errors.matches_retry_exceptions(error, pickle.loads(allowed))
 
     def _exit(self, error: SystemExit, template: ExecTemplate) -> None:
         """``sys.exit`` in a task: the process ends, as R 4.22 and 5.19 want."""
@@ -296,6 +310,7 @@ class TaskRun:
         if actor is not None:
             actor.exit_self(error)
             return
+        atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()
         self.runtime.reactor.flush_dirty()
