@@ -61,6 +61,18 @@ def start_actor(raylet: Any, spec: ActorSpec) -> None:
         os._exit(0)
 
 
+def with_daemon(config: dict[str, Any]) -> None:
+    """A worker whose subprocess leaves the process group."""
+    daemon = subprocess.Popen(["sleep", "1000"], start_new_session=True)
+
+    def announce_daemon(_config: dict[str, Any]) -> None:
+        print(daemon.pid)
+        print("daemon")
+
+    globals()["announce"] = announce_daemon
+    run(config)
+
+
 def broken(_config: dict[str, Any]) -> None:
     """A runtime that ends before it registers."""
     print("this is why", file=sys.stderr)

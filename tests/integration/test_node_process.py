@@ -234,6 +234,46 @@ def test_sigkill_of_the_zygote(node: NodeProcess, client: Client) -> None:
 
 
 @pytest.mark.fault
+@pytest.mark.parametrize("victim", ["worker", "zygote"])
+def test_stopped_processes_do_not_hold_up_the_end(node: NodeProcess, client: Client, victim: str) -> None:
+    granted, _, pids = leased_tree(node, client)
+    os.kill(node.facts["zygote_pid"] if victim == "zygote" else granted.pid, signal.SIGSTOP)
+    node.stop()
+    assert wait_gone(pids, 1.0) == set()
+    assert not os.path.exists(node.session_dir)
+
+
+@pytest.mark.fault
+def test_a_subprocess_that_left_its_group_ends_with_the_node(begin: StartNode) -> None:
+    node = begin(worker_entry="standin_worker:with_daemon")
+    client = Client.of(node)
+    client.register()
+    granted = client.lease(2, CPU=1.0)
+    daemon = int(client.log_text("daemon")[0].text)
+    os.kill(granted.pid, signal.SIGKILL)
+    client.wait_for(m.LeaseBroken)
+    assert state_of(daemon) not in ("", "Z")
+    client.close()
+    node.stop()
+    assert wait_gone({daemon}, 1.0) == set()
+
+
+@pytest.mark.fault
+def test_a_crash_of_the_node_leaves_its_last_words(node: NodeProcess, client: Client, tmp_path: pathlib.Path) -> None:
+    for _ in range(4):  # more zygotes than it puts up with
+        zygotes = [pid for pid in tree_of(node.pid) if pathlib.Path(f"/proc/{pid}/comm").read_text() == "linckia-zygote\n"]
+        for pid in zygotes:
+            os.kill(pid, signal.SIGKILL)
+        wait_gone(set(zygotes), 1.0)
+        client.reactor.poll(0.3)
+    client.poll_until(lambda: client.closed, "the node's end")
+    assert wait_gone({node.pid}, 1.0) == set()
+    assert "the zygote died 4 times" in node.log_tail()
+    node.stop()
+    assert sessions(tmp_path) == []
+
+
+@pytest.mark.fault
 @pytest.mark.row("4.34")
 def test_a_driver_that_hangs_up_takes_its_workers_along(node: NodeProcess, client: Client) -> None:
     other = Client.of(node)
@@ -354,7 +394,8 @@ def test_a_detached_node_outlives_its_starter_and_ends_on_sigterm(tmp_path: path
         "                              fate_share_with_driver=False, object_store_memory=100 << 20))\n"
         "node.wait_ready(20); print(node.pid)\n"
     )
-    done = subprocess.run([sys.executable, "-c", script, HERE, str(tmp_path)], capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", script, HERE, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     pid = int(done.stdout)
     ((path, facts),) = session.live_sessions(str(tmp_path))
     assert facts["pid"] == pid

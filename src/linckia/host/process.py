@@ -154,7 +154,26 @@ def close_all_descriptors(keep: set[int], first: int = 3) -> None:
 
 def kill_child(pid: int) -> None:
     """SIGKILL a child that has not been reaped."""
+    _signal_child(pid, signal.SIGKILL)
+
+
+def continue_child(pid: int) -> None:
+    """Wake a child that somebody stopped; harmless otherwise."""
+    _signal_child(pid, signal.SIGCONT)
+
+
+def _signal_child(pid: int, signal_number: int) -> None:
     try:
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, signal_number)
     except ProcessLookupError:
         pass  # it was reaped
+
+
+def allow_many_descriptors(wanted: int = 65536) -> None:
+    """Raise the soft limit of open files: a node holds half a dozen per worker."""
+    import resource  # noqa: PLC0415 - only daemons need it
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    ceiling = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < ceiling:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (ceiling, hard))

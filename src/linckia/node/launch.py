@@ -93,6 +93,14 @@ class NodeProcess:
         text = os.pread(self._log_fd, 65536, max(0, size - 65536)).decode(errors="replace")
         return "\n".join(text.rstrip().splitlines()[-20:]) or "(nothing)"
 
+    def log_tail(self) -> str:
+        """The node's last log lines: what it said when it crashed. Ask before ``stop``."""
+        try:
+            with open(os.path.join(self.session_dir, "logs", "node.log"), encoding="utf-8", errors="replace") as file:
+                return "\n".join(file.read()[-65536:].rstrip().splitlines()[-20:])
+        except OSError:
+            return ""
+
     def is_alive(self) -> bool:
         """False once the process has ended."""
         poller = select.poll()

@@ -131,8 +131,8 @@ class Node:
         self.reason = self.reason or reason
         self.reactor.stop()
 
-    def close(self) -> None:
-        """Kill all processes below, remove the session directory. Idempotent."""
+    def close(self, *, keep_session: bool) -> None:
+        """Kill all processes below, remove the session directory; after a crash its starter may want the log first."""
         if hasattr(self, "rooms"):
             self.rooms.close()
         self.zygote.stop()
@@ -143,6 +143,7 @@ class Node:
             for pid in children:
                 process.kill_child(pid)
                 reap(pid)
+        self.session.keep = self.session.keep or keep_session
         self.session.close()
 
 
@@ -192,13 +193,15 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C in the driver's terminal is the driver's business
     os.setsid()
     process.set_process_name("linckia-node")
-    status, node = 0, None
+    status, node, is_ready = 0, None, False
     try:
         node = Node(_read_options())
         process.become_subreaper()
+        process.allow_many_descriptors()
         node.build()
         node.watch()
         node.announce()
+        is_ready = True
         node.rooms.start()
         gc.enable()
         node.reactor.run()
@@ -210,7 +213,7 @@ def main() -> None:
         _say_failure(error)
     finally:
         if node is not None:
-            node.close()
+            node.close(keep_session=status != 0 and is_ready)
     os._exit(status)
 
 

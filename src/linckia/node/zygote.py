@@ -63,7 +63,7 @@ class Zygote:
 
     def __init__(self, commands: socket.socket, keep_fds: set[int], worker_entry: str) -> None:
         self.commands, self.keep_fds, self.worker_entry = commands, keep_fds, worker_entry
-        self.pid = os.getpid()
+        self.pid, self.node_pid = os.getpid(), os.getppid()
         self.workers: dict[int, bytes] = {}
         self.entry: WorkerEntry = _no_entry
         self.signal_read, self.signal_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -88,6 +88,7 @@ class Zygote:
         process.set_process_name("linckia-zygote")
         _detach_standard_input_and_output()
         process.become_subreaper()
+        process.die_with_parent(self.node_pid, signal.SIGCONT)  # not to die: to see the hang-up even if it was stopped
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)  # it ends with the node, not by a stray Ctrl-C
         signal.signal(signal.SIGCHLD, _on_child_signal)

@@ -147,6 +147,7 @@ class ZygoteLink:
         self.stopping = True
         self.reactor.unregister(self.sock.fileno())
         self.sock.close()
+        process.continue_child(self.pid)
         reap(self.pid)
 
 
