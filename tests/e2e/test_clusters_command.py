@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -45,7 +46,8 @@ def clusters(world: World, code: int = 0) -> list[dict[str, Any]]:
     return found
 
 
-def test_start_join_status_stop(world: World) -> None:
+def test_start_join_status_stop(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LINCKIA_PROFILING", "1")
     said = world.linckia("start", "--head", "--num-cpus", "2", "--resources", '{"disk": 3}')
     (name,) = world.sessions()
     assert f"linckia stop {name}" in said
@@ -54,7 +56,7 @@ def test_start_join_status_stop(world: World) -> None:
 
     (found,) = clusters(world)
     assert (found["session"], found["error"]) == (name, "")
-    assert found["total"]["CPU"] == found["available"]["CPU"] == 2
+    assert (found["total"]["CPU"], found["available"]["disk"]) == (2, 3)
     assert [node["Alive"] for node in found["nodes"]] == [True]
     text = world.linckia("status")
     assert name in text
@@ -62,11 +64,20 @@ def test_start_join_status_stop(world: World) -> None:
 
     trace = Path(world.folder, "trace.json")
     world.linckia("timeline", str(trace))
-    assert isinstance(json.loads(trace.read_text()), list)
+    assert any(event["name"] == "<lambda>" for event in json.loads(trace.read_text()))
 
     assert world.linckia("stop", name) == f"{name} (pid {found['pid']}) stopped\n"
     assert world.sessions() == []
     assert clusters(world, code=1) == []
+
+
+@pytest.mark.xfail(reason="engine: a lease that a driver holds when it ends keeps its CPU", strict=True)
+def test_a_program_that_ended_holds_nothing(world: World) -> None:
+    world.linckia("start", "--head", "--num-cpus", "2", "--resources", '{"disk": 1}')
+    world.python(world.script(JOIN))
+    (found,) = clusters(world)
+    world.linckia("stop")
+    assert found["available"]["CPU"] == 2
 
 
 def test_nothing_runs(world: World) -> None:
@@ -125,12 +136,13 @@ def test_stop_leaves_a_programs_cluster_alone(world: World) -> None:
 
 
 def test_stop_does_not_believe_a_pid_alone(world: World, bystander: subprocess.Popen[bytes]) -> None:
-    """A dead session whose pid belongs to somebody else today."""
+    """A session whose pid belongs to somebody else today, and whose lock is held for whatever reason."""
     path = Path(session.base_directory(world.folder), "session_20200101_000000_1_00000000")
     path.mkdir(parents=True)
     facts = {"pid": bystander.pid, "start_time": 1, "boot_id": process.boot_id()}
     (path / "session.json").write_text(json.dumps(facts))
-    assert "nothing to stop" in world.linckia("stop", "--all")
+    with open(path / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert "nothing to stop" in world.linckia("stop", "--all")
     assert bystander.poll() is None
-    (path / "session.json").unlink()
-    path.rmdir()
+    session.remove_tree(str(path))

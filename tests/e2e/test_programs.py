@@ -22,7 +22,7 @@ def programs_in(document: Path) -> list[str]:
 def test_readme_program(world: World) -> None:
     (program,) = programs_in(ROOT / "README.md")
     printed = world.python(world.script(program), cwd=ROOT)
-    assert re.search(r"\d+ lines", printed)
+    assert re.search(r"is \d+ lines\n$", printed)
 
 
 def test_quickstart_programs_run_one_after_the_other(world: World) -> None:

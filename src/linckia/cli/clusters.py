@@ -232,10 +232,13 @@ def write_timeline(file: str) -> int:
     """Ask the newest cluster for its events. Returns the exit code."""
     try:
         with linckia.init(address="auto", log_to_driver=False):
-            linckia.timeline(file)
+            events = linckia.timeline() or []
     except (OSError, linckia.exceptions.RayError) as error:
         return _refuse(str(error))
-    print(f"{file}: open it at https://ui.perfetto.dev or chrome://tracing")
+    Path(file).write_text(json.dumps(events), encoding="utf-8")
+    print(f"{file}: {len(events)} events; open it at https://ui.perfetto.dev or chrome://tracing")
+    if not events:
+        print("programs report events when they run with LINCKIA_PROFILING=1")
     return 0
 
 

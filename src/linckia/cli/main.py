@@ -151,7 +151,10 @@ def microbenchmark(
 def timeline(
     file: Annotated[str, typer.Argument(help="Where to write the trace.")] = "linckia-timeline.json",
 ) -> None:
-    """Write what the running cluster did when, as a Chrome trace (open it at ui.perfetto.dev)."""
+    """Write what the running cluster did when, as a Chrome trace (open it at ui.perfetto.dev).
+
+    Programs report what they run when LINCKIA_PROFILING=1 is in their environment.
+    """
     from linckia.cli import clusters  # noqa: PLC0415 - start-up time
 
     raise typer.Exit(clusters.write_timeline(file))
