@@ -7,6 +7,7 @@ import pickle
 import sys
 from typing import TYPE_CHECKING, Any
 
+import linckia.exceptions  # noqa: F401  (cloudpickle pickles classes of modules that are not loaded by value)
 from linckia.api.log_printer import LogPrinter
 from linckia.base import errors
 from linckia.host import environment
@@ -43,6 +44,8 @@ def connect(endpoint: str, session_dir: str, token_path: str, options: InitOptio
     runtime.log_printer = printer
     runtime.on_log_lines = printer.print if printer is not None else None
     runtime.on_driver_message = _show_message
+    if not environment.option_on("IGNORE_UNHANDLED_ERRORS", default=False):
+        runtime.on_unseen_error = _show_unseen
     request = m.RegisterDriver(runtime.next_rid(), worker_id, os.getpid(), listen, encode(config))
     try:
         answer = runtime.call(runtime.raylet, request, REGISTER_TIMEOUT_S)
@@ -82,6 +85,15 @@ def _job_config(options: InitOptions) -> JobConfig:
 
 def _show_message(message: m.DriverMessage) -> None:
     sys.stderr.write(f"linckia {message.level}: {message.text}\n")
+
+
+def _show_unseen(data: bytes) -> None:
+    """Application errors only: what the system did has been told already."""
+    error = errors.decode_error(data, pickle.loads)
+    if isinstance(error, errors.RayTaskError):
+        sys.stderr.write(
+            f"Unhandled error (nobody called get() on it; LINCKIA_IGNORE_UNHANDLED_ERRORS=1 silences this):\n{error}\n"
+        )
 
 
 def disconnect(runtime: Runtime, node: NodeProcess | None) -> None:

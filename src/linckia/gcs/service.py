@@ -60,7 +60,7 @@ class Gcs:
         self.queries: dict[str, Callable[[], Any]] = {
             "nodes": self._nodes,
             "total": self._total,
-            "available": self._available,
+            "available": self.available,
             "status": self._status,
             "jobs": self._jobs,
             "timeline": lambda: self.profile_events,
@@ -203,7 +203,8 @@ class Gcs:
     def _total(self) -> dict[str, float]:
         return _sum(node.info.resources for node in self.nodes.values() if node.alive)
 
-    def _available(self) -> dict[str, float]:
+    def available(self) -> dict[str, float]:
+        """What is free on living nodes, used-up names left out."""
         available = _sum(node.available for node in self.nodes.values() if node.alive)
         return {name: amount for name, amount in available.items() if amount}
 
@@ -225,7 +226,7 @@ class Gcs:
             "session_name": self.session_name,
             "nodes": self._nodes(),
             "total": self._total(),
-            "available": self._available(),
+            "available": self.available(),
             "demand": [entry for node in self.nodes.values() for entry in node.demand],
             "jobs": self._jobs(),
         }

@@ -45,8 +45,16 @@ class Rooms:
         self.raylet = Raylet(reactor, self._raylet_options(), zygote, at_raylet)
         self.raylet.on_stop = node.stop
         zygote.pool = self.raylet.pool
+        self.gcs.queries["available"] = self._available
         at_gcs.listen(lambda link, batch: self._each(link, batch, self._to_gcs))
         at_raylet.listen(lambda link, batch: self._each(link, batch, self._to_raylet))
+
+    def _available(self) -> dict[str, float]:
+        """Free resources; of the object store what no object fills."""
+        available = self.gcs.available()
+        used = self.raylet.store.core.usage().sealed_bytes
+        available["object_store_memory"] = max(0.0, available.get("object_store_memory", 0.0) - used)
+        return available
 
     def start(self) -> None:
         """Register the node and start workers."""

@@ -29,6 +29,9 @@ import msgspec
 from linckia.host import process
 
 MESSAGE_MAX_BYTES = 1 << 17
+WARM_UP_AFTER_IDLE_MS = 20
+WARM_MODULES = ("linckia.worker.actor_host",)
+"""What an actor needs besides (asyncio: 40 ms). Imported when the first workers run, not to hold up the first task."""
 encode = msgspec.msgpack.encode
 decode = msgspec.msgpack.Decoder(dict[str, Any]).decode
 
@@ -66,6 +69,7 @@ class Zygote:
         self.pid, self.node_pid = os.getpid(), os.getppid()
         self.workers: dict[int, bytes] = {}
         self.entry: WorkerEntry = _no_entry
+        self.is_warm = False
         self.signal_read, self.signal_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def run(self) -> int:
@@ -75,7 +79,10 @@ class Zygote:
         poller.register(self.commands.fileno(), select.POLLIN)
         poller.register(self.signal_read, select.POLLIN)
         while True:
-            for fd, _ in poller.poll():
+            ready = poller.poll(None if self.is_warm or not self.workers else WARM_UP_AFTER_IDLE_MS)
+            if not ready:
+                self._warm_up()
+            for fd, _ in ready:
                 if fd == self.signal_read:
                     with contextlib.suppress(BlockingIOError):
                         os.read(self.signal_read, 4096)
@@ -100,6 +107,15 @@ class Zygote:
         gc.freeze()  # a collection in a worker would touch, and so copy, every page of the shared objects
         self._send({"ready": os.getpid()})
 
+    def _warm_up(self) -> None:
+        """Import what later workers will share: when nobody waits for us, or just before the first of them."""
+        self.is_warm = True
+        for name in WARM_MODULES:
+            with contextlib.suppress(ImportError):  # then each worker that needs it says so itself
+                importlib.import_module(name)
+        gc.collect()
+        gc.freeze()
+
     def _send(self, message: dict[str, Any]) -> None:
         with contextlib.suppress(OSError):  # the node is gone: the next receive sees it
             self.commands.sendall(encode(message))
@@ -118,6 +134,8 @@ class Zygote:
                 return False
             command = decode(data)
             if "fork" in command:
+                if command["fork"].get("warm") and not self.is_warm:
+                    self._warm_up()
                 self._fork(command["fork"], fds)
             elif "log" in command:
                 _redirect_output(command["log"])

@@ -53,7 +53,7 @@ class ActorClient:
         if self.dead_error is not None:
             self.runtime.fail_encoded(record, self.dead_error)
             return
-        if self.state == "RESTARTING" and record.retries_left == 0 and not record.waiting:
+        if self.state == "RESTARTING" and record.template.max_retries == 0 and not record.waiting:
             self.runtime.fail(record, self._unavailable("is restarting"))
             return
         peer = self.peer
@@ -121,7 +121,7 @@ class ActorClient:
         elif update.state == "RESTARTING":
             self._detach()
             self._settle_lost()
-            for record in [r for r in self.queue if r.retries_left == 0 and not r.waiting]:
+            for record in [r for r in self.queue if r.template.max_retries == 0 and not r.waiting]:
                 self.queue.remove(record)
                 self.runtime.fail(record, self._unavailable("is restarting"))
 

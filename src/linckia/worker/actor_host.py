@@ -39,13 +39,19 @@ class ActorExit(SystemExit):
 class Group:
     """A concurrency group: its limit and what waits for a place."""
 
-    __slots__ = ("limit", "pool", "running", "waiting")
+    __slots__ = ("limit", "loop", "pool", "running", "waiting")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.running = 0
         self.waiting: deque[tuple[Peer, m.Push]] = deque()
         self.pool: concurrent.futures.ThreadPoolExecutor | None = None
+        self.loop: asyncio.AbstractEventLoop | None = None
+
+    def start_loop(self, name: str) -> None:
+        """An async actor's named group runs on a loop and thread of its own."""
+        self.loop = asyncio.new_event_loop()
+        threading.Thread(target=self.loop.run_forever, name=f"linckia-{name}", daemon=True).start()
 
 
 class ActorHost:
@@ -67,6 +73,7 @@ class ActorHost:
         self.loop: asyncio.AbstractEventLoop | None = None
         self.terminating = False
         self.exited = False
+        self.leaving = ""  # why, once a call has ended the actor while others still run on the loop
         self._flush_scheduled = False
         self._early: list[tuple[Peer, m.Push]] = []
 
@@ -153,25 +160,36 @@ class ActorHost:
         if self.instance is None:
             self._early.append((peer, push))
             return
+        if self.leaving:
+            return  # the process ends soon; the GCS will tell the caller
         group = self._group(peer, push)
-        if group.running >= group.limit:
+        if group is None:
+            self._refuse_group(peer, push)
+        elif group.running >= group.limit:
             group.waiting.append((peer, push))
         else:
             group.running += 1
             self._dispatch(group, peer, push)
 
-    def _group(self, peer: Peer, push: m.Push) -> Group:
-        name = push.extras.concurrency_group if push.extras is not None else ""
-        if not name:
-            template = peer.templates[push.template]
-            name = template.definition.concurrency_group or self.method_groups.get(template.name.rpartition(".")[2], "")
-        return self.groups.get(name) or self.groups[""]
+    def _group(self, peer: Peer, push: m.Push) -> Group | None:
+        template = peer.templates[push.template]
+        name = template.definition.concurrency_group or self.method_groups.get(template.name.rpartition(".")[2], "")
+        return self.groups.get(name)
+
+    def _refuse_group(self, peer: Peer, push: m.Push) -> None:
+        template: ExecTemplate = peer.templates[push.template]
+        known = sorted(name for name in self.groups if name and name != "_default")
+        text = f"concurrency group {template.definition.concurrency_group!r} of {template.name} is not declared; declared: {known}"
+        self.executor.run.answer_error(peer, push, template, ValueError(text), set())
+        peer.conn.flush()
 
     def _dispatch(self, group: Group, peer: Peer, push: m.Push) -> None:
         if group.pool is not None:
             group.pool.submit(self._run_in_thread, group, peer, push)
         elif self.loop is not None:
-            if threading.get_ident() == self.runtime.main_ident:
+            if group.loop is not None:
+                asyncio.run_coroutine_threadsafe(self._run_async(group, peer, push), group.loop)
+            elif threading.get_ident() == self.runtime.main_ident:
                 self.loop.create_task(self._run_async(group, peer, push))
             else:
                 loop = self.loop
@@ -212,6 +230,8 @@ class ActorHost:
 
     async def _serve_async(self) -> None:
         self.loop = asyncio.get_running_loop()
+        for name in self.spec.concurrency_groups:
+            self.groups[name].start_loop(name)
         self._stopped = asyncio.Event()
         if not self._construct():
             return
@@ -260,7 +280,10 @@ class ActorHost:
             run.answer_error(peer, push, template, error, held)
         finally:
             self.running.pop(push.task_id, None)
-            self._flush_soon()
+            if group.loop is not None:
+                self.runtime.reactor.flush_dirty()
+            else:
+                self._flush_soon()
             self._done(group)
 
     async def _stream_async(self, peer: Peer, push: m.Push, template: ExecTemplate, items: Any, held: set[bytes]) -> None:
@@ -311,7 +334,7 @@ class ActorHost:
         context.cancelled = True
         self.executor.cancel_children(context, recursive=message.recursive)
         if context.handle is not None and self.loop is not None:
-            self.loop.call_soon_threadsafe(context.handle.cancel)
+            context.handle.get_loop().call_soon_threadsafe(context.handle.cancel)
         return True
 
     # --- end ------------------------------------------------------------------------------------------------------------------------------
@@ -327,18 +350,22 @@ class ActorHost:
         if self._busy():
             self.executor.controls.append(self._graceful_end) if not self.takes_push else None
             return
-        self._end("the last handle of the actor went out of scope", run_shutdown_hook=True)
+        self._end(self.leaving or "the last handle of the actor went out of scope")
 
     def exit_self(self, error: SystemExit) -> None:
         """``exit_actor``, ``sys.exit`` or ``__ray_terminate__``: no answer for this call, no restart."""
         reason = "exit_actor() was called" if isinstance(error, ActorExit) else f"sys.exit({error.code!r}) was called in a method"
         if isinstance(error, ActorExit) and error.code:
             reason = str(error.code)
+        if self.is_async:
+            self.leaving = reason
+            self.terminating = True
+            return  # the other running calls finish first, see _done
         current = task_context.active.get()
         for task_id, context in list(self.running.items()):
             if context is not current and context.thread != threading.get_ident():
                 self._join(task_id)
-        self._end(reason, run_shutdown_hook=False)
+        self._end(reason)
 
     def _join(self, task_id: bytes) -> None:
         for _ in range(3000):
@@ -346,12 +373,11 @@ class ActorHost:
                 return
             threading.Event().wait(0.01)
 
-    def _end(self, reason: str, *, run_shutdown_hook: bool) -> None:
+    def _end(self, reason: str) -> None:
         if self.exited:
             return
         self.exited = True
-        if run_shutdown_hook:
-            self._run_shutdown_hook()
+        self._run_shutdown_hook()
         self.runtime.raylet.send(m.ActorExiting(self.actor_id, intended=True, reason=reason))
         atexit._run_exitfuncs()
         sys.stdout.flush()

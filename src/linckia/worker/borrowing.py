@@ -56,6 +56,28 @@ class OwnedBlock:
         self.runtime.release(self.block)
 
 
+class Unseen:
+    """An error that was dropped without a look."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: bytes) -> None:
+        self.error = error
+
+
+class UnseenError:
+    """Hangs on a ref that holds an error until somebody loads it."""
+
+    __slots__ = ("error", "runtime", "seen")
+
+    def __init__(self, runtime: Runtime, error: bytes) -> None:
+        self.runtime, self.error, self.seen = runtime, error, False
+
+    def __del__(self) -> None:
+        if not self.seen:
+            self.runtime.release(Unseen(self.error))
+
+
 class ScopeToken:
     """The creator's side of an actor's scope: when it goes, no strong handle is left anywhere."""
 

@@ -11,6 +11,7 @@ from typing import Any
 import cloudpickle  # noqa: F401  (imported before the fork: workers share its pages)
 import msgspec
 
+import linckia.exceptions  # noqa: F401  (cloudpickle pickles classes of modules that are not loaded by value)
 from linckia.model.specs import ActorSpec, JobConfig
 from linckia.protocol import messages as m
 from linckia.rpc.handshake import Identity

@@ -13,7 +13,7 @@ from linckia.model.wire import Block, Dependency, RefInfo, Result
 from linckia.protocol import messages as m
 from linckia.serialization import values
 from linckia.serialization.context import loading
-from linckia.worker.borrowing import BorrowToken, OwnedBlock
+from linckia.worker.borrowing import BorrowToken, OwnedBlock, UnseenError
 from linckia.worker.refs import BLOCK, ERROR, INLINE, ObjectRef, RefExtra
 
 if TYPE_CHECKING:
@@ -111,6 +111,8 @@ class Objects:
             extra = ref.extra
             return self._load_inside(self.view(ref.value, extra.token if extra is not None else ref), ref)
         if state == ERROR:
+            if ref.extra is not None and isinstance(ref.extra.token, UnseenError):
+                ref.extra.token.seen = True
             raise self.error_of(ref.value)
         raise errors.OwnerDiedError(ref.hex(), ref.owner_address(), ref.call_site())
 

@@ -24,7 +24,7 @@ from linckia.rpc.connection import Connection
 from linckia.rpc.handshake import Identity
 from linckia.rpc.reactor import Reactor
 from linckia.worker.actor_client import ActorClients
-from linckia.worker.borrowing import Borrowing, OwnedBlock
+from linckia.worker.borrowing import Borrowing, OwnedBlock, Unseen, UnseenError
 from linckia.worker.futures import Futures
 from linckia.worker.objects import Objects
 from linckia.worker.progress import Flag, Progress, Target
@@ -64,6 +64,7 @@ class Runtime:
         self.on_log_lines: Callable[[m.LogLines], None] | None = None
         self.on_cluster_lost: Callable[[str], None] | None = None
         self.on_raylet_closed: Callable[[], None] | None = None
+        self.on_unseen_error: Callable[[bytes], None] | None = None
         self.log_printer: Any = None
         self.job_config: Any = None
         self.session_dir = ""
@@ -247,7 +248,15 @@ class Runtime:
         ref.value = error
         ref.state = ERROR
         self.error_count += 1
+        self._watch_error(ref)
         self.fire(ref)
+
+    def _watch_error(self, ref: ObjectRef[Any]) -> None:
+        """An error that nobody looks at is shown when its last reference goes (R 3.66); drivers only."""
+        if self.on_unseen_error is not None:
+            extra = ref.extra = ref.extra or RefExtra()
+            if extra.token is None:
+                extra.token = UnseenError(self, ref.value)
 
     def complete_lost(self, ref: ObjectRef[Any], why: str) -> None:
         """The owner is gone."""
@@ -268,6 +277,8 @@ class Runtime:
         if result.error is not None:
             ref.value, ref.state = result.error, ERROR
             self.error_count += 1
+            if owned:
+                self._watch_error(ref)
         elif result.block is not None:
             extra = ref.extra = ref.extra or RefExtra()
             if owned:
@@ -364,6 +375,8 @@ class Runtime:
                     self.actors.out_of_scope(what)
                 elif type(what) is Stream:
                     self.streams.drop(what)
+                elif type(what) is Unseen and self.on_unseen_error is not None and not self.closing:
+                    self.on_unseen_error(what.error)
             for owner, object_ids in ended.items():
                 peer = self.peers.get(owner.worker_id)
                 if peer is not None and not peer.closed:

@@ -168,8 +168,8 @@ class ObjectRefGenerator:
         return self._completed
 
     def next_ready(self) -> bool:
-        """True when ``next`` would not block."""
-        return bool(self._stream.state)
+        """True when there is an item that ``next`` would return at once."""
+        return bool(self._stream.items)
 
     def is_finished(self) -> bool:
         """True when the task ended and everything was consumed."""

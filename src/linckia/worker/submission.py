@@ -263,14 +263,23 @@ class Constructor:
     def _finish(self, callback: Any) -> None:
         unresolved = self.record.options
         for ref in unresolved.slots:
-            if ref.state == ERROR:
-                callback(ref.value)
-                return
-            if ref.state > ERROR:
-                callback(self.runtime.encode_error(errors.OwnerDiedError(ref.hex(), ref.owner_address(), ref.call_site())))
+            if ref.state >= ERROR:
+                callback(self.runtime.encode_error(self._death_by(ref)))
                 return
         self.extras = _constructor_extras(self.runtime, unresolved)
         callback(None)
+
+
+    def _death_by(self, ref: ObjectRef[Any]) -> errors.RayError:
+        """The actor's death, because an argument of its constructor failed."""
+        try:
+            self.runtime.objects.load(ref)
+        except errors.RayTaskError as error:
+            return errors.ActorDiedError(error)
+        except errors.RayError as error:
+            text = f"an argument of its constructor failed: {error}"
+            return errors.ActorDiedError(errors.ActorDiedErrorContext(error_message=text))
+        return errors.ActorDiedError()
 
 
 def _constructor_extras(runtime: Runtime, unresolved: Unresolved) -> PushExtras:
