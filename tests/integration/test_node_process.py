@@ -261,7 +261,8 @@ def test_a_subprocess_that_left_its_group_ends_with_the_node(begin: StartNode) -
 @pytest.mark.fault
 def test_a_crash_of_the_node_leaves_its_last_words(node: NodeProcess, client: Client, tmp_path: pathlib.Path) -> None:
     for _ in range(4):  # more zygotes than it puts up with
-        zygotes = [pid for pid in tree_of(node.pid) if pathlib.Path(f"/proc/{pid}/comm").read_text() == "linckia-zygote\n"]
+        names = {pid: pathlib.Path(f"/proc/{pid}/comm").read_text().strip() for pid in tree_of(node.pid)}
+        zygotes = [pid for pid, name in names.items() if name == "linckia-zygote"]
         for pid in zygotes:
             os.kill(pid, signal.SIGKILL)
         wait_gone(set(zygotes), 1.0)

@@ -68,7 +68,14 @@ class Raylet:
         self.recent = RecentReplies()
         self.desk = LeaseDesk(self, self.leases, self.recent)
         self.logs = LogRouter(reactor, options.logs_dir, self._driver_of)
-        self.pool = WorkerPool(reactor, spawner, options.worker_config, self.logs, self._on_worker_exit)
+        self.pool = WorkerPool(
+            reactor,
+            spawner,
+            options.worker_config,
+            self.logs,
+            self._on_worker_exit,
+            prestarted=options.prestart_workers,
+        )
         self.store = StoreHost(reactor, options.segment, self.post_to, self.recent)
         self.actors = ActorHost(self)
         self.drivers: dict[bytes, Driver] = {}  # by worker id

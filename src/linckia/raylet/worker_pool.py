@@ -59,14 +59,18 @@ class WorkerPool:
         config: dict[str, Any],
         logs: LogRouter,
         on_exit: Callable[[WorkerProcess, str], None],
+        *,
+        prestarted: int,
     ) -> None:
         self.reactor, self.spawner, self.config, self.logs, self.on_exit = reactor, spawner, config, logs, on_exit
         self.workers: dict[bytes, WorkerProcess] = {}
         self._by_pid: dict[int, WorkerProcess] = {}
         self._sockets: str = config["sockets_dir"]
+        self._started, self._prestarted = 0, prestarted
 
     def start(self) -> WorkerProcess:
         """Fork one worker. It appears as registered, or ends in ``on_exit``."""
+        self._started += 1
         worker_id = random_bytes(WORKER_ID_BYTES)
         out_read, out_write = os.pipe2(os.O_CLOEXEC)
         err_read, err_write = os.pipe2(os.O_CLOEXEC)
@@ -76,6 +80,7 @@ class WorkerPool:
         config = {
             **self.config,
             "worker_id": worker_id,
+            "warm": self._started > self._prestarted,
             "listen_endpoint": f"unix:{self._sockets}/w-{worker_id.hex()[:8]}.sock",
         }
         self.spawner.fork(config, (out_write, err_write))
