@@ -203,6 +203,7 @@ class Raylet:
                 self._on_broken(effect, worker, reason)
             else:
                 self.desk.carry_out([effect])
+        self.desk.carry_out([])  # its resources are free: the GCS wants to know
         self.store.process_gone(worker.worker_id)
         if worker.job_id:
             self._broadcast(m.WorkerFailed(worker.worker_id, reason), worker.job_id)

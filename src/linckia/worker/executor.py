@@ -15,6 +15,8 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from setproctitle import setproctitle
+
 from linckia.protocol import messages as m
 from linckia.serialization import values
 from linckia.worker import task_context
@@ -126,7 +128,11 @@ class Executor:
         """Run one task and answer."""
         template: ExecTemplate = peer.templates[push.template]
         function = template.function
-        self.current, self.current_peer, self.current_template = push, peer, template
+        self.current, self.current_peer = push, peer
+        own_name = push.extras.name if push.extras is not None else ""
+        if template is not self.current_template or own_name:
+            self.current_template = None if own_name else template
+            setproctitle(f"linckia::{own_name or self.source or template.name}")
         conn = peer.conn
         if template.mean_s > FLUSH_AFTER_S or template.mean_s < 0 or template.careful or push.extras is not None:
             self.runtime.reactor.flush_dirty()  # answers must not wait behind a task that may be long
@@ -339,6 +345,13 @@ class Executor:
             if not peer.closed:
                 peer.conn.send(m.TakenBack(task_ids, stalled=True))
         return [peer for peer, _ in by_peer.values()]
+
+    def task_name(self) -> str:
+        """Of the task that runs in the main thread; what its output is marked with."""
+        peer, push = self.current_peer, self.current
+        if peer is None or push is None:
+            return "worker"
+        return (push.extras.name if push.extras is not None else "") or str(peer.templates[push.template].name)
 
     # --- context ---------------------------------------------------------------------------------------------------------------------
 

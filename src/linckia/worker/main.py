@@ -10,6 +10,7 @@ from typing import Any
 
 import cloudpickle  # noqa: F401  (imported before the fork: workers share its pages)
 import msgspec
+from setproctitle import setproctitle
 
 import linckia.exceptions  # noqa: F401  (cloudpickle pickles classes of modules that are not loaded by value)
 from linckia.model.specs import ActorSpec, JobConfig
@@ -100,10 +101,10 @@ def run_worker(config: dict[str, Any]) -> None:
     current.runtime = runtime
 
     def source() -> str:
-        template = executor.current_template
-        return executor.source or (template.name if template is not None else "worker")
+        return executor.source or executor.task_name()
 
     output.install(source)
+    setproctitle("linckia::IDLE")
     signals.install(runtime, worker=True)
     runtime.raylet.post(m.RegisterWorker(identity.worker_id, os.getpid(), runtime.address.endpoint))
     runtime.progress.start_background()
