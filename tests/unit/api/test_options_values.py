@@ -131,6 +131,7 @@ TASK_BAD: list[tuple[str, str, object, type[Exception]]] = [
 ACTOR_BAD: list[tuple[str, str, object, type[Exception]]] = [
     ("2.6", "object_store_memory", -1, ValueError),
     ("2.25", "max_restarts", -2, ValueError),
+    ("2.25", "max_restarts", 2**63, ValueError),
     ("2.25", "max_restarts", 1.0, TypeError),
     ("2.26", "max_task_retries", -2, ValueError),
     ("2.26", "max_task_retries", "a", TypeError),
@@ -163,6 +164,7 @@ METHOD_BAD: list[tuple[str, str, object, type[Exception]]] = [
     ("2.37", "max_task_retries", -2, ValueError),
     ("2.37", "retry_exceptions", 5, TypeError),
     ("2.37", "concurrency_group", 5, TypeError),
+    ("2.37", "concurrency_group", "", ValueError),
     ("2.37", "_generator_backpressure_num_objects", 0, ValueError),
     ("2.37", "enable_task_events", 1, TypeError),
     ("2.35", "tensor_transport", "nccl", ValueError),
@@ -240,6 +242,9 @@ ACTOR_GOOD: list[tuple[str, str, object, object]] = [
     ("2.33", "lifetime", "non_detached", "non_detached"),
     ("2.33", "lifetime", None, None),
     ("2.34", "allow_out_of_order_execution", True, True),
+    ("2.34", "allow_out_of_order_execution", None, None),
+    ("2.35", "enable_tensor_transport", None, None),
+    ("2.25", "max_restarts", 2**63 - 1, 2**63 - 1),
     ("2.35", "enable_tensor_transport", True, True),
     ("2.36", "_actor_generator_backpressure_num_objects", -1, -1),
     ("2.36", "_actor_generator_backpressure_num_objects", 8, 8),
@@ -252,6 +257,7 @@ METHOD_GOOD: list[tuple[str, str, object, object]] = [
     ("2.37", "concurrency_group", "io", "io"),
     ("2.37", "_generator_backpressure_num_objects", 4, 4),
     ("2.37", "enable_task_events", False, False),
+    ("2.37", "enable_task_events", None, None),
     ("2.35", "tensor_transport", None, None),
 ]
 PARSERS: dict[str, Parser] = {
@@ -375,6 +381,30 @@ def test_an_unknown_option_is_refused_with_a_list_of_the_valid_ones(
 def test_options_of_another_kind_are_unknown(parser: str, name: str) -> None:
     with pytest.raises((ValueError, TypeError, AssertionError), match=f"no option '{name}'"):
         PARSERS[parser]({name: 1})
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        ({"max_retries": -2}, "option max_retries must be -1 (no limit), 0 or a positive integer, got -2"),
+        ({"max_calls": -1}, "option max_calls must be 0 or a positive integer, got -1"),
+        ({"_num_objects_per_yield": 0}, "option _num_objects_per_yield must be a positive integer, got 0"),
+        (
+            {"_generator_backpressure_num_objects": 0},
+            "option _generator_backpressure_num_objects must be -1 (no limit) or a positive integer, got 0",
+        ),
+        (
+            {"num_returns": "x"},
+            "option num_returns must be 0 or a positive integer, \"streaming\", \"dynamic\" or None, got 'x'",
+        ),
+        ({"name": 5}, "option name must be a str or None, got 5 (int)"),
+        ({"name": ["x" * 1000]}, "option name must be a str or None, got ['xxxxxxxxxxxx...xxxxxxxxxxxxx'] (list)"),
+    ],
+)  # fmt: skip
+def test_refusals_say_what_is_allowed_and_what_was_found(written: dict[str, object], told: str) -> None:
+    with pytest.raises((TypeError, ValueError)) as caught:
+        parse_task_options(written)
+    assert str(caught.value) == told
 
 
 @pytest.mark.row("2.14")
