@@ -49,7 +49,8 @@ class Futures:
                 future.set_result(value)
 
         self.on_done(ref, lambda done: self.runtime.reactor.call_soon(lambda: resolve(done)))
-        self.runtime.progress.touch()
+        self.runtime.reactor.flush_dirty()
+        self.runtime.progress.lead_now()
         return future
 
     def asyncio(self, ref: ObjectRef[Any]) -> asyncio.Future[Any]:

@@ -68,6 +68,8 @@ class Progress:
         self._arm = threading.Lock()  # held: nothing to do for the background thread
         self._arm.acquire()
         self._yield = False
+        self._nap = threading.Lock()  # held, but when a nap is to end early
+        self._nap.acquire()
         self._closing = False
         self._background_leads = False
         self.loop_leads = False  # an event loop watches the sockets: the background thread only helps when that is stuck
@@ -138,6 +140,13 @@ class Progress:
             follower.wake()
         self.reactor.wake()
 
+    def lead_now(self) -> None:
+        """Somebody waits without leading (a future): the background thread shall not nap."""
+        if not self._background_leads and not self.loop_leads:
+            self.arm()
+            with contextlib.suppress(RuntimeError):
+                self._nap.release()
+
     def _lead_until(self, target: Target, deadline_s: float | None) -> bool:
         poll = self.reactor.poll
         while not target.state:
@@ -194,8 +203,8 @@ class Progress:
             while not self._closing:
                 if seen != self.generation:
                     seen = self.generation
-                    time.sleep(YIELD_S)
-                    continue
+                    if not self._nap.acquire(timeout=YIELD_S):
+                        continue
                 if self.loop_leads:
                     self._help_loop()
                     continue

@@ -72,8 +72,11 @@ def submit(
             runtime.submitter.enqueue(record)
     progress = runtime.progress
     progress.generation += 1
-    if progress._background_leads or not progress._armed:
-        progress.touch()
+    if progress._background_leads:
+        if runtime.reactor.dirty:
+            progress.touch()
+    elif not progress._armed:
+        progress.arm()
     if runtime.interrupt_pending:
         runtime.check_interrupt()
     return answer

@@ -94,7 +94,7 @@ class Submitter:
         if not queue or depth <= 1:
             return
         for lease in key.leases:
-            if lease.stalled or lease.recalled or lease.closing:
+            if lease.stalled or lease.recalled or lease.closing or lease.taking_back:
                 continue
             room = depth - len(lease.peer.tasks)
             while room > 0 and queue:
@@ -110,6 +110,8 @@ class Submitter:
             return
         key = lease.key
         tasks = peer.tasks
+        lease.taking_back = False
+        lease.oldest_push_s = time.monotonic()
         if key.queue and not lease.recalled and not lease.stalled:
             room = key.depth - len(tasks)
             queue = key.queue
@@ -271,13 +273,11 @@ class Submitter:
                 if not lease.peer.tasks:
                     if now - lease.idle_since >= idle_s and not key.queue:
                         self._return(lease)
-                elif key.idle and len(lease.peer.tasks) > 1 and not lease.stalled:
+                elif len(lease.peer.tasks) > 1 and not lease.stalled:
                     next_s = TAKE_BACK_AFTER_S
                     if now - lease.oldest_push_s > TAKE_BACK_AFTER_S and not lease.taking_back:
-                        lease.taking_back = True
-                        lease.peer.conn.send(m.TakeBack((len(lease.peer.tasks)) // 2))
-                elif len(lease.peer.tasks) > 1:
-                    next_s = TAKE_BACK_AFTER_S
+                        lease.taking_back = True  # until it answers: nothing more goes behind a task that is long
+                        lease.peer.conn.send(m.TakeBack(len(lease.peer.tasks) - 1))
             if self.leases and self._tick is None:
                 self._tick = self.runtime.reactor.call_later(next_s, self._on_tick)
 
@@ -286,7 +286,6 @@ class Submitter:
         lease = peer.lease
         if lease is None:
             return
-        lease.taking_back = False
         lease.stalled = lease.stalled or message.stalled
         lease.oldest_push_s = time.monotonic()
         key = lease.key
