@@ -71,7 +71,6 @@ def test_start_join_status_stop(world: World, monkeypatch: pytest.MonkeyPatch) -
     assert clusters(world, code=1) == []
 
 
-@pytest.mark.xfail(reason="engine: a lease that a driver holds when it ends keeps its CPU", strict=True)
 def test_a_program_that_ended_holds_nothing(world: World) -> None:
     world.linckia("start", "--head", "--num-cpus", "2", "--resources", '{"disk": 1}')
     world.python(world.script(JOIN))
