@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from engine import IS_LINCKIA, better, exceptions, ray
 from gates import Channel, Gate
-from tools_tasks import Tally, wait_gone
+from tools_tasks import LEFT, Tally, wait_gone
 
 pytestmark = pytest.mark.usefixtures("cluster")
 
@@ -230,7 +230,7 @@ def test_leaving_on_purpose_is_final(new_gate: NewGate, new_channel: NewChannel,
     gate.open()
     assert ray.get(held) == "released", "earlier calls finish"
     for ref in (leaving, queued, worker.ping.remote()):
-        with pytest.raises(exceptions.ActorDiedError):
+        with pytest.raises(LEFT):
             ray.get(ref, timeout=40)
     wait_gone(pid)
     assert said.received() == ["shutdown", "atexit"]
@@ -262,7 +262,7 @@ def test_exit_actor_unwinds_the_stack_it_is_called_from(new_channel: NewChannel)
             ray.actor.exit_actor()
 
     said = new_channel()
-    with pytest.raises(exceptions.ActorDiedError):
+    with pytest.raises(LEFT):
         ray.get(Nested.remote().leave.remote(), timeout=40)
     assert said.receive() == "finally"
 
@@ -276,10 +276,10 @@ def test_exit_actor_in_an_async_actor_lets_running_calls_finish(new_channel: New
     assert said.receive() == "waiting"
     leaving = actor.leave_then_release.remote()
     assert ray.get(waiting, timeout=40) == "waited"
-    with pytest.raises(exceptions.ActorDiedError):
+    with pytest.raises(LEFT):
         ray.get(leaving, timeout=40)
     wait_gone(pid)
-    with pytest.raises(exceptions.ActorDiedError):
+    with pytest.raises(LEFT):
         ray.get(actor.pid.remote(), timeout=40)
 
 
@@ -295,7 +295,7 @@ def test_terminate_waits_its_turn(new_gate: NewGate, new_channel: NewChannel) ->
     gate.open()
     assert ray.get(earlier) == ["released", "pong"]
     for ref in (terminating, later):
-        with pytest.raises(exceptions.ActorDiedError):
+        with pytest.raises(LEFT):
             ray.get(ref, timeout=40)
     wait_gone(pid)
     assert said.received() == ["second", "shutdown", "atexit"]

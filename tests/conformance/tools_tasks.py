@@ -11,12 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engine import ENGINE, IS_LINCKIA, wait_for
+from engine import ENGINE, IS_LINCKIA, exceptions, wait_for
 
 # The oracle's environment has no dashboard, which Ray's state API needs (`pip install ray[default]`).
 needs_state_api = pytest.mark.skipif(
     not IS_LINCKIA and os.environ.get("LINCKIA_ORACLE_STATE_API") != "1", reason="this Ray has no dashboard installed"
 )
+
+# What a caller sees of an actor that left by itself. A busy Ray sometimes has no death record within its one second
+# of patience and says ActorUnavailableError instead, although no later life will follow.
+LEFT: Any = exceptions.ActorDiedError if IS_LINCKIA else exceptions.RayActorError
 
 
 class Tally:
