@@ -22,4 +22,4 @@ def node_resources(options: NodeOptions, node_ip: str, store_bytes: int) -> dict
     amounts["object_store_memory"] = float(store_bytes)
     amounts[f"node:{node_ip}"] = 1.0
     amounts["node:__internal_head__"] = 1.0
-    return ResourceSet.from_amounts(amounts).amounts()
+    return ResourceSet.node_total(amounts).amounts()
