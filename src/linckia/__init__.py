@@ -16,6 +16,7 @@ from linckia.api.session import init, is_initialized, shutdown
 
 if TYPE_CHECKING:
     from linckia import actor, cloudpickle, exceptions, util
+    from linckia.api.logging_config import LoggingConfig
     from linckia.base.ids import (
         ActorClassID,
         ActorID,
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
         UniqueID,
         WorkerID,
     )
-    from linckia.api.logging_config import LoggingConfig
     from linckia.worker.refs import ObjectRef
     from linckia.worker.refs import ObjectRef as ObjectID
     from linckia.worker.streams import DynamicObjectRefGenerator, ObjectRefGenerator
@@ -44,20 +44,37 @@ _LAZY = {
     "DynamicObjectRefGenerator": "linckia.worker.streams",
     **dict.fromkeys(
         (
-            "ActorClassID", "ActorID", "ClusterID", "FunctionID", "JobID", "NodeID", "PlacementGroupID", "TaskID",
+            "LoggingConfig", "ActorClassID", "ActorID", "ClusterID", "FunctionID", "JobID", "NodeID", "PlacementGroupID", "TaskID",
             "UniqueID", "WorkerID",
         ),
         "linckia.base.ids",
     ),
-    **dict.fromkeys(("client", "ClientBuilder", "Language", "java_function", "java_actor_class"), "linckia.api.other_languages"),
+    **dict.fromkeys(
+        ("client", "ClientBuilder", "Language", "java_function", "java_actor_class"), "linckia.api.other_languages"
+    ),
 }  # fmt: skip
-_MODULES = ("job_config", "dag", "runtime_env", "cross_language", "actor", "cloudpickle", "exceptions", "util", "runtime_context", "remote_function", "experimental", "as_ray", "cluster_utils")
+_MODULES = (
+    "job_config",
+    "dag",
+    "runtime_env",
+    "cross_language",
+    "actor",
+    "cloudpickle",
+    "exceptions",
+    "util",
+    "runtime_context",
+    "remote_function",
+    "experimental",
+    "as_ray",
+    "cluster_utils",
+)
 
 __all__ = [
     "init", "shutdown", "is_initialized", "remote", "method", "get", "put", "wait", "cancel", "kill", "get_actor",
     "nodes", "cluster_resources", "available_resources", "timeline", "get_gpu_ids", "get_runtime_context",
     "ObjectRef", "ObjectRefGenerator", "DynamicObjectRefGenerator", "ActorClass", "ActorHandle",
-    "ActorClassID", "ActorID", "ClusterID", "FunctionID", "JobID", "NodeID", "ObjectID", "PlacementGroupID", "TaskID", "UniqueID",
+    "ActorClassID", "ActorID", "ClusterID", "FunctionID", "JobID", "NodeID", "ObjectID",
+    "PlacementGroupID", "TaskID", "UniqueID",
     "WorkerID", "actor", "cloudpickle", "exceptions", "util", "SCRIPT_MODE", "WORKER_MODE", "LOCAL_MODE", "__version__",
 ]  # fmt: skip
 

@@ -1,7 +1,8 @@
 """``@linckia.remote`` on classes: ActorClass makes actors, ActorHandle calls them (R 1.20-1.23, section 5).
 
-A handle is *strong* when it holds the actor's scope reference (the creator's, and copies that travelled through tasks and objects):
-the actor lives until the last of those is gone everywhere. ``get_actor`` and ``current_actor`` give weak ones.
+A handle is *strong* when it holds the actor's scope reference (the creator's, and copies that travelled through tasks
+and objects): the actor lives until the last of those is gone everywhere. ``get_actor`` and ``current_actor`` give
+weak ones.
 """
 
 from __future__ import annotations
@@ -47,7 +48,9 @@ class ActorMethod:
         from linckia.api.options import parse_method_options  # noqa: PLC0415  (start-up time)
 
         spec = self._handle._methods.get(self._name)
-        return ActorMethod(self._handle, self._name, parse_method_options(options, is_generator=spec.is_generator if spec else None))
+        return ActorMethod(
+            self._handle, self._name, parse_method_options(options, is_generator=spec.is_generator if spec else None)
+        )
 
     def bind(self, *args: Any, **kwargs: Any) -> Any:
         """A lazy call: nothing happens until the graph is executed."""
@@ -83,13 +86,15 @@ class ActorHandle(Generic[T]):
         return self._actor_id
 
     def __getattr__(self, name: str) -> Any:
-        if name in self.__dict__.get("_methods", ()) or name.strip("_") in HIDDEN_METHODS and name.startswith("__"):
+        if name in self.__dict__.get("_methods", ()) or (name.strip("_") in HIDDEN_METHODS and name.startswith("__")):
             return ActorMethod(self, name)
         if name.startswith("__") and name.endswith("__"):
             raise AttributeError(name)
         info = self.__dict__.get("_info")
         known = ", ".join(sorted(self.__dict__.get("_methods", ())))
-        raise AttributeError(f"actor class {info.class_name if info else '?'} has no method {name!r}; it has: {known or 'none'}")
+        raise AttributeError(
+            f"actor class {info.class_name if info else '?'} has no method {name!r}; it has: {known or 'none'}"
+        )
 
     def __dir__(self) -> list[str]:
         return sorted(self._methods)
@@ -114,7 +119,7 @@ class ActorHandle(Generic[T]):
     def __deepcopy__(self, _memo: object) -> ActorHandle[T]:
         return self
 
-    # --- calls ---------------------------------------------------------------------------------------------------------------
+    # --- calls ------------------------------------------------------------------------------------------------------
 
     def _attach(self) -> Any:
         runtime = connected()
@@ -155,7 +160,8 @@ class ActorHandle(Generic[T]):
     def _check_pending(self, client: Any) -> None:
         if client.pending_calls >= self._info.max_pending_calls:
             raise errors.PendingCallsLimitExceeded(
-                f"{client.pending_calls} calls to {self!r} are pending and max_pending_calls is {self._info.max_pending_calls}; "
+                f"{client.pending_calls} calls to {self!r} are pending and max_pending_calls is "
+                f"{self._info.max_pending_calls}; "
                 "wait for some of them before calling again"
             )
 
@@ -192,7 +198,9 @@ def _check_call(client: Any, spec: Any, class_name: str, args: tuple[Any, ...], 
         try:
             signature.bind(*args, **kwargs)
         except TypeError as error:
-            raise TypeError(f"{class_name}.{spec.name}.remote(): {error}; the signature is {spec.name}{signature}") from None
+            raise TypeError(
+                f"{class_name}.{spec.name}.remote(): {error}; the signature is {spec.name}{signature}"
+            ) from None
 
 
 def _told(options: Any, info: Any) -> dict[str, Any]:
@@ -226,7 +234,7 @@ def _rebuild_handle(info_bytes: bytes, scope: Any) -> ActorHandle[Any]:
 
 
 class ActorClass(Generic[T]):
-    """A class whose instances live in processes of their own: ``Cls.remote(...)`` creates one and returns its handle."""
+    """A class whose instances live in processes of their own: ``Cls.remote(...)`` makes one and returns its handle."""
 
     def __init__(self, cls: type[T], options: Mapping[str, Any]) -> None:
         from linckia.api.options import parse_actor_options  # noqa: PLC0415  (start-up time)
@@ -247,7 +255,7 @@ class ActorClass(Generic[T]):
 
     def __mro_entries__(self, _bases: tuple[Any, ...]) -> tuple[type, ...]:
         raise ActorClassInheritanceException(
-            f"inheriting from the actor class {self.__name__} is not supported; inherit from the undecorated class instead"
+            f"inheriting from the actor class {self.__name__} is not supported; inherit from the undecorated class"
         )
 
     def __getattr__(self, name: str) -> Any:
@@ -322,7 +330,9 @@ class ActorClassInheritanceException(TypeError):
 
 
 def exit_actor() -> None:
-    """End the actor this code runs in: this call and queued ones get ActorDiedError, there is no restart. TypeError elsewhere."""
+    """End the actor this code runs in: this call and queued ones get ActorDiedError, there is no restart. TypeError
+    elsewhere.
+    """
     from linckia.worker import current  # noqa: PLC0415  (kept beside its only use)
 
     executor = current.runtime.executor if current.runtime is not None else None
@@ -334,7 +344,9 @@ def exit_actor() -> None:
 
 
 def method(*args: Any, **options: Any) -> Any:
-    """Decorator for actor methods: ``@linckia.method(num_returns=2, concurrency_group="io")``. Unknown options: AssertionError."""
+    """Decorator for actor methods: ``@linckia.method(num_returns=2, concurrency_group="io")``. Unknown options:
+    AssertionError.
+    """
     from linckia.api.options import parse_method_decorator  # noqa: PLC0415  (start-up time)
 
     if len(args) == 1 and not options and callable(args[0]):

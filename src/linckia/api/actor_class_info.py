@@ -1,4 +1,6 @@
-"""What callers must know of an actor class: its methods, whether it is async, its constructor's signature. Computed once per class."""
+"""What callers must know of an actor class: its methods, whether it is async, its constructor's signature. Computed
+once per class.
+"""
 
 from __future__ import annotations
 
@@ -46,9 +48,11 @@ def _public_functions(cls: type) -> list[tuple[str, Any]]:
     found = []
     for name in dir(cls):
         function = inspect.getattr_static(cls, name)
-        if isinstance(function, (staticmethod, classmethod)) or inspect.isfunction(function):
-            found.append((name, function))
-        elif callable(function) and not isinstance(function, type) and not name.startswith("__"):
+        if (
+            isinstance(function, (staticmethod, classmethod))
+            or inspect.isfunction(function)
+            or (callable(function) and not isinstance(function, type) and not name.startswith("__"))
+        ):
             found.append((name, function))
     return found
 
@@ -78,7 +82,9 @@ def _signature_bytes(function: Any, *, has_self: bool) -> bytes:
     except (TypeError, ValueError):
         return b""
     parameters = [
-        parameter.replace(annotation=parameter.empty, default=parameter.empty if parameter.default is parameter.empty else None)
+        parameter.replace(
+            annotation=parameter.empty, default=parameter.empty if parameter.default is parameter.empty else None
+        )
         for parameter in signature.parameters.values()
     ]
     return pickle.dumps(inspect.Signature(parameters[1:] if has_self else parameters), 5)

@@ -1,12 +1,14 @@
-"""Create an actor: pack the constructor's arguments, register with the GCS, make the handle. Called by ``api/actor.py``."""
+"""Create an actor: pack the constructor's arguments, register with the GCS, make the handle. Called by
+``api/actor.py``.
+"""
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 from linckia.api.actor import ActorHandle
 from linckia.base import errors
+from linckia.host import entropy
 from linckia.model.specs import ActorInfo, ActorSpec, decode_actor_info, encode
 from linckia.protocol import messages as m
 from linckia.worker.borrowing import ScopeToken
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
     from linckia.api.actor_class_info import ClassInfo
     from linckia.api.options import ActorOptions
     from linckia.worker.runtime import Runtime
-
 
 
 def create_actor(
@@ -33,7 +34,7 @@ def create_actor(
     _check_groups(info, options)
     job = runtime.job_config
     detached = (options.lifetime or job.default_actor_lifetime) == "detached"
-    actor_id = os.urandom(12) + runtime.job_id  # noqa: TID251  (minted where it is used)
+    actor_id = entropy.random_bytes(12) + runtime.job_id
     affinity = options.node_affinity()
     concurrency, out_of_order = options.resolve_concurrency(info.is_async)
     spec = ActorSpec(
@@ -89,7 +90,9 @@ def create_actor(
 def _check_groups(info: ClassInfo, options: ActorOptions) -> None:
     declared = set(options.concurrency_groups or {})
     unknown = sorted(info.groups - declared)
-    assert not unknown, f"methods of {info.name} name concurrency groups {unknown} that concurrency_groups does not declare: {sorted(declared)}"
+    assert not unknown, (
+        f"methods of {info.name} name concurrency groups {unknown}; concurrency_groups declares {sorted(declared)}"
+    )
 
 
 def _with_arguments(spec: ActorSpec, constructor: Any) -> ActorSpec:

@@ -38,9 +38,10 @@ def get(refs: list[ObjectRef[T]], *, timeout: float | None = None) -> list[T]: .
 def get(refs: Any, *, timeout: float | None = None) -> Any:
     """The value of a ref, or the values of a list of refs in its order.
 
-    ``timeout`` in seconds: None or -1 waits for ever, 0 only takes what is there. Raises what the task raised (a class that is both
-    RayTaskError and the user's own), GetTimeoutError, TypeError for other elements, ValueError for tuples and other sequences.
-    An error that has already arrived ends the wait for the rest; with several the lowest index wins.
+    ``timeout`` in seconds: None or -1 waits for ever, 0 only takes what is there. Raises what the task raised (a
+    class that is both RayTaskError and the user's own), GetTimeoutError, TypeError for other elements, ValueError for
+    tuples and other sequences. An error that has already arrived ends the wait for the rest; with several the lowest
+    index wins.
     """
     runtime = connected()
     ref_class, generator_class, _ = _kinds()
@@ -96,10 +97,11 @@ def put(value: T, **options: Any) -> ObjectRef[T]:
 def wait(
     refs: Sequence[Any], *, num_returns: int = 1, timeout: float | None = None, fetch_local: bool = True
 ) -> tuple[list[Any], list[Any]]:
-    """(ready, rest): at most ``num_returns`` ready refs, both lists in input order; waits until so many are ready or ``timeout``.
+    """(ready, rest): at most ``num_returns`` ready refs, both lists in input order; waits until so many are ready or
+    ``timeout``.
 
-    An object that holds an error is ready. Refs and generators may be mixed. TypeError unless a list of refs; ValueError for
-    duplicates, ``num_returns`` outside 1..len, a negative timeout.
+    An object that holds an error is ready. Refs and generators may be mixed. TypeError unless a list of refs;
+    ValueError for duplicates, ``num_returns`` outside 1..len, a negative timeout.
     """
     runtime = connected()
     ref_class, generator_class, _ = _kinds()
@@ -116,11 +118,15 @@ def wait(
     if len(set(map(id, refs))) != len(refs):
         raise ValueError("wait() got duplicate ObjectRefs; the refs must be unique")
     if num_returns <= 0 or num_returns > len(refs):
-        raise ValueError(f"wait(num_returns=...) must be between 1 and the number of refs ({len(refs)}), got {num_returns}")
+        raise ValueError(
+            f"wait(num_returns=...) must be between 1 and the number of refs ({len(refs)}), got {num_returns}"
+        )
     return _wait(runtime, refs, num_returns, timeout, fetch_local)
 
 
-def _wait(runtime: Any, refs: list[Any], num_returns: int, timeout: float | None, fetch_local: bool) -> tuple[list[Any], list[Any]]:
+def _wait(
+    runtime: Any, refs: list[Any], num_returns: int, timeout: float | None, fetch_local: bool
+) -> tuple[list[Any], list[Any]]:
     if num_returns == 1:
         for index, ref in enumerate(refs):
             if ref.state:
@@ -172,10 +178,10 @@ def _wait_for(runtime: Any, refs: list[Any], num_returns: int, timeout: float | 
 def cancel(ref: Any, *, force: bool = False, recursive: bool = True) -> None:
     """Cancel a task or actor call (by its ref or generator); ``get`` then raises TaskCancelledError.
 
-    Queued work never runs; a running task gets KeyboardInterrupt, or its worker is killed with ``force``; a running async actor call
-    is cancelled on its loop, other actor calls only see ``get_runtime_context().is_canceled()``. Finished work: no effect. Cancelled
-    tasks are never retried. ``recursive`` cancels what the task submitted too. TypeError for other objects, ValueError for ``force`` on
-    an actor call.
+    Queued work never runs; a running task gets KeyboardInterrupt, or its worker is killed with ``force``; a running
+    async actor call is cancelled on its loop, other actor calls only see ``get_runtime_context().is_canceled()``.
+    Finished work: no effect. Cancelled tasks are never retried. ``recursive`` cancels what the task submitted too.
+    TypeError for other objects, ValueError for ``force`` on an actor call.
     """
     runtime = connected()
     ref_class, generator_class, _ = _kinds()
@@ -188,7 +194,9 @@ def cancel(ref: Any, *, force: bool = False, recursive: bool = True) -> None:
 
 
 def kill(actor: ActorHandle[Any], *, no_restart: bool = True) -> None:
-    """Kill an actor's process at once (no atexit). ``no_restart=False`` uses one of its restarts. ValueError for other objects."""
+    """Kill an actor's process at once (no atexit). ``no_restart=False`` uses one of its restarts. ValueError for
+    other objects.
+    """
     from linckia.api.actor import ActorHandle  # noqa: PLC0415  (start-up time)
     from linckia.protocol import messages as m  # noqa: PLC0415  (start-up time)
 
@@ -219,5 +227,3 @@ def get_actor(name: str, namespace: str | None = None) -> ActorHandle[Any]:
             "(each job has a namespace of its own unless init(namespace=...) says otherwise)"
         )
     return ActorHandle(decode_actor_info(found.info), None)
-
-

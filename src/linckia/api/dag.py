@@ -1,6 +1,7 @@
 """Lazy graphs: ``f.bind(g.bind(1)).execute()`` (R 1.55, without compiled graphs).
 
-A node is a call that has not been made; arguments may be nodes. ``execute`` submits each node once and returns the ref of the last.
+A node is a call that has not been made; arguments may be nodes. ``execute`` submits each node once and returns the
+ref of the last.
 """
 
 from __future__ import annotations

@@ -38,8 +38,8 @@ def remote(**options: Any) -> Decorator: ...
 def remote(*args: Any, **options: Any) -> Any:
     """Make a function or class remote: ``@remote``, ``@remote(num_cpus=2)``, or ``remote(f)``.
 
-    AssertionError for ``@remote()`` and positional options, TypeError for callables that are neither function nor class, ValueError for
-    ``async def`` functions and for bad options.
+    AssertionError for ``@remote()`` and positional options, TypeError for callables that are neither function nor
+    class, ValueError for ``async def`` functions and for bad options.
     """
     if len(args) == 1 and not options and callable(args[0]):
         return _make(args[0], {})
@@ -56,7 +56,7 @@ def _make(target: Any, options: dict[str, Any]) -> Any:
         code = getattr(target, "__code__", None)
         if code is not None and code.co_flags & 0x80:
             raise ValueError(
-                f"{target.__name__} is an async function, which cannot be a task; make it a method of an actor, or wrap it in asyncio.run()"
+                f"{target.__name__} is an async function and cannot be a task; make it an actor's method, or wrap it in asyncio.run()"
             )
         return RemoteFunction(target, options)
     raise TypeError(f"@linckia.remote takes functions and classes, got {type(target).__name__}: {target!r}")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import pickle
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import linckia.exceptions  # noqa: F401  (cloudpickle pickles classes of modules that are not loaded by value)
 from linckia.api.log_printer import LogPrinter
 from linckia.base import errors
-from linckia.host import environment
+from linckia.host import entropy, environment
 from linckia.model.specs import JobConfig, encode
 from linckia.protocol import messages as m
 from linckia.rpc.handshake import Identity
@@ -28,7 +28,7 @@ LOG_DRAIN_S = 0.5
 
 def connect(endpoint: str, session_dir: str, token_path: str, options: InitOptions) -> Runtime:
     """A registered runtime. ConnectionError when nobody listens, AuthenticationError for a wrong token."""
-    worker_id = os.urandom(28)  # noqa: TID251  (minted where it is used)
+    worker_id = entropy.random_bytes(28)
     with open(token_path, "rb") as file:
         token = file.read().strip()
     identity = Identity("driver", worker_id, token)
@@ -71,7 +71,7 @@ def _job_config(options: InitOptions) -> JobConfig:
     logging_config = options.given.get("logging_config")
     as_ray = sys.modules.get("linckia.as_ray")
     return JobConfig(
-        namespace=options.namespace or getattr(given, "ray_namespace", None) or os.urandom(16).hex(),  # noqa: TID251
+        namespace=options.namespace or getattr(given, "ray_namespace", None) or entropy.random_bytes(16).hex(),
         sys_path=list(dict.fromkeys(paths)),
         cwd=os.getcwd(),
         entrypoint=" ".join(sys.argv) or "python",

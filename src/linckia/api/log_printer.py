@@ -1,7 +1,7 @@
 """Worker output on the driver's terminal: ``(name pid=123) line``, in order per worker, each line once (P 23, R 1.8).
 
-Lines that many workers print alike are shown once with a count; nothing is hidden silently. Progress bars of tasks (magic lines of
-``linckia.util.tqdm``) are handed to the drawer.
+Lines that many workers print alike are shown once with a count; nothing is hidden silently. Progress bars of tasks
+(magic lines of ``linckia.util.tqdm``) are handed to the drawer.
 """
 
 from __future__ import annotations
@@ -60,7 +60,9 @@ class LogPrinter:
         for text in [text for text, entry in self._seen.items() if now_s - entry[0] > AGGREGATE_S]:
             _, pid, hidden, source, stream = self._seen.pop(text)
             if hidden:
-                self._write(source, pid, stream, f"{text} [repeated {hidden}x across cluster; LINCKIA_DEDUP_LOGS=0 shows all]")
+                self._write(
+                    source, pid, stream, f"{text} [repeated {hidden}x across cluster; LINCKIA_DEDUP_LOGS=0 shows all]"
+                )
 
     def _write(self, source: str, pid: int, stream: int, text: str) -> None:
         target = sys.stderr if stream == 2 else sys.stdout

@@ -15,7 +15,10 @@ class LoggingConfig:
     """``encoding`` TEXT or JSON, ``log_level`` a name, extra standard attributes of LogRecord to include."""
 
     def __init__(
-        self, encoding: str = "TEXT", log_level: str = "INFO", additional_log_standard_attrs: Sequence[str] | None = None
+        self,
+        encoding: str = "TEXT",
+        log_level: str = "INFO",
+        additional_log_standard_attrs: Sequence[str] | None = None,
     ) -> None:
         if encoding not in ENCODINGS:
             raise ValueError(f"LoggingConfig(encoding={encoding!r}): must be one of {list(ENCODINGS)}")

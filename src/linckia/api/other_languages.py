@@ -40,7 +40,9 @@ class ClientBuilder:
 
     def connect(self) -> Any:
         """Not available."""
-        raise NotImplementedError("client connections are not available; run the driver on a machine of the cluster with linckia.init()")
+        raise NotImplementedError(
+            "client connections are not available; run the driver on a machine of the cluster with linckia.init()"
+        )
 
 
 def client(address: str | None = None, **_options: Any) -> ClientBuilder:

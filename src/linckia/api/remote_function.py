@@ -1,7 +1,8 @@
-"""``@linckia.remote`` on functions: RemoteFunction keeps the signature for type checkers and pickles the function once per session."""
+"""``@linckia.remote`` on functions: RemoteFunction keeps the signature for type checkers and pickles the function
+once per session.
+"""
 
 from __future__ import annotations
-
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
@@ -31,7 +32,9 @@ class BoundFunction:
 
 
 class RemoteFunction(Generic[P, R]):
-    """A function that runs elsewhere: ``f.remote(...)`` returns an ObjectRef at once; ``f.options(...)`` changes how it runs."""
+    """A function that runs elsewhere: ``f.remote(...)`` returns an ObjectRef at once; ``f.options(...)`` changes how
+    it runs.
+    """
 
     def __init__(self, function: Callable[P, R], options: Mapping[str, Any]) -> None:
         from linckia.api.options import parse_task_options  # noqa: PLC0415  (start-up time of `import linckia`)
@@ -56,8 +59,8 @@ class RemoteFunction(Generic[P, R]):
     def remote(self, *args: P.args, **kwargs: P.kwargs) -> ObjectRef[R]:
         """Submit one task; returns at once.
 
-        Arguments that are ObjectRefs are replaced by their values before the task starts. TypeError when the arguments do not
-        fit the function's signature or cannot be pickled.
+        Arguments that are ObjectRefs are replaced by their values before the task starts. TypeError when the
+        arguments do not fit the function's signature or cannot be pickled.
         """
         bound = self._bound
         if bound is None or bound.runtime is not current.runtime or current.runtime is None:
@@ -81,7 +84,7 @@ class RemoteFunction(Generic[P, R]):
     def _default_options(self) -> dict[str, Any]:
         return dict(self._given)
 
-    # --- export ------------------------------------------------------------------------------------------------------------
+    # --- export -----------------------------------------------------------------------------------------------------
 
     def _bind(self, options: TaskOptions) -> BoundFunction:
         runtime = connected()
@@ -129,7 +132,7 @@ class RemoteFunction(Generic[P, R]):
             self._shared[id(runtime)] = function
         return function
 
-    # --- arguments -----------------------------------------------------------------------------------------------------------
+    # --- arguments --------------------------------------------------------------------------------------------------
 
     def _read_signature(self) -> None:
         import inspect  # noqa: PLC0415  (start-up time)
@@ -146,7 +149,9 @@ class RemoteFunction(Generic[P, R]):
             try:
                 self._signature.bind(*args, **kwargs)
             except TypeError as error:
-                raise TypeError(f"{self._name}.remote(): {error}; the signature is {self._name}{self._signature}") from None
+                raise TypeError(
+                    f"{self._name}.remote(): {error}; the signature is {self._name}{self._signature}"
+                ) from None
 
     def __reduce__(self) -> Any:
         return (_rebuild, (self._function, self._given))
@@ -222,7 +227,9 @@ def _retry_filter(retry_exceptions: Any) -> bytes:
     return data
 
 
-def _submit(runtime: Any, template: Any, args: tuple[Any, ...], kwargs: dict[str, Any], actor: Any = None, call: Any = None) -> Any:
+def _submit(
+    runtime: Any, template: Any, args: tuple[Any, ...], kwargs: dict[str, Any], actor: Any = None, call: Any = None
+) -> Any:
     """Replaced by the real one at first use: ``import linckia`` must not import the runtime."""
     global _submit  # noqa: PLW0603
     from linckia.worker.submission import submit  # noqa: PLC0415
@@ -239,11 +246,13 @@ def function_limit_bytes() -> int:
     """Largest pickled function or class that is accepted (FUNCTION_SIZE_ERROR_THRESHOLD, 100 MiB)."""
     from linckia.host import environment  # noqa: PLC0415  (start-up time)
 
-    return int(environment.option("FUNCTION_SIZE_ERROR_THRESHOLD") or environment.setting("FUNCTION_SIZE_ERROR_THRESHOLD") or 100 << 20)
+    return int(
+        environment.option("FUNCTION_SIZE_ERROR_THRESHOLD")
+        or environment.setting("FUNCTION_SIZE_ERROR_THRESHOLD")
+        or 100 << 20
+    )
 
 
 def retry_filter(retry_exceptions: Any) -> bytes:
     """Wire form of ``retry_exceptions``: empty, ``*`` for all, or a pickled tuple of classes."""
     return _retry_filter(retry_exceptions)
-
-

@@ -186,7 +186,9 @@ class RuntimeContext:
         if task is None:
             raise RuntimeError("is_canceled(): only tasks and actor calls can be cancelled, this is a driver")
         if host is not None and host.is_async:
-            raise RuntimeError("is_canceled(): async actor calls are cancelled by asyncio; catch asyncio.CancelledError")
+            raise RuntimeError(
+                "is_canceled(): async actor calls are cancelled by asyncio; catch asyncio.CancelledError"
+            )
         return bool(task.cancelled)
 
     def get(self) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """init and shutdown: start or join a cluster, connect this process as a driver, leave again (R 1.1-1.17).
 
-The order in ``init`` is what makes it quick: spawn the node process first, import the runtime while it boots, then wait for it.
+The order in ``init`` is what makes it quick: spawn the node process first, import the runtime while it boots, then
+wait for it.
 """
 
 from __future__ import annotations
@@ -170,10 +171,11 @@ def init(  # noqa: PLR0913  (Ray's signature, so that editors complete it)
 ) -> RayContext:
     """Start a cluster on this machine, or join one; returns facts about it.
 
-    ``address``: None uses ``LINCKIA_ADDRESS`` or ``RAY_ADDRESS`` when set, else the running cluster of ``linckia start``, else starts a
-    new one; "local" always starts a new one; "auto" never does (ConnectionError). Options are those of Ray: ``num_cpus``, ``num_gpus``,
-    ``resources``, ``object_store_memory``, ``namespace``, ``ignore_reinit_error``, ``log_to_driver``, ... A second call raises
-    RuntimeError unless ``ignore_reinit_error=True``.
+    ``address``: None uses ``LINCKIA_ADDRESS`` or ``RAY_ADDRESS`` when set, else the running cluster of ``linckia
+    start``, else starts a new one; "local" always starts a new one; "auto" never does (ConnectionError). Options are
+    those of Ray: ``num_cpus``, ``num_gpus``, ``resources``, ``object_store_memory``, ``namespace``,
+    ``ignore_reinit_error``, ``log_to_driver``, ... A second call raises RuntimeError unless
+    ``ignore_reinit_error=True``.
     """
     global _session  # noqa: PLW0603  (one cluster connection per process is the API's contract)
     named = {name: value for name, value in locals().items() if name not in ("address", "options")}
@@ -204,7 +206,7 @@ def auto_init() -> Any:
 def shutdown(*, wait_for_processes: bool = False) -> None:
     """Leave the cluster; ends it when this process started it. Idempotent; called at exit."""
     del wait_for_processes  # ours are always waited for
-    global _session  # noqa: PLW0603
+    global _session
     with _lock:
         session, _session = _session, None
         if session is not None:

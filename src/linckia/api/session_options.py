@@ -1,4 +1,6 @@
-"""Options of ``init``: validation, defaults, where the cluster is (R 1.1-1.14). No I/O but reading the environment and one file."""
+"""Options of ``init``: validation, defaults, where the cluster is (R 1.1-1.14). No I/O but reading the environment
+and one file.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,8 @@ RAY_API_VERSION = "2.60.0"
 RESOURCE_MAX = 1e14
 OBJECT_STORE_MIN_BYTES = 75 * 1024 * 1024
 IGNORED = {
-    "include_dashboard", "dashboard_host", "dashboard_port", "logging_level", "logging_format", "configure_logging", "job_config",
+    "include_dashboard", "dashboard_host", "dashboard_port", "logging_level", "logging_format", "configure_logging",
+    "job_config",
     "runtime_env", "logging_config", "enable_resource_isolation", "cgroup_path", "system_reserved_cpu", "system_reserved_memory",
     "object_spilling_directory", "_redis_username", "_redis_password", "_plasma_directory", "_node_ip_address",
     "_metrics_export_port", "_tracing_startup_hook", "_skip_env_hook", "_system_config", "_enable_object_reconstruction",
@@ -38,13 +41,16 @@ class InitOptions(NamedTuple):
 def parse(address: str | None, options: dict[str, Any]) -> InitOptions:
     """Check everything that can be checked without a cluster; errors name the argument."""
     known = IGNORED | {
-        "num_cpus", "num_gpus", "resources", "labels", "object_store_memory", "namespace", "ignore_reinit_error", "log_to_driver",
+        "num_cpus", "num_gpus", "resources", "labels", "object_store_memory", "namespace",
+        "ignore_reinit_error", "log_to_driver",
         "local_mode", "_memory", "_temp_dir", "_node_name", "_prestart_workers", "_keep_session",
     }  # fmt: skip
     _refuse_removed(options)
     unknown = sorted(set(options) - known)
     if unknown:
-        raise RuntimeError(f"init() got unknown arguments {unknown}; known are {sorted(k for k in known if not k.startswith('_'))}")
+        raise RuntimeError(
+            f"init() got unknown arguments {unknown}; known are {sorted(k for k in known if not k.startswith('_'))}"
+        )
     _check_namespace(options.get("namespace"))
     _check_kinds(options)
     _check_isolation(options)
@@ -99,11 +105,13 @@ def _check_kinds(options: dict[str, Any]) -> None:
 def _check_isolation(options: dict[str, Any]) -> None:
     if options.get("enable_resource_isolation"):
         raise ValueError(
-            "init(enable_resource_isolation=True): needs cgroup v2 controllers this process may write; resource isolation is not built yet"
+            "init(enable_resource_isolation=True): needs writable cgroup v2 controllers; resource isolation is not built yet"
         )
     for name in ("cgroup_path", "system_reserved_cpu", "system_reserved_memory"):
         if options.get(name) is not None:
-            raise ValueError(f"init({name}=...) is only possible with enable_resource_isolation=True (resource isolation)")
+            raise ValueError(
+                f"init({name}=...) is only possible with enable_resource_isolation=True (resource isolation)"
+            )
 
 
 def _count(name: str, value: Any) -> float | None:
@@ -123,7 +131,9 @@ def _resources(resources: Any) -> dict[str, float]:
         raise TypeError(f"init(resources=...) must be a dict of name to number, got {type(resources).__name__}")
     reserved = sorted(set(resources) & {"CPU", "GPU", "memory", "object_store_memory"})
     if reserved:
-        raise ValueError(f"init(resources=...) must not contain {reserved}; use num_cpus, num_gpus, _memory, object_store_memory")
+        raise ValueError(
+            f"init(resources=...) must not contain {reserved}; use num_cpus, num_gpus, _memory, object_store_memory"
+        )
     checked = {str(name): _count(f"resources[{name!r}]", value) for name, value in resources.items()}
     return {name: value for name, value in checked.items() if value}
 
@@ -144,12 +154,16 @@ def auto_connect_enabled() -> bool:
 
 
 def resolve_address(options: InitOptions) -> tuple[str, str, str] | None:
-    """(session_dir, endpoint, token_path) of the cluster to join; None: start a new one. ConnectionError when there is none."""
+    """(session_dir, endpoint, token_path) of the cluster to join; None: start a new one. ConnectionError when there
+    is none.
+    """
     address = options.address or environment.option("ADDRESS") or None
     if address == "local":
         return None
     if address is not None and "://" in address:
-        raise ConnectionError(f"init(address={address!r}): client connections are not available yet; use 'auto', 'local' or host:port")
+        raise ConnectionError(
+            f"init(address={address!r}): client connections are not available yet; use 'auto', 'local' or host:port"
+        )
     if address is not None and address.startswith("unix:"):
         session_dir = os.path.dirname(os.path.dirname(address.removeprefix("unix:")))
         return session_dir, address, f"{session_dir}/token"
@@ -158,11 +172,13 @@ def resolve_address(options: InitOptions) -> tuple[str, str, str] | None:
         if address is None:
             return None
         raise ConnectionError(
-            f"init(address={address!r}): no running cluster found; start one with `linckia start --head`, or leave address out"
+            f"init(address={address!r}): no running cluster found; start one with `linckia start --head`"
         )
     given = [name for name in ONLY_FOR_NEW if options.given.get(name) is not None]
     if given:
-        raise ValueError(f"init({given[0]}=...) is only possible when a new cluster is started, and one is running: {found[1]}")
+        raise ValueError(
+            f"init({given[0]}=...) is only possible when a new cluster is started, and one is running: {found[1]}"
+        )
     return found
 
 
@@ -172,7 +188,11 @@ def _running_cluster(temp_dir: str, address: str) -> tuple[str, str, str] | None
 
     for path, facts in reversed(session.live_sessions(temp_dir or environment.temporary_directory())):
         endpoint = str(facts.get("endpoint", ""))
-        wanted = address in (endpoint, endpoint.partition(":")[2], path) if address else not facts.get("fate_share_with_driver")
+        wanted = (
+            address in (endpoint, endpoint.partition(":")[2], path)
+            if address
+            else not facts.get("fate_share_with_driver")
+        )
         if endpoint and wanted:
             return path, endpoint, str(facts.get("token_path") or f"{path}/token")
     return None

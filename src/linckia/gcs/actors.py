@@ -51,7 +51,7 @@ class ActorService:
         """A driver or worker process is gone."""
         self._apply(self.directory.owner_ended(worker_id))
 
-    # --- from owners and handle holders ----------------------------------------------------------------------------------
+    # --- from owners and handle holders -----------------------------------------------------------------------------
 
     def _on_register(self, peer: Any, message: m.RegisterActor) -> None:
         spec = _decode_spec(message.spec)
@@ -74,7 +74,9 @@ class ActorService:
     def _on_subscribe(self, peer: Any, message: m.SubscribeActor) -> None:
         actor = self.directory.actors.get(message.actor_id)
         if actor is None:
-            context = errors.ActorDiedErrorContext(error_message="the cluster does not know this actor", actor_id=message.actor_id.hex())
+            context = errors.ActorDiedErrorContext(
+                error_message="the cluster does not know this actor", actor_id=message.actor_id.hex()
+            )
             error = errors.encode_error(errors.ActorDiedError(context), pickle.dumps)
             peer.post(m.ActorUpdate(message.actor_id, "DEAD", None, 0, error))
             return
@@ -95,7 +97,7 @@ class ActorService:
         found = self.directory.named(None if message.all_namespaces else message.namespace)
         peer.post(m.ActorList(message.rid, [encode(self.info(actor)) for actor in found]))
 
-    # --- from the raylet -----------------------------------------------------------------------------------------------------
+    # --- from the raylet --------------------------------------------------------------------------------------------
 
     def _on_start(self, _peer: Any, message: m.ActorStart) -> None:
         directory, actor_id = self.directory, message.actor_id
@@ -109,10 +111,12 @@ class ActorService:
             self._apply(directory.refused(actor_id, message.reason))
 
     def _on_worker_died(self, _peer: Any, message: m.ActorWorkerDied) -> None:
-        effects = self.directory.process_ended(message.actor_id, message.restarts, message.reason, intended=message.intended)
+        effects = self.directory.process_ended(
+            message.actor_id, message.restarts, message.reason, intended=message.intended
+        )
         self._apply(effects)
 
-    # --- effects -----------------------------------------------------------------------------------------------------------------
+    # --- effects ----------------------------------------------------------------------------------------------------
 
     def _apply(self, effects: list[Effect]) -> None:
         for effect in effects:

@@ -76,6 +76,11 @@ def temporary_directory() -> str:
     return os.environ.get("LINCKIA_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
 
 
+def update(variables: dict[str, str]) -> None:
+    """Set environment variables of this process and its children."""
+    os.environ.update(variables)
+
+
 def set_default(name: str, value: str) -> None:
     """Set an environment variable for this process and its children unless it is set."""
     os.environ.setdefault(name, value)

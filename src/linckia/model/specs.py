@@ -22,8 +22,9 @@ class MethodSpec(msgspec.Struct, array_like=True, frozen=True):
 
 
 class ActorSpec(msgspec.Struct, array_like=True, frozen=True):
-    """Everything needed to create an actor, again and again. ``lifetime_resources`` are held; ``placement_resources`` only
-    decide whether a node is feasible (R 2.2, 15)."""
+    """Everything needed to create an actor, again and again. ``lifetime_resources`` are held; ``placement_resources``
+    only decide whether a node is feasible (R 2.2, 15).
+    """
 
     actor_id: bytes
     job_id: bytes

@@ -5,7 +5,6 @@ from __future__ import annotations
 import msgspec
 
 
-
 class Address(msgspec.Struct, array_like=True, frozen=True):
     """Where a runtime process (driver or worker) can be reached."""
 

@@ -11,5 +11,8 @@ from linckia.protocol.messages import AnyMessage, Message
 encode_batch: Callable[[list[Message]], bytes] = msgspec.msgpack.Encoder().encode
 """List of messages -> bytes of one frame body."""
 
-decode_batch: Callable[[bytes | bytearray | memoryview], list[Message]] = msgspec.msgpack.Decoder(list[AnyMessage]).decode
-"""Bytes of one frame body -> list of messages. Raises ``msgspec.DecodeError``/``ValidationError`` on malformed input."""
+decode_batch: Callable[[bytes | bytearray | memoryview], list[Message]] = msgspec.msgpack.Decoder(
+    list[AnyMessage]
+).decode
+"""Bytes of one frame body -> list of messages. Raises ``msgspec.DecodeError``/``ValidationError`` on malformed input.
+"""

@@ -1,7 +1,7 @@
 """Actor calls, the caller's side: order per caller, restarts, retries, limits, end of scope (R 5.*).
 
-One ActorClient per actor and process, whatever the number of handles. Calls go straight to the actor's worker; the GCS tells where
-that is and when it changes. Everything runs under ``Runtime.mutex``; no user code is called.
+One ActorClient per actor and process, whatever the number of handles. Calls go straight to the actor's worker; the
+GCS tells where that is and when it changes. Everything runs under ``Runtime.mutex``; no user code is called.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class ActorClient:
             self.queue.remove(record)
             self._pump()
 
-    # --- life of the actor -----------------------------------------------------------------------------------------------
+    # --- life of the actor ------------------------------------------------------------------------------------------
 
     def on_update(self, update: m.ActorUpdate) -> None:
         """The GCS's word."""
@@ -117,7 +117,10 @@ class ActorClient:
         if update.state == "ALIVE" and update.worker is not None:
             self._connect(update)
         elif update.state == "DEAD":
-            self._die(update.error or self.runtime.encode_error(errors.ActorDiedError(error_msg=f"actor {self.class_name} is dead")))
+            self._die(
+                update.error
+                or self.runtime.encode_error(errors.ActorDiedError(error_msg=f"actor {self.class_name} is dead"))
+            )
         elif update.state == "RESTARTING":
             self._detach()
             self._settle_lost()
@@ -171,7 +174,9 @@ class ActorClient:
             if record.cancelled:
                 self.runtime.fail(record, errors.TaskCancelledError(error_message="the call was cancelled"))
             elif record.retries_left == 0:
-                self.runtime.fail(record, self._unavailable("died while this call was with it; it may or may not have run"))
+                self.runtime.fail(
+                    record, self._unavailable("died while this call was with it; it may or may not have run")
+                )
             else:
                 self._note_retry(record)
                 again.append(record)
@@ -219,7 +224,7 @@ class ActorClient:
                 m.DriverMessage(
                     "warning",
                     f"queue-{self.actor_id.hex()}-{self.warn_at}",
-                    f"{len(self.queue)} calls are queued for actor {self.class_name}; it cannot keep up, or is not started yet",
+                    f"{len(self.queue)} calls are queued for actor {self.class_name}: it cannot keep up, or has not started",
                 )
             )
 
@@ -250,7 +255,9 @@ class ActorClients:
             client.on_update(update)
 
     def out_of_scope(self, actor_id: bytes) -> None:
-        """The creator's last reference to the actor's scope is gone, here and everywhere, and no call of ours is open."""
+        """The creator's last reference to the actor's scope is gone, here and everywhere, and no call of ours is
+        open.
+        """
         client = self.clients.get(actor_id)
         if client is not None and client.state == "DEAD":
             return

@@ -1,8 +1,9 @@
 """The actor in this worker: its instance and how its methods run: in order, on a loop, in threads (R 5.5-5.12).
 
-Sync actors run on the executor's main loop. One ``async def`` method makes the whole actor async: the main thread runs an event
-loop that is also the I/O leader (it watches the reactor's epoll descriptor), so a call costs no thread hop. ``max_concurrency`` > 1
-without async means a pool of threads per concurrency group. Limits are counted here; callers are not throttled.
+Sync actors run on the executor's main loop. One ``async def`` method makes the whole actor async: the main thread
+runs an event loop that is also the I/O leader (it watches the reactor's epoll descriptor), so a call costs no thread
+hop. ``max_concurrency`` > 1 without async means a pool of threads per concurrency group. Limits are counted here;
+callers are not throttled.
 """
 
 from __future__ import annotations
@@ -21,14 +22,13 @@ from typing import TYPE_CHECKING, Any
 from linckia.base import errors
 from linckia.model.specs import ActorSpec
 from linckia.protocol import messages as m
-
 from linckia.worker import task_context
 from linckia.worker.task_context import TaskContext
-from linckia.worker.task_run import call_user
+from linckia.worker.task_run import StreamOut, call_user
 from linckia.worker.tasks import STREAMING, Peer
 
 if TYPE_CHECKING:
-    from linckia.worker.executor import Executor, ExecTemplate
+    from linckia.worker.executor import ExecTemplate, Executor
     from linckia.worker.runtime import Runtime
 
 
@@ -77,7 +77,7 @@ class ActorHost:
         self._flush_scheduled = False
         self._early: list[tuple[Peer, m.Push]] = []
 
-    # --- start ------------------------------------------------------------------------------------------------------------
+    # --- start ------------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Construct in the main thread (async actors: on their loop), report, and serve."""
@@ -86,7 +86,9 @@ class ActorHost:
         elif self._construct():
             if self.threaded:
                 for name, group in self.groups.items():
-                    group.pool = concurrent.futures.ThreadPoolExecutor(group.limit, thread_name_prefix=f"linckia-{name or 'default'}")
+                    group.pool = concurrent.futures.ThreadPoolExecutor(
+                        group.limit, thread_name_prefix=f"linckia-{name or 'default'}"
+                    )
             self._report(None)
 
     def _construct(self) -> bool:
@@ -131,7 +133,7 @@ class ActorHost:
         if error is not None:
             self.executor.exiting = True
 
-    # --- methods -------------------------------------------------------------------------------------------------------------
+    # --- methods ----------------------------------------------------------------------------------------------------
 
     def method(self, template: ExecTemplate) -> Any:
         """The bound method of a call, hidden ones included (R 1.22)."""
@@ -153,7 +155,7 @@ class ActorHost:
         """A coroutine came out of a sync actor (``__ray_call__`` with an async function): run it to its end."""
         return asyncio.run(coroutine)
 
-    # --- pushes (leading thread, under the mutex) ---------------------------------------------------------------------------------
+    # --- pushes (leading thread, under the mutex) -------------------------------------------------------------------
 
     def on_push(self, peer: Peer, push: m.Push) -> None:
         """Start the call now if its group has a place."""
@@ -179,7 +181,8 @@ class ActorHost:
     def _refuse_group(self, peer: Peer, push: m.Push) -> None:
         template: ExecTemplate = peer.templates[push.template]
         known = sorted(name for name in self.groups if name and name != "_default")
-        text = f"concurrency group {template.definition.concurrency_group!r} of {template.name} is not declared; declared: {known}"
+        wanted = template.definition.concurrency_group
+        text = f"concurrency group {wanted!r} of {template.name} is not declared; declared: {known}"
         self.executor.run.answer_error(peer, push, template, ValueError(text), set())
         peer.conn.flush()
 
@@ -211,7 +214,7 @@ class ActorHost:
             return True
         return bool(self.executor.queue) or (not self.takes_push and self.executor.current is not None)
 
-    # --- threads ----------------------------------------------------------------------------------------------------------------------
+    # --- threads ----------------------------------------------------------------------------------------------------
 
     def _run_in_thread(self, group: Group, peer: Peer, push: m.Push) -> None:
         template: ExecTemplate = peer.templates[push.template]
@@ -226,7 +229,7 @@ class ActorHost:
             peer.conn.flush()
             self._done(group)
 
-    # --- asyncio ----------------------------------------------------------------------------------------------------------------------
+    # --- asyncio ----------------------------------------------------------------------------------------------------
 
     async def _serve_async(self) -> None:
         self.loop = asyncio.get_running_loop()
@@ -286,7 +289,9 @@ class ActorHost:
                 self._flush_soon()
             self._done(group)
 
-    async def _stream_async(self, peer: Peer, push: m.Push, template: ExecTemplate, items: Any, held: set[bytes]) -> None:
+    async def _stream_async(
+        self, peer: Peer, push: m.Push, template: ExecTemplate, items: Any, held: set[bytes]
+    ) -> None:
         run = self.executor.run
         if not hasattr(items, "__aiter__"):
             run.stream(peer, push, template, items, held)
@@ -295,8 +300,8 @@ class ActorHost:
         try:
             async for item in items:
                 run.send_item(peer, push, out, item)
-                while not out.state:
-                    await asyncio.sleep(0.001)
+                if not out.state:
+                    await self._room(out)
                 if out.dropped:
                     break
         except asyncio.CancelledError:
@@ -308,6 +313,16 @@ class ActorHost:
             run.streams.pop(push.task_id, None)
         peer.conn.post(m.DoneMany(push.task_id, [], stream_length=out.produced))
 
+    async def _room(self, out: StreamOut) -> None:
+        """Wait until the caller has consumed enough items."""
+        loop = asyncio.get_running_loop()
+        ready = loop.create_future()
+        out.wake = lambda: loop.call_soon_threadsafe(lambda: None if ready.done() else ready.set_result(None))
+        self.runtime.reactor.flush_dirty()
+        if not out.state:
+            await ready
+        out.wake = None
+
     def _flush_soon(self) -> None:
         if not self._flush_scheduled and self.loop is not None:
             self._flush_scheduled = True
@@ -317,7 +332,7 @@ class ActorHost:
         self._flush_scheduled = False
         self.runtime.reactor.flush_dirty()
 
-    # --- cancel ------------------------------------------------------------------------------------------------------------------------
+    # --- cancel -----------------------------------------------------------------------------------------------------
 
     def on_cancel(self, message: m.CancelTask) -> bool:
         """Async: cancel the asyncio task; threads and sync: set the flag; queued: answer without running (R 5.26)."""
@@ -337,7 +352,7 @@ class ActorHost:
             context.handle.get_loop().call_soon_threadsafe(context.handle.cancel)
         return True
 
-    # --- end ------------------------------------------------------------------------------------------------------------------------------
+    # --- end --------------------------------------------------------------------------------------------------------
 
     def terminate(self) -> None:
         """Out of scope: finish what was submitted, then end (leading thread, under the mutex)."""
@@ -354,7 +369,11 @@ class ActorHost:
 
     def exit_self(self, error: SystemExit) -> None:
         """``exit_actor``, ``sys.exit`` or ``__ray_terminate__``: no answer for this call, no restart."""
-        reason = "exit_actor() was called" if isinstance(error, ActorExit) else f"sys.exit({error.code!r}) was called in a method"
+        reason = (
+            "exit_actor() was called"
+            if isinstance(error, ActorExit)
+            else f"sys.exit({error.code!r}) was called in a method"
+        )
         if isinstance(error, ActorExit) and error.code:
             reason = str(error.code)
         if self.is_async:
@@ -393,5 +412,3 @@ class ActorHost:
                     call_user(hook, (), {})
                 except Exception as error:  # noqa: BLE001  (R 5.13: logged, the actor ends all the same)
                     sys.stderr.write(f"{name} of {self.repr_name} raised {error!r}\n")
-
-

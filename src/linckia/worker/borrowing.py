@@ -1,10 +1,10 @@
 """References that cross process boundaries: who holds what, told to owners in time (R 3.1-3.8).
 
-The rule: *a process that comes to hold a reference it did not hold is registed with the owner while something else still keeps the
-object alive*. Arguments are kept alive by the caller until the task is answered, so a worker reports what it still holds in its
-answer; results are registered by the worker before it answers; values read from an object are registered while that object is
-held. Deaths are noticed by closed connections. Everything runs under ``Runtime.mutex`` except the ``__del__`` methods, which only
-append to ``Runtime.released``.
+The rule: *a process that comes to hold a reference it did not hold is registed with the owner while something else
+still keeps the object alive*. Arguments are kept alive by the caller until the task is answered, so a worker reports
+what it still holds in its answer; results are registered by the worker before it answers; values read from an object
+are registered while that object is held. Deaths are noticed by closed connections. Everything runs under
+``Runtime.mutex`` except the ``__del__`` methods, which only append to ``Runtime.released``.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class Borrowing:
         self.arguments = threading.local()  # .ids: tokens made while arguments are unpickled in this thread
         self._adding: dict[int, object] = {}  # rid -> what must live until the owner has answered
 
-    # --- pickling ---------------------------------------------------------------------------------------------------------
+    # --- pickling ---------------------------------------------------------------------------------------------------
 
     def export(self, ref: ObjectRef[Any]) -> Address:
         """A reference is being pickled: make it findable; pin it if this is not Linckia's own pickling."""
@@ -111,7 +111,8 @@ class Borrowing:
         if not context.note_reference(ref):
             if not environment.option_on("allow_out_of_band_object_ref_serialization", default=True):
                 raise OufOfBandObjectRefSerializationException(
-                    f"{ref!r} was pickled outside of Linckia, and LINCKIA_allow_out_of_band_object_ref_serialization=0 forbids that; "
+                    f"{ref!r} was pickled outside of Linckia, "
+                    "and LINCKIA_allow_out_of_band_object_ref_serialization=0 forbids that; "
                     "pass it as an argument, or put it into an object with linckia.put()"
                 )
             self.pinned.append(ref)
@@ -175,8 +176,9 @@ class Borrowing:
         self._adding.pop(message.rid, None)
 
     def received(self, infos: list[RefInfo], sender: bytes) -> list[ObjectRef[Any]]:
-        """References inside a value we were sent: registered for us already by a sender that answers tasks; for values sent on
-        request only what the sender owns is."""
+        """References inside a value we were sent: registered for us already by a sender that answers tasks; for
+        values sent on request only what the sender owns is.
+        """
         refs = []
         for info in infos:
             if info.owner.worker_id == self.runtime.address.worker_id:
@@ -194,11 +196,12 @@ class Borrowing:
             refs.append(ref)
         return refs
 
-    # --- the worker that executes: what do the arguments leave behind? -------------------------------------------------------
+    # --- the worker that executes: what do the arguments leave behind? ----------------------------------------------
 
     def still_held(self, ids: set[bytes], caller: bytes) -> tuple[list[bytes], list[BorrowToken]]:
-        """After a task: borrowed arguments that live on. First those the caller owns (reported in the answer), then tokens whose
-        owner is a third process (registered with it before the answer)."""
+        """After a task: borrowed arguments that live on. First those the caller owns (reported in the answer), then
+        tokens whose owner is a third process (registered with it before the answer).
+        """
         mine, others = [], []
         for object_id in ids:
             token = self.tokens.get(object_id)
@@ -212,7 +215,9 @@ class Borrowing:
         return mine, others
 
     def lend_results(self, refs: list[Any], caller: Address) -> tuple[list[RefInfo], list[tuple[Address, bytes]]]:
-        """References inside a result for ``caller``: ours are lent at once; for a third owner's, (owner, id) to tell it."""
+        """References inside a result for ``caller``: ours are lent at once; for a third owner's, (owner, id) to tell
+        it.
+        """
         infos: list[RefInfo] = []
         foreign: list[tuple[Address, bytes]] = []
         for ref in refs:
@@ -229,7 +234,7 @@ class Borrowing:
         extra = ref.extra
         return RefInfo(ref._id, extra.owner if extra is not None and extra.owner is not None else self.runtime.address)
 
-    # --- the owner --------------------------------------------------------------------------------------------------------------
+    # --- the owner --------------------------------------------------------------------------------------------------
 
     def lend(self, ref: ObjectRef[Any], worker_id: bytes) -> None:
         """``worker_id`` holds our object from now on."""

@@ -1,8 +1,9 @@
-"""The worker's main thread: take pushed tasks, run them, answer (section 4, step 4). Hand-flattened like ``submitter.py``.
+"""The worker's main thread: take pushed tasks, run them, answer (section 4, step 4). Hand-flattened like
+``submitter.py``.
 
-Small inline results of plain tasks take the fast path; everything else (references, streams, actor calls, errors) goes through
-``task_run.py``. Answers of short tasks share a write; none waits for a task that is expected to be long. Message handlers run in
-whichever thread leads, under ``Runtime.mutex``; user code runs here, without it.
+Small inline results of plain tasks take the fast path; everything else (references, streams, actor calls, errors)
+goes through ``task_run.py``. Answers of short tasks share a write; none waits for a task that is expected to be long.
+Message handlers run in whichever thread leads, under ``Runtime.mutex``; user code runs here, without it.
 """
 
 from __future__ import annotations
@@ -36,7 +37,18 @@ BLOCK_GRACE_S = 1e-3  # a get shorter than this does not give the CPU back
 class ExecTemplate:
     """A template as this worker knows it: the definition and the loaded function."""
 
-    __slots__ = ("calls", "careful", "definition", "failure", "function", "mean_s", "name", "plain", "qualified_name", "reported_s")
+    __slots__ = (
+        "calls",
+        "careful",
+        "definition",
+        "failure",
+        "function",
+        "mean_s",
+        "name",
+        "plain",
+        "qualified_name",
+        "reported_s",
+    )
 
     def __init__(self, definition: m.TemplateDef) -> None:
         self.definition = definition
@@ -48,7 +60,12 @@ class ExecTemplate:
         self.reported_s = -1.0
         self.calls = 0
         self.careful = definition.careful
-        self.plain = definition.num_returns == 1 and bool(definition.function_id) and not definition.max_calls and not self.careful
+        self.plain = (
+            definition.num_returns == 1
+            and bool(definition.function_id)
+            and not definition.max_calls
+            and not self.careful
+        )
 
 
 class Executor:
@@ -94,7 +111,7 @@ class Executor:
             }
         )
 
-    # --- the main loop -----------------------------------------------------------------------------------------------------
+    # --- the main loop ----------------------------------------------------------------------------------------------
 
     def loop(self) -> None:
         """Run what is pushed until the worker is told to exit."""
@@ -178,7 +195,12 @@ class Executor:
             self.profile.task(template.name, took_s, push_id)
         if not self._oldest_reply_s:
             self._oldest_reply_s = now_s
-        if not self.queue or now_s - self._oldest_reply_s > FLUSH_AFTER_S or len(peer.conn.outbox) >= 64 or template.careful:
+        if (
+            not self.queue
+            or now_s - self._oldest_reply_s > FLUSH_AFTER_S
+            or len(peer.conn.outbox) >= 64
+            or template.careful
+        ):
             self.runtime.reactor.flush_dirty()
             self._oldest_reply_s = 0.0
         if template.definition.max_calls:
@@ -201,7 +223,9 @@ class Executor:
         runtime.reactor.flush_dirty()
 
     def assign(self, assigned: dict[str, float]) -> None:
-        """What this worker's tasks hold from now on; GPU ids become CUDA_VISIBLE_DEVICES (untouched without GPUs, R 4.32)."""
+        """What this worker's tasks hold from now on; GPU ids become CUDA_VISIBLE_DEVICES (untouched without GPUs, R
+        4.32).
+        """
         self.gpu_ids = sorted(int(name.partition("/")[2]) for name in assigned if name.startswith("GPU/"))
         self.assigned = {name: amount for name, amount in assigned.items() if not name.startswith("GPU/")}
         if not self.user_threads:
@@ -209,7 +233,7 @@ class Executor:
         if self.gpu_ids:
             set_visible_gpus(self.gpu_ids)
 
-    # --- messages (leading thread, under the mutex) ---------------------------------------------------------------------------
+    # --- messages (leading thread, under the mutex) -----------------------------------------------------------------
 
     def _on_function(self, peer: Peer, message: m.FunctionDef) -> None:
         peer.functions_received[message.function_id] = message.blob
@@ -305,7 +329,7 @@ class Executor:
                 except ValueError:
                     continue
 
-    # --- waiting inside a task -----------------------------------------------------------------------------------------------------
+    # --- waiting inside a task --------------------------------------------------------------------------------------
 
     def may_block(self) -> bool:
         """True in the main thread of a running normal task: only that gives its CPU back (R 4.16)."""
@@ -353,7 +377,7 @@ class Executor:
             return "worker"
         return (push.extras.name if push.extras is not None else "") or str(peer.templates[push.template].name)
 
-    # --- context ---------------------------------------------------------------------------------------------------------------------
+    # --- context ----------------------------------------------------------------------------------------------------
 
     def context(self) -> TaskContext | None:
         """The task that the calling code belongs to, or None."""
@@ -364,7 +388,10 @@ class Executor:
             return None
         if self._context is None:
             self._context = TaskContext(
-                self.current_peer, self.current, self.current_template, self.actor.actor_id if self.actor is not None else None
+                self.current_peer,
+                self.current,
+                self.current_template,
+                self.actor.actor_id if self.actor is not None else None,
             )
         return self._context
 
@@ -383,7 +410,9 @@ class NothingLent:
 
 
 def set_thread_limit(cpus: float) -> None:
-    """Numeric libraries that are loaded later use as many threads as the task has CPUs, unless the user chose (R 4.32)."""
+    """Numeric libraries that are loaded later use as many threads as the task has CPUs, unless the user chose (R
+    4.32).
+    """
     os.environ["OMP_NUM_THREADS"] = str(max(1, int(cpus)))  # noqa: TID251  (the interface of OpenMP)
 
 

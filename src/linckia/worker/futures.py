@@ -15,14 +15,18 @@ if TYPE_CHECKING:
 
 
 class Futures:
-    """Adapters for one runtime. Loops that await get the reactor's epoll descriptor as a reader: they lead themselves."""
+    """Adapters for one runtime. Loops that await get the reactor's epoll descriptor as a reader: they lead
+    themselves.
+    """
 
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
         self._attached: weakref.WeakKeyDictionary[Any, bool] = weakref.WeakKeyDictionary()
 
     def on_done(self, ref: Any, callback: Any) -> None:
-        """Call ``callback(ref)`` when it has a value; at once when it has one. The callback must be quick and not raise."""
+        """Call ``callback(ref)`` when it has a value; at once when it has one. The callback must be quick and not
+        raise.
+        """
         runtime = self.runtime
         with runtime.mutex:
             if not ref.state:

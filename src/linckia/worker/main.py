@@ -13,6 +13,7 @@ import msgspec
 from setproctitle import setproctitle
 
 import linckia.exceptions  # noqa: F401  (cloudpickle pickles classes of modules that are not loaded by value)
+from linckia.host import environment
 from linckia.model.specs import ActorSpec, JobConfig
 from linckia.protocol import messages as m
 from linckia.rpc.handshake import Identity
@@ -56,7 +57,7 @@ class WorkerProcess:
                 sys.path.insert(0, entry)
         if job.cwd and os.path.isdir(job.cwd):
             os.chdir(job.cwd)
-        os.environ.update(job.env_vars)
+        environment.update(job.env_vars)
         if job.profiling:
             from linckia.worker.profile import Profile  # noqa: PLC0415  (only jobs that asked for it)
 

@@ -1,4 +1,6 @@
-"""Objects of this process: put, load, fetch from owners, shared-memory blocks. Used by the API, the executor and the caller side."""
+"""Objects of this process: put, load, fetch from owners, shared-memory blocks. Used by the API, the executor and the
+caller side.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +57,7 @@ class Objects:
         self.capacity = 0
         self._segment_lock = threading.Lock()  # not the mutex: messages must flow while we ask for the segment
 
-    # --- make -----------------------------------------------------------------------------------------------------------
+    # --- make -------------------------------------------------------------------------------------------------------
 
     def put(self, value: Any) -> ObjectRef[Any]:
         """A new object owned by this process."""
@@ -80,7 +82,9 @@ class Objects:
         else:
             ref.value, ref.state = result.inline, INLINE
 
-    def to_result(self, data: bytes | Serialized, object_id: bytes, owner_id: bytes, limit: int = INLINE_MAX_BYTES) -> Result:
+    def to_result(
+        self, data: bytes | Serialized, object_id: bytes, owner_id: bytes, limit: int = INLINE_MAX_BYTES
+    ) -> Result:
         """Inline bytes when small, else a sealed block of shared memory. ``contained`` is the caller's to fill."""
         size = len(data) if isinstance(data, bytes) else data.size_bytes
         if size <= limit:
@@ -97,7 +101,7 @@ class Objects:
             self.runtime.raylet.post(m.Sealed([(offset, size, object_id, owner_id)]))
         return Result(block=Block(offset, size, self.runtime.node_id))
 
-    # --- read ------------------------------------------------------------------------------------------------------------
+    # --- read -------------------------------------------------------------------------------------------------------
 
     def load(self, ref: ObjectRef[Any]) -> Any:
         """The value of a ready ref; raises what the task raised."""
@@ -181,10 +185,11 @@ class Objects:
             left_s = None if deadline_s is None else max(0.0, deadline_s - time.monotonic())
             if not self.runtime.wait_target(target, left_s) and not ref.state:
                 raise errors.GetTimeoutError(
-                    f"get: {ref!r} was not ready within {timeout_s} s; linckia.util.why_pending(ref) tells what it waits for"
+                    f"get: {ref!r} was not ready within {timeout_s} s; "
+                    "linckia.util.why_pending(ref) tells what it waits for"
                 )
 
-    # --- values owned elsewhere ---------------------------------------------------------------------------------------------
+    # --- values owned elsewhere -------------------------------------------------------------------------------------
 
     def fetch_now(self, ref: ObjectRef[Any]) -> None:
         """Ask the owner for the value of a borrowed ref, once."""
@@ -234,7 +239,9 @@ class Objects:
         elif ref.state == ERROR:
             result.error = ref.value
         else:
-            result.error = self.runtime.encode_error(errors.OwnerDiedError(ref.hex(), ref.owner_address(), ref.call_site()))
+            result.error = self.runtime.encode_error(
+                errors.OwnerDiedError(ref.hex(), ref.owner_address(), ref.call_site())
+            )
         peer.conn.post(m.ObjectValue(ref._id, result))
 
     def on_value(self, peer: Peer, message: m.ObjectValue) -> None:
@@ -243,7 +250,9 @@ class Objects:
         if ref is None:
             return
         if message.result is None:
-            error = errors.ObjectLostError(ref.hex(), ref.owner_address(), "its owner does not know it (freed, or never made)")
+            error = errors.ObjectLostError(
+                ref.hex(), ref.owner_address(), "its owner does not know it (freed, or never made)"
+            )
             self.runtime.complete_error(ref, self.runtime.encode_error(error))
             return
         token = ref.extra.token if ref.extra is not None else None
@@ -251,7 +260,7 @@ class Objects:
             token.registered = True  # type: ignore[attr-defined]
         self.runtime.complete_result(ref, message.result, peer.address.worker_id, owned=False)
 
-    # --- shared memory ---------------------------------------------------------------------------------------------------------
+    # --- shared memory ----------------------------------------------------------------------------------------------
 
     def _segment(self) -> Segment:
         if self.segment is None:

@@ -1,7 +1,7 @@
 """Worker output that says whose it is: a marker line before the first line of each new source (task or actor name).
 
-The raylet strips the markers and puts the source into the prefix the driver shows (``raylet/logs.py``). Lines leave the process
-whole, so that lines of different workers never mix.
+The raylet strips the markers and puts the source into the prefix the driver shows (``raylet/logs.py``). Lines leave
+the process whole, so that lines of different workers never mix.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Task events for ``timeline()``: (name, start, end, ids), sent to the GCS when the worker is idle or enough have gathered."""
+"""Task events for ``timeline()``: (name, start, end, ids), sent to the GCS when the worker is idle or enough have
+gathered.
+"""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
 """Which thread reads the sockets: leader and followers, so that a synchronous call costs no thread hop.
 
-Whoever waits for something takes the lead if it is free and polls the reactor itself until the thing is there; other waiting
-threads follow: they sleep on a lock each and are woken when their thing is there, or to take the lead. When nobody waits, a
-background thread leads after ``YIELD_S`` (so that log lines, borrowers and chained tasks are served while the user computes),
-blocked in epoll at no cost; a thread that wants the lead wakes it and gets it. The nap of ``YIELD_S`` between looks is what keeps
-the background thread out of a tight get loop; it is taken only right after foreground activity.
-Used by ``worker/runtime.py``; knows nothing of tasks or objects.
+Whoever waits for something takes the lead if it is free and polls the reactor itself until the thing is there; other
+waiting threads follow: they sleep on a lock each and are woken when their thing is there, or to take the lead. When
+nobody waits, a background thread leads after ``YIELD_S`` (so that log lines, borrowers and chained tasks are served
+while the user computes), blocked in epoll at no cost; a thread that wants the lead wakes it and gets it. The nap of
+``YIELD_S`` between looks is what keeps the background thread out of a tight get loop; it is taken only right after
+foreground activity. Used by ``worker/runtime.py``; knows nothing of tasks or objects.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ YIELD_S = 0.003
 
 
 class Target(Protocol):
-    """What one can wait for: ``state`` becomes true, in a message handler or in another thread that calls ``notify``."""
+    """What one can wait for: ``state`` becomes true, in a message handler, or in a thread that calls ``notify``."""
 
     @property
     def state(self) -> object: ...
@@ -72,7 +72,9 @@ class Progress:
         self._nap.acquire()
         self._closing = False
         self._background_leads = False
-        self.loop_leads = False  # an event loop watches the sockets: the background thread only helps when that is stuck
+        self.loop_leads = (
+            False  # an event loop watches the sockets: the background thread only helps when that is stuck
+        )
         self._thread: threading.Thread | None = None
 
     def start_background(self) -> None:
@@ -214,13 +216,15 @@ class Progress:
                 break
 
     def _help_loop(self) -> None:
-        """Sleep until something arrives; if the loop has not taken it after a nap, its thread is busy: take it for it."""
+        """Sleep until something arrives; if the loop has not taken it after a nap, its thread is busy: take it for
+        it.
+        """
         poller = select.poll()
         poller.register(self.reactor.epoll.fileno(), select.POLLIN)
         poller.poll()
         seen = self.generation
-        time.sleep(YIELD_S)
-        if seen == self.generation and not self._closing:
+        napped = not self._nap.acquire(timeout=YIELD_S)
+        if napped and seen == self.generation and not self._closing:
             self.poll_if_free()
 
     def _lead_in_background(self) -> None:

@@ -1,18 +1,18 @@
 """ObjectRef: the future-like name of an object, and this process's record of it in one object.
 
-Local reference counting is Python's own: the ObjectRef *is* the entry of the in-process store, so that dropping the last ref
-drops the value, and a task costs no table. At most one ObjectRef per id lives in a process once the id has crossed a process
-boundary (``Runtime.by_id``). What must happen at a remote place when the last local ref goes (free a shared-memory block, end a
-borrow, end an actor's scope) hangs on ``extra.token``, whose ``__del__`` only queues work. Decisions about borrowers are in
-``worker/borrowing.py``; nothing here does I/O.
+Local reference counting is Python's own: the ObjectRef *is* the entry of the in-process store, so that dropping the
+last ref drops the value, and a task costs no table. At most one ObjectRef per id lives in a process once the id has
+crossed a process boundary (``Runtime.by_id``). What must happen at a remote place when the last local ref goes (free
+a shared-memory block, end a borrow, end an actor's scope) hangs on ``extra.token``, whose ``__del__`` only queues
+work. Decisions about borrowers are in ``worker/borrowing.py``; nothing here does I/O.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from linckia.host import entropy
 from linckia.worker import current
 
 if TYPE_CHECKING:
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 T_co = TypeVar("T_co", covariant=True)
 
 PENDING, INLINE, BLOCK, ERROR, LOST = 0, 1, 2, 3, 4
-"""States: no value yet; ``value`` is bytes; a model.wire.Block; encoded error bytes; the owner is gone (``value``: error)."""
+"""States: no value yet; ``value`` is bytes; a model.wire.Block; encoded error bytes; the owner is gone (``value``:
+error).
+"""
 
 ID_BYTES = 28
 
@@ -47,7 +49,7 @@ class ObjectRef(Generic[T_co]):
 
     __slots__ = ("__weakref__", "_id", "extra", "hooks", "state", "value")
 
-    def __init__(self, id: bytes) -> None:  # noqa: A002  (Ray's name)
+    def __init__(self, id: bytes) -> None:
         if len(id) != ID_BYTES:
             raise ValueError(f"ObjectRef needs {ID_BYTES} bytes, got {len(id)}")
         self._id = id
@@ -56,7 +58,7 @@ class ObjectRef(Generic[T_co]):
         self.hooks: list[Callable[[ObjectRef[Any]], None]] | None = None
         self.extra: RefExtra | None = None
 
-    # --- identity ------------------------------------------------------------------------------------------------------
+    # --- identity ---------------------------------------------------------------------------------------------------
 
     @classmethod
     def nil(cls) -> ObjectRef[Any]:
@@ -78,7 +80,7 @@ class ObjectRef(Generic[T_co]):
     @classmethod
     def from_random(cls) -> ObjectRef[Any]:
         """A ref with a random id, owned by nobody."""
-        return cls(os.urandom(ID_BYTES))
+        return cls(entropy.random_bytes(ID_BYTES))
 
     @classmethod
     def size(cls) -> int:
@@ -150,7 +152,7 @@ class ObjectRef(Generic[T_co]):
     def __class_getitem__(cls, _item: Any) -> Any:
         return cls
 
-    # --- waiting -------------------------------------------------------------------------------------------------------
+    # --- waiting ----------------------------------------------------------------------------------------------------
 
     def future(self) -> concurrent.futures.Future[T_co]:
         """A concurrent future of the value. Cancelling it does not cancel the task; ``running()`` is always False."""

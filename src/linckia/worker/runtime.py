@@ -1,15 +1,14 @@
 """The runtime of a driver or worker: its connections, its objects, and the parts that use them.
 
-Assembles Progress (who reads the sockets), Submitter (normal tasks), ActorClients (actor calls), Borrowing (references across
-processes), Streams, Futures and the Arena (shared memory). Holds the one mutex; message handlers run under it, in the thread that
-leads. Called by ``api`` (drivers) and ``worker/main.py``. It decides nothing about scheduling, actors' lives or memory: the
-raylet, the GCS and the store do.
+Assembles Progress (who reads the sockets), Submitter (normal tasks), ActorClients (actor calls), Borrowing
+(references across processes), Streams, Futures and the Arena (shared memory). Holds the one mutex; message handlers
+run under it, in the thread that leads. Called by ``api`` (drivers) and ``worker/main.py``. It decides nothing about
+scheduling, actors' lives or memory: the raylet, the GCS and the store do.
 """
 
 from __future__ import annotations
 
 import itertools
-import os
 import pickle
 import threading
 import time
@@ -18,6 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 from linckia.base import errors
+from linckia.host import entropy, environment
 from linckia.model.wire import Address, Block, RefInfo, Result
 from linckia.protocol import messages as m
 from linckia.rpc.connection import Connection
@@ -34,7 +34,7 @@ from linckia.worker.streams import Stream, Streams
 from linckia.worker.submitter import Submitter
 from linckia.worker.tasks import Peer, TaskRecord, Template
 
-SPIN_S = float(os.environ.get("LINCKIA_SPIN_US", "50")) * 1e-6
+SPIN_S = float(environment.option("SPIN_US", "50")) * 1e-6
 Handler = Callable[[Peer, Any], None]
 NONE = pickle.dumps(None, 5)
 
@@ -70,7 +70,7 @@ class Runtime:
         self.session_dir = ""
         self._rids = itertools.count(1)
         self._templates = itertools.count(1)
-        self._task_base = int.from_bytes(os.urandom(8), "little") >> 1
+        self._task_base = int.from_bytes(entropy.random_bytes(8), "little") >> 1
         self._task_count = itertools.count()
         self.task_suffix = b"\x00" * 16
         self.released: deque[Any] = deque()
@@ -92,7 +92,7 @@ class Runtime:
         self.raylet_peer.closed = False
         self.raylet.state = self.raylet_peer
 
-    # --- ids ---------------------------------------------------------------------------------------------------------------
+    # --- ids --------------------------------------------------------------------------------------------------------
 
     def next_rid(self) -> int:
         """A request id, unique in this process."""
@@ -106,7 +106,7 @@ class Runtime:
         """24 bytes by counting from a random base; ``suffix`` is the actor id (16 bytes) for actor tasks."""
         return (self._task_base + next(self._task_count)).to_bytes(8, "little") + (suffix or self.task_suffix)
 
-    # --- connections -----------------------------------------------------------------------------------------------------------
+    # --- connections ------------------------------------------------------------------------------------------------
 
     def peer(self, address: Address, *, fresh: bool = False) -> Peer:
         """The connection to another runtime, made when needed. A peer that cannot be reached comes back ``closed``."""
@@ -190,7 +190,9 @@ class Runtime:
                 self.executor.on_peer_closed(peer)
 
     def _cluster_lost(self, reason: str) -> None:
-        error = errors.LocalRayletDiedError(f"the node process is gone ({reason}); call linckia.shutdown() and linckia.init() again")
+        error = errors.LocalRayletDiedError(
+            f"the node process is gone ({reason}); call linckia.shutdown() and linckia.init() again"
+        )
         encoded = self.encode_error(error)
         for record in self.unfinished():
             self.fail_encoded(record, encoded)
@@ -215,7 +217,7 @@ class Runtime:
             peer.conn.post(function)
         peer.conn.post(template.definition)
 
-    # --- waiting ----------------------------------------------------------------------------------------------------------------
+    # --- waiting ----------------------------------------------------------------------------------------------------
 
     def wait_target(self, target: Target, timeout_s: float | None) -> bool:
         """Wait for a ref, stream or flag; a blocked normal task gives its CPU back meanwhile. False on timeout."""
@@ -233,7 +235,7 @@ class Runtime:
             self.interrupt_pending = False
             raise KeyboardInterrupt
 
-    # --- completion (under the mutex) -----------------------------------------------------------------------------------------------
+    # --- completion (under the mutex) -------------------------------------------------------------------------------
 
     def fire(self, ref: ObjectRef[Any]) -> None:
         """Run the hooks of a ref that just got its value."""
@@ -348,7 +350,7 @@ class Runtime:
         """An error in its transport form."""
         return errors.encode_error(error, self.objects.pickle_plain)
 
-    # --- letting go -------------------------------------------------------------------------------------------------------------------
+    # --- letting go -------------------------------------------------------------------------------------------------
 
     def release(self, what: Any) -> None:
         """Called from ``__del__``: queue it, see to it soon. Never takes a lock."""
@@ -382,7 +384,7 @@ class Runtime:
                 if peer is not None and not peer.closed:
                     peer.conn.post(m.BorrowEnded(object_ids))
 
-    # --- dispatch ---------------------------------------------------------------------------------------------------------------------
+    # --- dispatch ---------------------------------------------------------------------------------------------------
 
     def _register_handlers(self) -> None:
         submitter, borrowing, requests = self.submitter, self.borrowing, self.requests
@@ -410,7 +412,8 @@ class Runtime:
             m.DriverMessage: lambda _peer, message: self.on_driver_message(message) if self.on_driver_message else None,
         }
         for kind in (
-            m.DriverRegistered, m.ExtentGranted, m.ExtentDenied, m.ActorRegistered, m.ActorFound, m.ActorList, m.KvReply,
+            m.DriverRegistered, m.ExtentGranted, m.ExtentDenied, m.ActorRegistered, m.ActorFound, m.ActorList,
+            m.KvReply,
             m.ClusterAnswer, m.Pending, m.Stopped, m.Pong, m.Failure,
         ):  # fmt: skip
             self.handlers[kind] = requests.on_answer
@@ -435,7 +438,7 @@ class Runtime:
         if ref is not None:
             self.cancel(ref, force=message.force, recursive=message.recursive)
 
-    # --- cancel ---------------------------------------------------------------------------------------------------------------------------
+    # --- cancel -----------------------------------------------------------------------------------------------------
 
     def cancel(self, ref: Any, *, force: bool, recursive: bool) -> None:
         """Stages of R 4.23-4.27: drop it from its queue; tell the worker; kill the worker."""
@@ -460,16 +463,21 @@ class Runtime:
                 record.actor.remove_queued(record)
             elif record.queue is not None:
                 self.submitter.remove_queued(record)
-            self.fail(record, errors.TaskCancelledError(error_message=f"task {record.template.name} was cancelled before it started"))
+            self.fail(
+                record,
+                errors.TaskCancelledError(error_message=f"task {record.template.name} was cancelled before it started"),
+            )
             return
         if peer.closed:
             return
         if force and peer.actor is None:
-            self.raylet.send(m.KillWorker(peer.address.worker_id, f"task {record.template.name} was cancelled with force=True"))
+            self.raylet.send(
+                m.KillWorker(peer.address.worker_id, f"task {record.template.name} was cancelled with force=True")
+            )
         else:
             peer.conn.send(m.CancelTask(record.task_id, recursive))
 
-    # --- end -----------------------------------------------------------------------------------------------------------------------------
+    # --- end --------------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
         """Disconnect; unfinished tasks are abandoned."""
@@ -485,7 +493,9 @@ class Runtime:
         self.objects.close()
 
     def introduce_borrower(self, owner: Address, object_id: bytes, borrower: Address) -> None:
-        """Tell a third process that ``borrower`` holds its object, and wait until it knows (something keeps it alive so long)."""
+        """Tell a third process that ``borrower`` holds its object, and wait until it knows (something keeps it alive
+        so long).
+        """
         with self.mutex:
             peer = self.peer(owner)
         if not peer.closed:

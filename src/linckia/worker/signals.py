@@ -1,8 +1,10 @@
-"""Ctrl-C and cancel at any moment: a KeyboardInterrupt is raised in user code at once, inside the runtime at the next safe point.
+"""Ctrl-C and cancel at any moment: a KeyboardInterrupt is raised in user code at once, inside the runtime at the next
+safe point.
 
-Python runs signal handlers in the main thread between two bytecodes, so an exception from one could tear the runtime's own
-bookkeeping apart. The handler looks at the interrupted stack: user code (or a thread asleep in epoll) is interrupted there and then;
-runtime code finishes its step and the waiting loops raise. This costs the hot path nothing.
+Python runs signal handlers in the main thread between two bytecodes, so an exception from one could tear the
+runtime's own bookkeeping apart. The handler looks at the interrupted stack: user code (or a thread asleep in epoll)
+is interrupted there and then; runtime code finishes its step and the waiting loops raise. This costs the hot path
+nothing.
 """
 
 from __future__ import annotations
@@ -32,7 +34,9 @@ def inside_runtime(frame: FrameType | None) -> bool:
 
 
 def install(runtime: Runtime, *, worker: bool) -> Any:
-    """Install the SIGINT handler (main thread only); returns the previous one. In a worker SIGINT means cancel, nothing else."""
+    """Install the SIGINT handler (main thread only); returns the previous one. In a worker SIGINT means cancel,
+    nothing else.
+    """
     previous = signal.getsignal(signal.SIGINT)
 
     def on_sigint(signum: int, frame: FrameType | None) -> None:

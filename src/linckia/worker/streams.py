@@ -1,4 +1,6 @@
-"""Streaming generators, the caller's side: items arrive while the task runs, each an object of its own (R 1.48, 4.28-4.30)."""
+"""Streaming generators, the caller's side: items arrive while the task runs, each an object of its own (R 1.48,
+4.28-4.30).
+"""
 
 from __future__ import annotations
 
@@ -91,7 +93,9 @@ class Streams:
 
     def _acknowledge(self, stream: Stream) -> None:
         record = stream.record
-        limited = record.template.definition.backpressure > 0 or (record.extras is not None and record.extras.backpressure > 0)
+        limited = record.template.definition.backpressure > 0 or (
+            record.extras is not None and record.extras.backpressure > 0
+        )
         if limited and record.peer is not None and not record.peer.closed:
             record.peer.conn.send(m.StreamConsumed(record.task_id, stream.consumed))
 
@@ -105,7 +109,9 @@ class Streams:
 
 
 class ObjectRefGenerator:
-    """Iterates over the refs a streaming task yields; ``for``, ``next``, ``async for``. Not thread-safe, not picklable."""
+    """Iterates over the refs a streaming task yields; ``for``, ``next``, ``async for``. Not thread-safe, not
+    picklable.
+    """
 
     __slots__ = ("_runtime", "_stream", "_completed")
 

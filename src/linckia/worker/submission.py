@@ -1,6 +1,8 @@
-"""From arguments to a submitted task: pack, resolve references, make the return refs, hand over to the submitter or actor client.
+"""From arguments to a submitted task: pack, resolve references, make the return refs, hand over to the submitter or
+actor client.
 
-The fast path (no references, small simple arguments, one return) is straight-line code; the rest is below it. Called by ``api``.
+The fast path (no references, small simple arguments, one return) is straight-line code; the rest is below it. Called
+by ``api``.
 """
 
 from __future__ import annotations
@@ -95,7 +97,7 @@ def _other_returns(runtime: Runtime, record: TaskRecord, num_returns: int) -> An
     return list(record.refs) or None
 
 
-# --- arguments ---------------------------------------------------------------------------------------------------------
+# --- arguments ------------------------------------------------------------------------------------------------------
 
 
 class Unresolved:
@@ -108,7 +110,9 @@ class Unresolved:
 
 
 def _pack(runtime: Runtime, record: TaskRecord, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """Fill ``record.args``; with references among the arguments fill ``record.options`` (Unresolved) and ``holds`` too."""
+    """Fill ``record.args``; with references among the arguments fill ``record.options`` (Unresolved) and ``holds``
+    too.
+    """
     slots: list[ObjectRef[Any]] = []
     for value in args:
         if type(value) is ObjectRef:
@@ -140,7 +144,9 @@ def _pack(runtime: Runtime, record: TaskRecord, args: tuple[Any, ...], kwargs: d
         record.holds = [*slots, *inner]
 
 
-def _take_refs(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any], list[ObjectRef[Any]]]:
+def _take_refs(
+    args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any], list[ObjectRef[Any]]]:
     slots: list[ObjectRef[Any]] = []
 
     def take(value: Any) -> Any:
@@ -219,7 +225,7 @@ def _fail_by_dependency(runtime: Runtime, record: TaskRecord, ref: ObjectRef[Any
         actor.remove_queued(record)
 
 
-# --- constructors ------------------------------------------------------------------------------------------------------
+# --- constructors ---------------------------------------------------------------------------------------------------
 
 
 class Constructor:
@@ -271,7 +277,6 @@ class Constructor:
                 return
         self.extras = _constructor_extras(self.runtime, unresolved)
         callback(None)
-
 
     def _death_by(self, ref: ObjectRef[Any]) -> errors.RayError:
         """The actor's death, because an argument of its constructor failed."""

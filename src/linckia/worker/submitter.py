@@ -1,8 +1,9 @@
 """Normal tasks, the caller's side: queue, lease, push, pipeline, take back, retry. The hot path of section 4.
 
-Hand-flattened on purpose (architecture.md, section 3): per task one record, one ref, two list appends and one dict entry.
-Everything here runs under ``Runtime.mutex``; nothing blocks; user code is never called. The lease protocol is described in
-``protocol/messages.py``; who gets a worker is the raylet's decision, how many tasks it is sent at once is ours.
+Hand-flattened on purpose (architecture.md, section 3): per task one record, one ref, two list appends and one dict
+entry. Everything here runs under ``Runtime.mutex``; nothing blocks; user code is never called. The lease protocol is
+described in ``protocol/messages.py``; who gets a worker is the raylet's decision, how many tasks it is sent at once
+is ours.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from linckia.base import errors
 from linckia.model.wire import PushExtras
 from linckia.protocol import messages as m
-from linckia.worker.tasks import Lease, Peer, SchedulingKey, TaskRecord, Template
+from linckia.worker.tasks import Lease, Peer, SchedulingKey, TaskRecord
 
 if TYPE_CHECKING:
     from linckia.worker.runtime import Runtime
@@ -230,10 +231,9 @@ class Submitter:
         lease = self.leases.get(message.lease_id)
         if lease is None:
             return
-        if not lease.peer.tasks:
-            if not lease.key.queue or len(lease.key.leases) > 1:
-                self._return(lease)
-                return
+        if not lease.peer.tasks and (not lease.key.queue or len(lease.key.leases) > 1):
+            self._return(lease)
+            return
         lease.recalled = True
         if len(lease.peer.tasks) > 1:
             lease.peer.conn.send(m.TakeBack(len(lease.peer.tasks)))
@@ -257,7 +257,7 @@ class Submitter:
         if lease in lease.key.idle:
             lease.key.idle.remove(lease)
 
-    # --- time: idle leases, take-back ------------------------------------------------------------------------------------
+    # --- time: idle leases, take-back -------------------------------------------------------------------------------
 
     def _schedule_tick(self) -> None:
         if self._tick is None:
@@ -323,7 +323,7 @@ class Submitter:
                 record.queue = key
                 key.queue.appendleft(record)
 
-    # --- death of workers ---------------------------------------------------------------------------------------------------
+    # --- death of workers -------------------------------------------------------------------------------------------
 
     def on_broken(self, message: m.LeaseBroken) -> None:
         """The raylet's word on a dead worker. Answers that it sent before are read first."""
@@ -364,7 +364,9 @@ class Submitter:
         records = list(peer.tasks.values())
         peer.tasks.clear()
         broken: m.LeaseBroken | None = lease.broken
-        reason = broken.reason if broken is not None else f"worker {peer.address.worker_id.hex()[:8]} closed its connection"
+        reason = (
+            broken.reason if broken is not None else f"worker {peer.address.worker_id.hex()[:8]} closed its connection"
+        )
         again: list[TaskRecord] = []
         for position, record in enumerate(records):
             record.peer = None
@@ -393,7 +395,9 @@ class Submitter:
         )
 
     def note_retry(self, record: TaskRecord) -> None:
-        """Count one more attempt and mark the push so that the worker answers earlier tasks before it starts this one."""
+        """Count one more attempt and mark the push so that the worker answers earlier tasks before it starts this
+        one.
+        """
         if record.retries_left > 0:
             record.retries_left -= 1
         record.attempt += 1

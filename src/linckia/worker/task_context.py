@@ -1,4 +1,6 @@
-"""What the code that runs now may know of its task: ids, children, cancellation. One per running task, made when asked for."""
+"""What the code that runs now may know of its task: ids, children, cancellation. One per running task, made when
+asked for.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +16,28 @@ if TYPE_CHECKING:
 class TaskContext:
     """A running task. ``children`` are its unfinished submissions (recursive cancel)."""
 
-    __slots__ = ("actor_id", "attempt", "cancelled", "children", "handle", "name", "peer", "push", "qualified_name", "started_s", "task_id", "thread")
+    __slots__ = (
+        "actor_id",
+        "attempt",
+        "cancelled",
+        "children",
+        "handle",
+        "name",
+        "peer",
+        "push",
+        "qualified_name",
+        "started_s",
+        "task_id",
+        "thread",
+    )
 
     def __init__(self, peer: Peer | None, push: Push | None, template: Any, actor_id: bytes | None) -> None:
         self.peer, self.push = peer, push
         self.task_id = push.task_id if push is not None else b""
         extras = push.extras if push is not None else None
-        self.name = (extras.name if extras is not None and extras.name else None) or (template.name if template is not None else "")
+        self.name = (extras.name if extras is not None and extras.name else None) or (
+            template.name if template is not None else ""
+        )
         self.qualified_name = template.qualified_name if template is not None else ""
         self.attempt = extras.attempt if extras is not None else 0
         self.actor_id = actor_id

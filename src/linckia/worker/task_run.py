@@ -23,7 +23,7 @@ from linckia.worker.tasks import DYNAMIC, STREAMING, Peer
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from linckia.worker.executor import Executor, ExecTemplate
+    from linckia.worker.executor import ExecTemplate, Executor
     from linckia.worker.runtime import Runtime
 
 INLINE_RESULT_MAX_BYTES = 100 * 1024 - 1
@@ -37,13 +37,14 @@ def call_user(function: Any, args: Any, kwargs: Any) -> Any:
 class StreamOut:
     """A generator that this worker runs. As a wait target: true when it may go on."""
 
-    __slots__ = ("consumed", "dropped", "limit", "produced")
+    __slots__ = ("consumed", "dropped", "limit", "produced", "wake")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.produced = 0
         self.consumed = 0
         self.dropped = False
+        self.wake: Any = None  # set by an event loop that waits
 
     @property
     def state(self) -> bool:
@@ -58,7 +59,7 @@ class TaskRun:
         self.functions: dict[bytes, Any] = {}
         self.streams: dict[bytes, StreamOut] = {}
 
-    # --- run -----------------------------------------------------------------------------------------------------------------
+    # --- run --------------------------------------------------------------------------------------------------------
 
     def run(self, peer: Peer, push: m.Push, template: ExecTemplate) -> None:
         """Arguments, call, answer."""
@@ -150,13 +151,15 @@ class TaskRun:
             parts = list(value)
         except TypeError:
             raise ValueError(
-                f"task {template.name} has num_returns={num_returns} but returned {type(value).__name__}, which is not iterable"
+                f"task {template.name} has num_returns={num_returns} but returned a {type(value).__name__}, not an iterable"
             ) from None
         if len(parts) != num_returns:
             raise ValueError(f"task {template.name} has num_returns={num_returns} but returned {len(parts)} values")
         return parts
 
-    def _split_generator(self, value: Iterator[Any], num_returns: int, template: ExecTemplate, push: m.Push) -> list[Any]:
+    def _split_generator(
+        self, value: Iterator[Any], num_returns: int, template: ExecTemplate, push: m.Push
+    ) -> list[Any]:
         """Surplus items are dropped; missing ones fail alone (R 4.31, section 15)."""
         parts: list[Any] = []
         for item in value:
@@ -169,7 +172,7 @@ class TaskRun:
             parts += [Result(error=error)] * (num_returns - len(parts))
         return parts
 
-    # --- results -------------------------------------------------------------------------------------------------------------------
+    # --- results ----------------------------------------------------------------------------------------------------
 
     def result(self, data: Any, push: m.Push, index: int, peer: Peer) -> Result:
         """One value in its wire form; references inside are lent to the caller."""
@@ -206,7 +209,7 @@ class TaskRun:
                 self.runtime.introduce_borrower(token.owner, token.object_id, self.runtime.address)
         peer.conn.post(answer)
 
-    # --- streams ------------------------------------------------------------------------------------------------------------------------
+    # --- streams ----------------------------------------------------------------------------------------------------
 
     def stream(self, peer: Peer, push: m.Push, template: ExecTemplate, iterator: Any, held: set[bytes]) -> None:
         """Send each item as it is made; pause while too many are unconsumed."""
@@ -252,9 +255,11 @@ class TaskRun:
         if out is not None:
             out.consumed = message.consumed
             out.dropped = out.dropped or message.dropped
+            if out.wake is not None and out.state:
+                out.wake()
             self.runtime.progress.notify()
 
-    # --- errors ----------------------------------------------------------------------------------------------------------------------------
+    # --- errors -----------------------------------------------------------------------------------------------------
 
     def answer_error(
         self, peer: Peer, push: m.Push, template: ExecTemplate, error: BaseException, held: set[bytes], length: int = -1
@@ -271,7 +276,9 @@ class TaskRun:
         retryable = self._retryable(error, template, push.extras)
         encoded = self._encode(error, template)
         error.__traceback__ = None
-        answer = m.DoneMany(push.task_id, [Result(error=encoded)], failed=True, retryable=retryable, stream_length=length)
+        answer = m.DoneMany(
+            push.task_id, [Result(error=encoded)], failed=True, retryable=retryable, stream_length=length
+        )
         del error
         self._post_answer(peer, answer, held)
 

@@ -1,4 +1,6 @@
-"""The caller's records of tasks: templates, scheduling keys, leases, task records, peers. Data only; no decisions, no I/O."""
+"""The caller's records of tasks: templates, scheduling keys, leases, task records, peers. Data only; no decisions, no
+I/O.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,18 @@ class Peer:
 class SchedulingKey:
     """Tasks that can share leased workers: same resources, strategy and runtime environment."""
 
-    __slots__ = ("depth", "idle", "job_id", "leases", "queue", "requests", "resources", "run_time_s", "strategy", "timer")
+    __slots__ = (
+        "depth",
+        "idle",
+        "job_id",
+        "leases",
+        "queue",
+        "requests",
+        "resources",
+        "run_time_s",
+        "strategy",
+        "timer",
+    )
 
     def __init__(self, resources: dict[str, float], strategy: Any = None) -> None:
         self.resources = resources
@@ -78,7 +91,9 @@ class Template:
         "retries_on_error",
     )
 
-    def __init__(self, definition: TemplateDef, function: FunctionDef | None, key: SchedulingKey | None, max_retries: int) -> None:
+    def __init__(
+        self, definition: TemplateDef, function: FunctionDef | None, key: SchedulingKey | None, max_retries: int
+    ) -> None:
         self.index = definition.template
         self.definition = definition
         self.function = function
@@ -92,7 +107,19 @@ class Template:
 class Lease:
     """A worker granted to us."""
 
-    __slots__ = ("broken", "closing", "depth_used", "idle_since", "key", "lease_id", "oldest_push_s", "peer", "recalled", "stalled", "taking_back")
+    __slots__ = (
+        "broken",
+        "closing",
+        "depth_used",
+        "idle_since",
+        "key",
+        "lease_id",
+        "oldest_push_s",
+        "peer",
+        "recalled",
+        "stalled",
+        "taking_back",
+    )
 
     def __init__(self, lease_id: int, peer: Peer, key: SchedulingKey) -> None:
         self.lease_id = lease_id

@@ -1,9 +1,10 @@
 """All actors of the cluster and what should happen to them next: the GCS's decisions, without I/O.
 
-Events are methods; each returns effects for the shell (``gcs/actors.py``) to carry out: start or stop a process, tell subscribers. The
-states and their moves are ``states.ACTOR_TABLE``. Restarts are counted here: a process that was lost costs one, a worker that was lost
-before the constructor began none, an intended exit, a constructor error, a kill for good, the owner's death and the end of scope end the
-actor (R 5.13-5.25). Messages about an earlier incarnation are recognised by ``restarts`` and ignored.
+Events are methods; each returns effects for the shell (``gcs/actors.py``) to carry out: start or stop a process, tell
+subscribers. The states and their moves are ``states.ACTOR_TABLE``. Restarts are counted here: a process that was lost
+costs one, a worker that was lost before the constructor began none, an intended exit, a constructor error, a kill for
+good, the owner's death and the end of scope end the actor (R 5.13-5.25). Messages about an earlier incarnation are
+recognised by ``restarts`` and ignored.
 """
 
 from __future__ import annotations
@@ -53,7 +54,19 @@ Effect = Start | Stop | Publish
 class Actor:
     """One actor's record. ``death`` is set once, with the state DEAD."""
 
-    __slots__ = ("death", "death_text", "error", "killed", "pid", "repr_name", "restarts", "scope_ended", "spec", "state", "worker")
+    __slots__ = (
+        "death",
+        "death_text",
+        "error",
+        "killed",
+        "pid",
+        "repr_name",
+        "restarts",
+        "scope_ended",
+        "spec",
+        "state",
+        "worker",
+    )
 
     def __init__(self, spec: ActorSpec) -> None:
         self.spec: Any = spec
@@ -83,10 +96,12 @@ class ActorDirectory:
         self.by_owner: dict[bytes, set[bytes]] = {}
         self.dead: OrderedDict[bytes, None] = OrderedDict()
 
-    # --- registration ----------------------------------------------------------------------------------------------------
+    # --- registration -----------------------------------------------------------------------------------------------
 
     def register(self, spec: ActorSpec, *, ready: bool) -> tuple[list[Effect], str, Actor | None]:
-        """(effects, error, existing): a taken name is an error, or with ``get_if_exists`` the actor that has it. Idempotent by id."""
+        """(effects, error, existing): a taken name is an error, or with ``get_if_exists`` the actor that has it.
+        Idempotent by id.
+        """
         if spec.actor_id in self.actors:
             return [], "", None
         if spec.name:
@@ -116,7 +131,7 @@ class ActorDirectory:
         self._move(actor, E.DEPENDENCIES_READY)
         return [Start(actor.spec.actor_id, 0)]
 
-    # --- the process ---------------------------------------------------------------------------------------------------------
+    # --- the process ------------------------------------------------------------------------------------------------
 
     def leased(self, actor_id: bytes, worker: Address, pid: int) -> list[Effect]:
         """A worker was found; the constructor is about to run."""
@@ -172,7 +187,7 @@ class ActorDirectory:
         actor.worker, actor.pid = None, 0
         return [Publish(actor_id), Start(actor_id, actor.restarts)]
 
-    # --- the end --------------------------------------------------------------------------------------------------------------
+    # --- the end ----------------------------------------------------------------------------------------------------
 
     def kill(self, actor_id: bytes, *, no_restart: bool) -> list[Effect]:
         """``linckia.kill``: for good, or to be restarted."""
@@ -226,7 +241,7 @@ class ActorDirectory:
     def _move(self, actor: Actor, event: ActorEvent) -> None:
         actor.state = ACTOR_TABLE.next(actor.state, event, actor.spec.actor_id.hex())
 
-    # --- look-ups -----------------------------------------------------------------------------------------------------------------
+    # --- look-ups ---------------------------------------------------------------------------------------------------
 
     def by_name(self, name: str, namespace: str) -> Actor | None:
         """The live actor of that name."""

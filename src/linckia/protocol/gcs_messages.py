@@ -1,0 +1,255 @@
+"""Between runtimes, raylets and the GCS: actors, key-value, jobs, questions (tags 90-139). See
+``protocol/messages.py``.
+"""
+
+from __future__ import annotations
+
+from linckia.model.wire import Address, PushExtras
+from linckia.protocol.message import Message
+
+
+class RegisterNode(Message, tag=90):
+    rid: int
+    node_id: bytes
+    info: bytes  # encoded model.NodeInfo
+
+
+class NodeRegistered(Message, tag=91):
+    rid: int
+    epoch: int
+
+
+class RegisterActor(Message, tag=92):
+    """Owner to GCS: answered by ActorRegistered. Without ``ready`` the arguments follow in ActorArgs."""
+
+    rid: int
+    spec: bytes  # encoded model.ActorSpec
+    ready: bool
+
+
+class ActorRegistered(Message, tag=93):
+    """``existing``: get_if_exists found this live actor (encoded model.ActorInfo). ``error``: name taken, text."""
+
+    rid: int
+    error: str = ""
+    existing: bytes = b""
+
+
+class ActorArgs(Message, tag=94):
+    """Owner to GCS: the constructor's arguments are ready, or failed (``error``: encoded, the actor is dead)."""
+
+    actor_id: bytes
+    args: bytes
+    extras: PushExtras | None
+    error: bytes | None = None
+
+
+class SubscribeActor(Message, tag=95):
+    """Answered at once and on each change by ActorUpdate."""
+
+    actor_id: bytes
+
+
+class ActorUpdate(Message, tag=96):
+    """State of an actor as core/actors names it. ``error`` is an encoded ActorDiedError when state is DEAD."""
+
+    actor_id: bytes
+    state: str
+    worker: Address | None
+    restarts: int
+    error: bytes | None = None
+    pid: int = 0
+
+
+class GetActorByName(Message, tag=97):
+    rid: int
+    name: str
+    namespace: str
+
+
+class ActorFound(Message, tag=98):
+    """``info``: encoded model.ActorInfo; None when there is none by that name."""
+
+    rid: int
+    info: bytes | None
+
+
+class KillActor(Message, tag=99):
+    rid: int
+    actor_id: bytes
+    no_restart: bool
+
+
+class ActorOutOfScope(Message, tag=100):
+    """Owner to GCS: no strong handle is left and all submitted calls are done."""
+
+    actor_id: bytes
+
+
+class ListActors(Message, tag=101):
+    rid: int
+    all_namespaces: bool
+    namespace: str
+
+
+class ActorList(Message, tag=102):
+    rid: int
+    actors: list[bytes]  # encoded model.ActorInfo
+
+
+class KvPut(Message, tag=103):
+    rid: int
+    namespace: str
+    key: bytes
+    value: bytes
+    overwrite: bool = True
+
+
+class KvGet(Message, tag=104):
+    rid: int
+    namespace: str
+    key: bytes
+
+
+class KvDel(Message, tag=105):
+    rid: int
+    namespace: str
+    key: bytes
+    prefix: bool = False
+
+
+class KvKeys(Message, tag=106):
+    rid: int
+    namespace: str
+    prefix: bytes
+
+
+class KvReply(Message, tag=107):
+    """``count``: keys added or deleted; ``values``: found values or keys."""
+
+    rid: int
+    count: int = 0
+    values: list[bytes] = []
+
+
+class ClusterQuery(Message, tag=108):
+    """``what``: nodes | total | available | status | timeline | actors | jobs."""
+
+    rid: int
+    what: str
+
+
+class ClusterAnswer(Message, tag=109):
+    rid: int
+    body: bytes  # msgpack
+
+
+class JobFinished(Message, tag=110):
+    job_id: bytes
+
+
+class StartActor(Message, tag=111):
+    """GCS to raylet: find a worker for this actor and start it there."""
+
+    actor_id: bytes
+    spec: bytes
+    restarts: int
+    epoch: int
+
+
+class ActorStart(Message, tag=112):
+    """Raylet to GCS. ``phase``: leased | alive | failed | refused; ``error`` encoded when the constructor raised."""
+
+    actor_id: bytes
+    phase: str
+    worker: Address | None = None
+    pid: int = 0
+    error: bytes | None = None
+    reason: str = ""
+    repr_name: str = ""
+
+
+class ActorWorkerDied(Message, tag=113):
+    """Raylet to GCS: the process of this actor ended."""
+
+    actor_id: bytes
+    reason: str
+    intended: bool
+    restarts: int
+    oom: bool = False
+
+
+class StopActor(Message, tag=114):
+    """GCS to raylet: ``graceful`` lets submitted calls finish; else SIGKILL now."""
+
+    actor_id: bytes
+    graceful: bool
+    reason: str
+    epoch: int
+
+
+class ResourceReport(Message, tag=115):
+    """Raylet to GCS, on change only: what is available, and demand shapes with counts that wait."""
+
+    node_id: bytes
+    available: dict[str, float]
+    demand: list[tuple[dict[str, float], int]]
+    revision: int
+
+
+class WorkerFailed(Message, tag=116):
+    """Raylet to GCS to subscribers: a runtime process is gone (its objects and actors with it)."""
+
+    worker_id: bytes
+    reason: str
+    is_driver: bool = False
+
+
+class Stop(Message, tag=117):
+    """Driver or CLI to the node: shut the cluster down."""
+
+    rid: int
+    reason: str
+
+
+class Stopped(Message, tag=118):
+    rid: int
+
+
+class Ping(Message, tag=119):
+    rid: int
+
+
+class Pong(Message, tag=120):
+    rid: int
+
+
+class Failure(Message, tag=121):
+    """The request ``rid`` could not be done: error class name of linckia.exceptions, and text."""
+
+    rid: int
+    kind: str
+    text: str
+
+
+class DriverMessage(Message, tag=122):
+    """Raylet/GCS to driver: a warning or notice to show (``level``: info | warning | error), once per ``key``."""
+
+    level: str
+    key: str
+    text: str
+
+
+class RegisterJob(Message, tag=123):
+    """Raylet to GCS: a driver has registered; answered by JobRegistered with the job's number."""
+
+    rid: int
+    driver: Address
+    pid: int
+    config: bytes
+
+
+class JobRegistered(Message, tag=124):
+    rid: int
+    job_id: bytes
+    driver_id: bytes
