@@ -9,7 +9,6 @@ from __future__ import annotations
 from linckia.base.limits import IDLE_WORKER_MAX_S
 from linckia.core.leases.records import FRESH, Effect, Pending, PoolKey, RequestKey, Retire, StartWorkers, Worker
 
-
 NeedsKey = tuple[PoolKey, bool]
 """Pool, and whether it is a driver's request (those come after nested ones)."""
 
