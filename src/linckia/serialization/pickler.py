@@ -64,7 +64,7 @@ class ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle ha
 
     def _reduce_code(self, obj: Any) -> Any:
         reduced = super().reducer_override(obj)
-        if reduced is NotImplemented and len(_known) < _KNOWN_MAX and not cloudpickle.list_registry_pickle_by_value():
+        if reduced is NotImplemented and len(_known) < _KNOWN_MAX:
             _known[id(obj)] = obj
         return reduced
 

@@ -122,8 +122,6 @@ def dumps(value: Any) -> bytes | Serialized:
     cls = type(value)
     if cls in _ATOMS or (cls in _SIZED_ATOMS and len(value) <= PLAIN_MAX_BYTES):
         return _c_dumps(value, 5)
-    if cls is bytes:
-        return _large_bytes(value)
     if cls in _SHALLOW and _is_simple(value):
         return _c_dumps(value, 5)
     return _dump_general(value)
@@ -213,11 +211,6 @@ def _pack_general(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes | Seri
     if _is_simple(plain) and _is_simple(named):
         return _c_dumps((plain, named, places), 5)
     return _dump_general((plain, named, places))
-
-
-def _large_bytes(value: bytes) -> Serialized:
-    # A pickle stream by hand (PROTO 5, BINBYTES8, length, data, STOP): the data is not copied until it is laid out.
-    return Serialized([b"\x80\x05\x8e" + len(value).to_bytes(8, "little"), value, b"."], [], [])
 
 
 def _load_container(data: bytes | memoryview) -> Any:
