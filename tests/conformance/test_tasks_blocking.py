@@ -247,7 +247,7 @@ def test_children_die_with_the_worker_that_owns_them(fresh: Init, new_gate: NewG
         wait_gone(pid)
     for orphan in refs:
         with pytest.raises(exceptions.OwnerDiedError):
-            ray.get(orphan, timeout=40)
+            wait_for(lambda orphan=orphan: ray.get(orphan, timeout=40) and None)
     assert pids.received() == [], "nothing of a dead owner is started again"
 
 
