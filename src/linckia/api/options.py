@@ -32,7 +32,7 @@ from linckia.api.scheduling_strategies import (
     PlacementGroupSchedulingStrategy,
 )
 from linckia.base.errors import RayDeprecationWarning
-from linckia.base.limits import ASYNC_ACTOR_CONCURRENCY_DEFAULT
+from linckia.base.limits import ASYNC_ACTOR_CONCURRENCY_DEFAULT, TASK_MAX_RETRIES_DEFAULT
 from linckia.base.resources import ResourceSet
 
 SchedulingStrategy = (
@@ -158,7 +158,6 @@ class TaskOptions(PlacedOptions):
     generator_backpressure_num_objects: int
     is_generator: bool | None
     max_calls: int
-    max_retries: int
     num_objects_per_yield: int
     num_returns: int | str | None
     retry_exceptions: RetryExceptions
@@ -175,6 +174,16 @@ class TaskOptions(PlacedOptions):
     def returns(self) -> int | str:
         """`num_returns` with its default: "streaming" for generator functions, else 1."""
         return _returns(self.num_returns, self.is_generator)
+
+    @property
+    def max_retries(self) -> int:
+        """How often the task is run again after a system failure, unless the cluster has another default."""
+        return self.retries(TASK_MAX_RETRIES_DEFAULT)
+
+    def retries(self, default: int) -> int:
+        """As `max_retries`, with the cluster's `default` where the user wrote nothing, or None."""
+        written = self.given.get("max_retries")
+        return written if isinstance(written, int) else default
 
     def merge(self, overrides: Mapping[str, object], *, stacklevel: int = 2) -> TaskOptions:
         """These options with `overrides` over them, as `.options()` does: shallowly, so None clears a dict."""

@@ -129,7 +129,7 @@ def warn_of_deprecated_group(written: Mapping[str, object], stacklevel: int) -> 
     """DeprecationWarning for each of the three old options that the user wrote."""
     for name, default in _DEPRECATED.items():
         value = written.get(name, default)
-        if value is not default and value != default:
+        if value != default:
             warnings.warn(
                 f"option {name} is deprecated: use scheduling_strategy=PlacementGroupSchedulingStrategy(...)",
                 DeprecationWarning,

@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 from linckia.api import options_placement as placement
 from linckia.api import options_values as values
-from linckia.base.limits import TASK_MAX_RETRIES_DEFAULT
 
 
 class Rule(NamedTuple):
@@ -49,7 +48,7 @@ TASK_RULES: Rules = {
     "object_store_memory": Rule(values.no_object_store_memory),
     "name": Rule(values.text()),
     "num_returns": Rule(values.returns),
-    "max_retries": Rule(values.count(-1, none_means=TASK_MAX_RETRIES_DEFAULT), TASK_MAX_RETRIES_DEFAULT),
+    "max_retries": Rule(values.count(-1)),
     "retry_exceptions": Rule(values.exception_filter(none_is_allowed=False), False),
     "max_calls": Rule(values.count(0, none_means=0), 0),
 }

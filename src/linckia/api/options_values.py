@@ -94,7 +94,8 @@ def flag(*, none_is_allowed: bool) -> Check:
 
 def quantity(name: str, value: object) -> object:
     """An amount of a resource, 0 or at least 0.0001, or None."""
-    return None if value is None else _amount(name, value)
+    resource = {"num_cpus": "CPU", "num_gpus": "GPU"}.get(name, name)
+    return None if value is None else _amount(name, resource, value)
 
 
 def gpus(name: str, value: object) -> object:
@@ -107,7 +108,7 @@ def gpus(name: str, value: object) -> object:
 
 def whole_bytes(name: str, value: object) -> object:
     """A number of bytes, rounded down, or None."""
-    return None if value is None else int(_amount(name, value))
+    return None if value is None else int(_amount(name, name, value))
 
 
 def resources(name: str, value: object) -> object:
@@ -120,7 +121,7 @@ def resources(name: str, value: object) -> object:
     for resource, amount in value.items():
         if resource in _RESERVED_RESOURCES:
             raise ValueError(f"option {name} must not contain {resource!r}: {_RESERVED_RESOURCES[resource]}")
-        checked[resource] = _amount(resource, amount)
+        checked[resource] = _amount(name, resource, amount)
     return checked
 
 
@@ -193,10 +194,12 @@ def no_tensor_transport(name: str, value: object) -> object:
     return None
 
 
-def _amount(name: str, value: object) -> float:
+def _amount(name: str, resource: str, value: object) -> float:
     # A bool is an int to Python, and `num_gpus=torch.cuda.is_available()` is a way to write 0 or 1.
     number: Any = int(value) if isinstance(value, bool) else value
     try:
-        return ResourceSet.from_amounts({name: number}).amount(name)  # its errors name the resource
+        return ResourceSet.from_amounts({resource: number}).amount(resource)
     except OverflowError:
         raise bad_value(name, f"0 to {RESOURCE_AMOUNT_MAX:.0e}", value) from None
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"option {name}: {error}") from None

@@ -217,6 +217,14 @@ def test_order_cannot_be_kept_by_concurrent_actors(written: dict[str, object], i
         options.resolve_concurrency(is_async)
 
 
+@pytest.mark.row("2.20")
+def test_the_cluster_may_have_another_default_of_retries() -> None:
+    assert task().max_retries == task(max_retries=None).max_retries == 3
+    for options in (task(), task(max_retries=None), task(max_retries=1).merge({"max_retries": None})):
+        assert options.retries(7) == 7
+    assert task(max_retries=0).retries(7) == task(max_retries=0).max_retries == 0
+
+
 @pytest.mark.row("2.26")
 def test_the_nearest_retries_win() -> None:
     decorated = actor(max_task_retries=1)
