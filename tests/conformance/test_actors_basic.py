@@ -430,7 +430,7 @@ def test_names_are_unique_while_their_actor_lives() -> None:
 @pytest.mark.row("1.34")
 @pytest.mark.parametrize("name", ["", "nobody has this name"])
 def test_looking_up_nothing_is_a_value_error(name: str) -> None:
-    with pytest.raises(ValueError):  # noqa: PT011 - the texts differ between engines
+    with pytest.raises(ValueError):
         ray.get_actor(name)
 
 

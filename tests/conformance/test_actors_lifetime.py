@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
 import signal
@@ -24,8 +25,6 @@ class Actor:
     """Says its process id when made and what happens at its end."""
 
     def __init__(self, said: Channel) -> None:
-        import atexit
-
         self.said = said
         said.send(os.getpid())
         atexit.register(lambda: said.send("atexit"))

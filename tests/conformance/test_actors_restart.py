@@ -228,7 +228,9 @@ def test_with_retries_calls_wait_for_the_restart(new_gate: NewGate, new_channel:
 
 
 @pytest.mark.row("5.21", "5.2")
-def test_calls_sent_before_the_first_life_began_are_no_victims_of_it(new_gate: NewGate, new_channel: NewChannel) -> None:
+def test_calls_sent_before_the_first_life_began_are_no_victims_of_it(
+    new_gate: NewGate, new_channel: NewChannel
+) -> None:
     """An actor whose first process dies in its constructor is still being created, not unavailable."""
     gate, said = new_gate(), new_channel()
 

@@ -455,8 +455,11 @@ def test_a_task_sees_arguments_of_its_runtime_context() -> None:
     @ray.remote
     def where() -> tuple[str, str, str, bool]:
         context = ray.get_runtime_context()
-        return context.get_job_id(), context.get_node_id(), context.get_task_id(), threading.main_thread() is (
-            threading.current_thread()
+        return (
+            context.get_job_id(),
+            context.get_node_id(),
+            context.get_task_id(),
+            threading.main_thread() is (threading.current_thread()),
         )
 
     job_id, node_id, task_id, on_main_thread = ray.get(where.remote())

@@ -155,7 +155,9 @@ def test_a_blocked_task_keeps_what_is_not_cpu(fresh: Init, held: dict[str, Any])
 
 
 @pytest.mark.row("4.16", "1.37")
-def test_the_cpu_of_a_blocked_task_is_available_to_others(fresh: Init, new_gate: NewGate, new_channel: NewChannel) -> None:
+def test_the_cpu_of_a_blocked_task_is_available_to_others(
+    fresh: Init, new_gate: NewGate, new_channel: NewChannel
+) -> None:
     fresh(num_cpus=1)
     gate, started = new_gate(), new_channel()
 

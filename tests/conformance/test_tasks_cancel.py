@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import time
@@ -452,8 +453,6 @@ def test_recursive_removes_children_still_in_the_queue(new_gate: NewGate, new_ch
 
 @pytest.mark.row("4.26")
 def test_recursive_reaches_calls_of_async_actors(new_gate: NewGate, new_channel: NewChannel) -> None:
-    import asyncio
-
     said = new_channel()
 
     @ray.remote(num_cpus=0)

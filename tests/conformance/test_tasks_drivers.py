@@ -1,4 +1,4 @@
-"""What a driver leaves behind when it ends, and what its workers inherit from it. Every test starts driver processes."""
+"""What a driver leaves behind when it ends, and what its workers inherit from it. Tests start driver processes."""
 
 from __future__ import annotations
 
@@ -181,7 +181,9 @@ def processes_marked(mark: str) -> list[str]:
 
 
 @pytest.mark.row("1.13", "4.34", "7.21")
-def test_a_killed_driver_of_its_own_cluster_leaves_no_process(run_script: ScriptRunner, new_channel: NewChannel) -> None:
+def test_a_killed_driver_of_its_own_cluster_leaves_no_process(
+    run_script: ScriptRunner, new_channel: NewChannel
+) -> None:
     said = new_channel()
     script = run_script.start(
         """

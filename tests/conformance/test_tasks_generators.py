@@ -1,9 +1,11 @@
+# ruff: noqa: UP028 - `yield from` a plain iterator fails on the oracle, see test_yield_from_a_plain_iterator
 """Generator tasks: one ref per yielded value, while the producer runs, and what their errors and deaths look like."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -300,8 +302,6 @@ def test_an_error_is_one_more_ref_in_order(good: int) -> None:
 
 @pytest.mark.row("4.28")
 def test_an_item_that_cannot_be_serialised_is_an_error_ref() -> None:
-    import threading
-
     @ray.remote
     def produce() -> Iterator[Any]:
         yield 1

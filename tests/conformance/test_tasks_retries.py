@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import os
 import signal
@@ -186,8 +187,6 @@ def test_atexit_runs_when_a_task_calls_sys_exit(new_channel: NewChannel) -> None
 
     @ray.remote(max_retries=0)
     def leave() -> None:
-        import atexit
-
         atexit.register(lambda: said.send("atexit ran"))
         sys.exit(0)
 

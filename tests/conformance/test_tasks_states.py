@@ -179,7 +179,8 @@ def test_each_attempt_has_its_own_record(tmp_path: Path) -> None:
 
     assert ray.get(crash_twice.remote()) == 3
     tasks("attempts", state="FINISHED")
-    records = wait_for(lambda: (found := tasks("attempts")) if len(tasks("attempts")) == 3 else None)
+    wait_for(lambda: len(tasks("attempts")) == 3)
+    records = tasks("attempts")
     assert [record.attempt_number for record in records] == [0, 1, 2]
     assert [record.state for record in records] == ["FAILED", "FAILED", "FINISHED"]
     assert len({record.task_id for record in records}) == 1

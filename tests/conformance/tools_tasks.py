@@ -1,6 +1,6 @@
 """Small observations shared by the task and actor tests: is a process gone, how often did something run.
 
-Runs in the test process, except `Tally.add`, which tasks call; the module is shipped to workers by value, like gates.py.
+Runs in the test process, except `Tally.add`, which tasks call; shipped to workers by value, like gates.py.
 """
 
 from __future__ import annotations
