@@ -41,25 +41,29 @@ def raise_explained(value: Any, error: Exception) -> NoReturn:
 
 
 def find_culprit(value: Any, error: Exception) -> Culprit:
-    """Walk down from ``value`` into the first part that fails on its own, until no part does."""
-    attempts = MAX_ATTEMPTS
-    path: list[str] = []
-    seen = {id(value)}
-    part, text = value, str(error)
-    while len(path) < MAX_DEPTH:
-        for name, child in _parts(part):
-            if id(child) in seen or attempts <= 0:
-                continue
-            attempts -= 1
-            failure = _attempt(child)
-            if failure is not None:
-                seen.add(id(child))
-                path.append(name)
-                part, text = child, failure
-                break
-        else:
-            break
-    return Culprit(tuple(path), part, text)
+    """Walk down from ``value`` into parts that fail on their own, until one whose own parts do not fail."""
+    return _Search().below(Culprit((), value, str(error))) or Culprit((), value, str(error))
+
+
+class _Search:
+    def __init__(self) -> None:
+        self.attempts = MAX_ATTEMPTS
+        self.seen: dict[int, Any] = {}  # failed parts; held, so that ids stay unique
+
+    def below(self, failed: Culprit) -> Culprit | None:
+        """The culprit in ``failed`` or that itself; None when it fails only because it leads back to a part above."""
+        self.seen[id(failed.part)] = failed.part
+        leads_back = False
+        for name, child in _parts(failed.part) if len(failed.path) < MAX_DEPTH else ():
+            if id(child) in self.seen:
+                leads_back = True
+            elif self.attempts > 0:
+                self.attempts -= 1
+                error = _attempt(child)
+                found = self.below(Culprit((*failed.path, name), child, error)) if error is not None else None
+                if found is not None:
+                    return found
+        return None if leads_back else failed
 
 
 def _attempt(part: Any) -> str | None:

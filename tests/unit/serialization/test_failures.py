@@ -110,7 +110,7 @@ def test_a_value_that_is_nested_too_deeply_is_a_type_error() -> None:
 
 
 def test_a_cycle_does_not_confuse_the_search() -> None:
-    node = Node(lock=threading.Lock())
-    node.me = [node]  # type: ignore[attr-defined]
+    node = Node(me=[], lock=threading.Lock())
+    node.me.append(node)  # type: ignore[attr-defined]
     with pytest.raises(TypeError, match=r"where: value\.lock"):
         dumps(node)
