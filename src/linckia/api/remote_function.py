@@ -97,6 +97,7 @@ class RemoteFunction(Generic[P, R]):
         from linckia.worker.tasks import Template  # noqa: PLC0415  (start-up time)
 
         options.check_supported()
+        retries = options.retries(default_retries())
         function = self._export(runtime)
         cached = (function.function_id, id(self), repr(sorted((k, v) for k, v in options.given.items() if k != "name")))
         template = runtime.template_cache.get(cached)
@@ -114,10 +115,10 @@ class RemoteFunction(Generic[P, R]):
             retry_exceptions=_retry_filter(options.retry_exceptions),
             max_calls=options.max_calls,
             backpressure=options.generator_backpressure_num_objects or -1,
-            careful=options.max_retries == 0,
+            careful=retries == 0,
             qualified_name=f"{self.__module__}.{self.__qualname__}",
         )
-        template = runtime.template_cache[cached] = Template(definition, function, key, options.max_retries)
+        template = runtime.template_cache[cached] = Template(definition, function, key, retries)
         return template
 
     def _export(self, runtime: Runtime) -> Any:
@@ -240,6 +241,13 @@ def _submit(
 
 def _rebuild(function: Any, options: dict[str, Any]) -> RemoteFunction[Any, Any]:
     return RemoteFunction(function, options)
+
+
+def default_retries() -> int:
+    """``max_retries`` of tasks that do not say (TASK_MAX_RETRIES, 3)."""
+    from linckia.host import environment  # noqa: PLC0415  (start-up time)
+
+    return int(environment.option("TASK_MAX_RETRIES") or 3)
 
 
 def function_limit_bytes() -> int:

@@ -14,6 +14,7 @@ from linckia.core.actors.states import ActorDeathReason, ActorState
 from linckia.model.specs import ActorInfo, ActorSpec, encode
 from linckia.protocol import messages as m
 
+UNKNOWN_WAIT_S = 2.0
 _decode_spec = msgspec.msgpack.Decoder(ActorSpec).decode
 
 
@@ -28,9 +29,16 @@ class Link(Protocol):
 class ActorService:
     """``to_raylet`` sends to the node's raylet; ``node_ip`` goes into death records."""
 
-    def __init__(self, to_raylet: Callable[[m.Message], None], node_ip: str, epoch: int = 1) -> None:
+    def __init__(
+        self,
+        to_raylet: Callable[[m.Message], None],
+        node_ip: str,
+        call_later: Callable[[float, Callable[[], None]], object],
+        epoch: int = 1,
+    ) -> None:
         self.directory = ActorDirectory()
         self._to_raylet, self._node_ip, self._epoch = to_raylet, node_ip, epoch
+        self._call_later = call_later
         self._subscribers: dict[bytes, dict[int, Any]] = {}
 
     def handlers(self) -> dict[type, Callable[[Any, Any], None]]:
@@ -72,16 +80,21 @@ class ActorService:
         self._apply(self.directory.arguments(message.actor_id, spec, message.error))
 
     def _on_subscribe(self, peer: Any, message: m.SubscribeActor) -> None:
+        self._subscribe(peer, message.actor_id)
         actor = self.directory.actors.get(message.actor_id)
-        if actor is None:
+        if actor is not None:
+            peer.post(self._update(actor))
+        else:  # a handle may arrive at its reader before the creator's registration arrives here
+            self._call_later(UNKNOWN_WAIT_S, lambda: self._still_unknown(peer, message))
+
+    def _still_unknown(self, peer: Any, message: m.SubscribeActor) -> None:
+        if message.actor_id not in self.directory.actors and not peer.closed:
             context = errors.ActorDiedErrorContext(
                 error_message="the cluster does not know this actor", actor_id=message.actor_id.hex()
             )
             error = errors.encode_error(errors.ActorDiedError(context), pickle.dumps)
             peer.post(m.ActorUpdate(message.actor_id, "DEAD", None, 0, error))
-            return
-        self._subscribe(peer, message.actor_id)
-        peer.post(self._update(actor))
+            self._subscribers.pop(message.actor_id, None)
 
     def _subscribe(self, peer: Any, actor_id: bytes) -> None:
         self._subscribers.setdefault(actor_id, {})[id(peer)] = peer

@@ -201,6 +201,15 @@ class Reactor:
             self._run_timers()
         return ran
 
+    def poll_spinning(self) -> bool:
+        """One turn that looks for events for ``spin_s`` and never sleeps (event loops, before they go to sleep)."""
+        if self.spin_s:
+            spin_until = time.perf_counter() + self.spin_s
+            while time.perf_counter() < spin_until:
+                if self.epoll.poll(0):
+                    return self.poll(0.0)
+        return False
+
     def _wait(self, timeout_s: float | None) -> list[tuple[int, int]]:
         if self.spin_s:
             spin_until = time.perf_counter() + self.spin_s

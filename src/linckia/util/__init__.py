@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from linckia.util.debug import disable_log_once_globally, enable_periodic_logging, log_once
     from linckia.util.executor import LinckiaExecutor
     from linckia.util.nodes import get_node_instance_id, get_node_ip_address, list_named_actors
+    from linckia.util.pending import why_pending
     from linckia.util.serialization import deregister_serializer, register_serializer
 
 _HOME_OF = {
@@ -43,6 +44,7 @@ _HOME_OF = {
     "log_once": "debug",
     "map_unordered": "completion",
     "register_serializer": "serialization",
+    "why_pending": "pending",
 }
 _SUBMODULES = frozenset(
     {
@@ -57,6 +59,7 @@ _SUBMODULES = frozenset(
         "metrics",
         "multiprocessing",
         "nodes",
+        "pending",
         "queue",
         "scheduling_strategies",
         "serialization",
@@ -103,6 +106,7 @@ __all__ = [
     "placement_group_table",
     "register_serializer",
     "remove_placement_group",
+    "why_pending",
 ]
 
 

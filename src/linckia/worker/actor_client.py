@@ -83,9 +83,11 @@ class ActorClient:
         if template.index not in peer.known:
             self.runtime.introduce(peer, template)
         conn = peer.conn
-        conn.post(m.Push(record.task_id, template.index, record.args, record.extras))
+        conn.outbox.append(m.Push(record.task_id, template.index, record.args, record.extras))
         if was_idle or len(conn.outbox) >= FLUSH_COUNT:
             conn.flush()
+        else:
+            conn.mark_dirty()
 
     def _pump(self) -> None:
         peer = self.peer

@@ -331,6 +331,8 @@ class ActorHost:
     def _flush(self) -> None:
         self._flush_scheduled = False
         self.runtime.reactor.flush_dirty()
+        if not self.running:
+            self.runtime.progress.spin_if_free()
 
     # --- cancel -----------------------------------------------------------------------------------------------------
 

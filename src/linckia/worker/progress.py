@@ -129,6 +129,15 @@ class Progress:
             self._hand_over()
         return True
 
+    def spin_if_free(self) -> None:
+        """Look for messages a little longer before an event loop goes to sleep: a wake-up costs more than that."""
+        if self._lead.acquire(blocking=False):
+            try:
+                if self.reactor.poll_spinning():
+                    self.generation += 1
+            finally:
+                self._lead.release()
+
     def notify(self) -> None:
         """A target may have become true outside of the leading thread."""
         for follower in list(self._followers):

@@ -82,9 +82,11 @@ class Submitter:
         tasks[record.task_id] = record
         if template.index not in peer.known:
             self.runtime.introduce(peer, template)
-        conn.post(m.Push(record.task_id, template.index, record.args, record.extras))
+        conn.outbox.append(m.Push(record.task_id, template.index, record.args, record.extras))
         if was_idle or len(conn.outbox) >= FLUSH_COUNT:
             conn.flush()
+        else:
+            conn.mark_dirty()
 
     def _fill(self, key: SchedulingKey) -> None:
         """Hand out queued tasks to leases with room, evenly."""
