@@ -3,6 +3,8 @@
 PYTHON ?= python3
 SEED ?=
 PYTEST_ARGS ?=
+# A machine that forbids bytecode files would compile the whole package in each process anew.
+unexport PYTHONDONTWRITEBYTECODE
 VENV := .venv
 PY := $(VENV)/bin/python
 RUNTIME := $(VENV)/.runtime-installed
@@ -52,7 +54,7 @@ format: setup
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-bench: $(RUNTIME)
+bench: setup
 	$(PY) -m bench
 
 sim: setup
