@@ -136,17 +136,20 @@ class ActorDirectory:
     def leased(self, actor_id: bytes, worker: Address, pid: int) -> list[Effect]:
         """A worker was found; the constructor is about to run."""
         actor = self.actors.get(actor_id)
-        if actor is None or actor.state not in (S.PENDING_CREATION, S.RESTARTING):
+        if actor is None or actor.state is S.DEAD:
             return [Stop(actor_id, graceful=False, reason="the actor is dead")]
-        actor.worker, actor.pid = worker, pid
+        if actor.state in (S.PENDING_CREATION, S.RESTARTING):
+            actor.worker, actor.pid = worker, pid
         return []
 
     def alive(self, actor_id: bytes, worker: Address, pid: int, repr_name: str) -> list[Effect]:
-        """The constructor returned."""
+        """The constructor returned. Said twice, or of a worker that is gone: no news."""
         actor = self.actors.get(actor_id)
         if actor is None or actor.state is S.DEAD:
             return [Stop(actor_id, graceful=False, reason="the actor is dead")]
-        actor.worker, actor.pid, actor.repr_name = worker, pid, repr_name
+        if actor.worker != worker or actor.state is S.ALIVE:
+            return []
+        actor.pid, actor.repr_name = pid, repr_name
         self._move(actor, E.CREATED)
         effects: list[Effect] = [Publish(actor_id)]
         if actor.scope_ended:
@@ -198,7 +201,7 @@ class ActorDirectory:
         if no_restart:
             actor.killed = True
             return [*self._die(actor, D.RAY_KILL, "it was killed with linckia.kill()"), stop]
-        return [stop]
+        return [stop] if actor.worker is not None else []  # between two processes there is none to kill
 
     def out_of_scope(self, actor_id: bytes) -> list[Effect]:
         """No strong handle is left and the owner's calls are done: end when what was submitted is done."""

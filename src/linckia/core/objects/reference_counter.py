@@ -8,8 +8,9 @@ lets go gives back as many as it was told of, so that an end and a new registrat
 
 It is the model of ``worker/borrowing.py``, which leaves the local counts to Python; the simulator runs it. It assumes
 that messages between two living processes arrive in order, and that a death is reported after the last of them. It
-knows neither values nor memory. One thing it gives up: a worker that dies between introducing its caller to a third
-owner and answering leaves one registration, which lasts as long as the caller's process.
+knows neither values nor memory. Two things it gives up: a worker that dies between introducing its caller to a third
+owner and answering leaves one registration, which lasts as long as the caller's process; and references in a cycle (a
+result that contains, somewhere, a reference to itself) keep each other as long as their owners live.
 """
 
 from __future__ import annotations

@@ -1,0 +1,333 @@
+"""The actor directory by cases: who is restarted, who dies of what, who has a name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from linckia.core.actors import directory as module
+from linckia.core.actors.directory import ActorDirectory, Publish, Start, Stop
+from linckia.core.actors.states import ActorDeathReason, ActorState
+from linckia.model.specs import ActorSpec
+from linckia.model.wire import Address
+
+OWNER = Address(b"owner", "unix:/owner")
+W1, W2, W3 = (Address(f"w{n}".encode(), f"unix:/w{n}") for n in (1, 2, 3))
+A = b"actor-a"
+
+
+def spec(actor_id: bytes = A, **changes: Any) -> ActorSpec:
+    fields: dict[str, Any] = {
+        "actor_id": actor_id, "job_id": b"job1", "class_id": b"c", "class_blob": b"", "class_name": "Actor",
+        "class_module": "m", "args": b"", "extras": None, "owner": OWNER, "name": "", "namespace": "ns",
+        "detached": False, "get_if_exists": False, "max_restarts": 0, "max_task_retries": 0, "max_concurrency": 1,
+        "is_async": False, "concurrency_groups": {}, "max_pending_calls": -1, "lifetime_resources": {},
+        "placement_resources": {"CPU": 1.0}, "methods": [],
+    }  # fmt: skip
+    return ActorSpec(**{**fields, **changes})
+
+
+def alive(directory: ActorDirectory, worker: Address = W1, **changes: Any) -> None:
+    """Register an actor and see it through its constructor."""
+    actor = spec(**changes)
+    directory.register(actor, ready=True)
+    directory.leased(actor.actor_id, worker, 1)
+    directory.alive(actor.actor_id, worker, 1, "")
+
+
+def lose(directory: ActorDirectory, restarts: int, actor_id: bytes = A, *, intended: bool = False) -> list[Any]:
+    return directory.process_ended(actor_id, restarts, "killed by signal 9", intended=intended)
+
+
+def state(directory: ActorDirectory, actor_id: bytes = A) -> ActorState:
+    return directory.actors[actor_id].state
+
+
+def death(directory: ActorDirectory, actor_id: bytes = A) -> ActorDeathReason | None:
+    return directory.actors[actor_id].death
+
+
+# --- birth ------------------------------------------------------------------------------------------------------------
+
+
+def test_registered_ready_it_is_started_and_lives() -> None:
+    directory = ActorDirectory()
+    assert directory.register(spec(), ready=True) == ([Start(A, 0)], "", None)
+    assert directory.leased(A, W1, 7) == []
+    assert state(directory) is ActorState.PENDING_CREATION
+    assert directory.alive(A, W1, 7, "Actor(1)") == [Publish(A)]
+    actor = directory.actors[A]
+    assert (actor.state, actor.worker, actor.pid, actor.repr_name) == (ActorState.ALIVE, W1, 7, "Actor(1)")
+
+
+def test_a_registration_that_comes_twice_changes_nothing() -> None:
+    directory = ActorDirectory()
+    alive(directory, name="n")
+    assert directory.register(spec(name="n"), ready=True) == ([], "", None)
+    assert state(directory) is ActorState.ALIVE
+
+
+def test_it_waits_for_its_arguments() -> None:
+    directory = ActorDirectory()
+    assert directory.register(spec(), ready=False) == ([], "", None)
+    assert directory.arguments(A, spec(args=b"packed"), None) == [Start(A, 0)]
+    assert directory.actors[A].spec.args == b"packed"
+    assert directory.arguments(A, spec(args=b"late"), None) == []
+    assert directory.actors[A].spec.args == b"packed"
+
+
+def test_a_failed_argument_is_the_end() -> None:
+    directory = ActorDirectory()
+    directory.register(spec(max_restarts=-1), ready=False)
+    assert directory.arguments(A, None, b"error") == [Publish(A)]
+    assert (death(directory), directory.actors[A].error) == (ActorDeathReason.CREATION_FAILED, b"error")
+
+
+@pytest.mark.row("5.16")
+def test_a_constructor_that_raises_is_never_run_again() -> None:
+    directory = ActorDirectory()
+    directory.register(spec(max_restarts=-1), ready=True)
+    directory.leased(A, W1, 1)
+    assert directory.failed(A, b"error") == [Publish(A)]
+    assert death(directory) is ActorDeathReason.CREATION_FAILED
+    assert lose(directory, 0) == []
+
+
+def test_refused_means_never_started() -> None:
+    directory = ActorDirectory()
+    directory.register(spec(), ready=True)
+    assert directory.refused(A, "the affinity is hard") == [Publish(A)]
+    assert directory.actors[A].never_started
+    assert directory.actors[A].death_text == "the affinity is hard"
+
+
+# --- restarts ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.row("5.13")
+@pytest.mark.parametrize("budget", [0, 1, 3])
+def test_each_lost_process_costs_one_restart(budget: int) -> None:
+    directory = ActorDirectory()
+    alive(directory, max_restarts=budget)
+    for restarts in range(budget):
+        assert lose(directory, restarts) == [Publish(A), Start(A, restarts + 1)]
+        assert state(directory) is ActorState.RESTARTING
+        directory.leased(A, W2, 2)
+        assert directory.alive(A, W2, 2, "") == [Publish(A)]
+    assert lose(directory, budget) == [Publish(A)]
+    assert death(directory) is ActorDeathReason.WORKER_DIED
+
+
+def test_minus_one_restarts_for_ever() -> None:
+    directory = ActorDirectory()
+    alive(directory, max_restarts=-1)
+    for restarts in range(50):
+        assert Start(A, restarts + 1) in lose(directory, restarts)
+        directory.leased(A, W2, 2)
+        directory.alive(A, W2, 2, "")
+    assert state(directory) is ActorState.ALIVE
+
+
+def test_an_intended_exit_is_not_restarted() -> None:
+    directory = ActorDirectory()
+    alive(directory, max_restarts=-1)
+    assert lose(directory, 0, intended=True) == [Publish(A)]
+    assert death(directory) is ActorDeathReason.INTENDED_EXIT
+
+
+def test_the_death_of_an_earlier_incarnation_is_no_news() -> None:
+    directory = ActorDirectory()
+    alive(directory, max_restarts=5)
+    lose(directory, 0)
+    assert lose(directory, 0) == []
+    directory.leased(A, W2, 2)
+    directory.alive(A, W2, 2, "")
+    assert lose(directory, 0) == []
+    assert (state(directory), directory.actors[A].restarts) == (ActorState.ALIVE, 1)
+
+
+def test_a_worker_found_for_a_dead_actor_is_stopped() -> None:
+    directory = ActorDirectory()
+    directory.register(spec(), ready=True)
+    directory.kill(A, no_restart=True)
+    (stop,) = directory.leased(A, W1, 1)
+    assert isinstance(stop, Stop) and not stop.graceful
+    (stop,) = directory.alive(A, W1, 1, "")
+    assert isinstance(stop, Stop)
+    assert state(directory) is ActorState.DEAD
+
+
+# --- kill -------------------------------------------------------------------------------------------------------------
+
+
+def test_killed_for_good_it_is_dead_at_once() -> None:
+    directory = ActorDirectory()
+    alive(directory, max_restarts=-1)
+    publish, stop = directory.kill(A, no_restart=True)
+    assert publish == Publish(A)
+    assert isinstance(stop, Stop) and not stop.graceful
+    assert death(directory) is ActorDeathReason.RAY_KILL
+    assert lose(directory, 0) == []
+    assert directory.kill(A, no_restart=True) == []
+
+
+def test_killed_to_be_restarted_it_is_as_if_it_crashed() -> None:
+    directory = ActorDirectory()
+    alive(directory, max_restarts=1)
+    (stop,) = directory.kill(A, no_restart=False)
+    assert isinstance(stop, Stop)
+    assert state(directory) is ActorState.ALIVE
+    assert lose(directory, 0) == [Publish(A), Start(A, 1)]
+    directory.leased(A, W2, 2)
+    directory.alive(A, W2, 2, "")
+    directory.kill(A, no_restart=False)
+    assert lose(directory, 1) == [Publish(A)]
+    assert death(directory) is ActorDeathReason.WORKER_DIED
+
+
+@pytest.mark.parametrize("ready", [False, True])
+def test_killed_before_it_lives(ready: bool) -> None:
+    directory = ActorDirectory()
+    directory.register(spec(max_restarts=3), ready=ready)
+    assert directory.kill(A, no_restart=True)[0] == Publish(A)
+    assert directory.arguments(A, spec(), None) == []
+    assert state(directory) is ActorState.DEAD
+
+
+def test_nobody_knows_it() -> None:
+    directory = ActorDirectory()
+    assert directory.kill(A, no_restart=True) == []
+    assert directory.out_of_scope(A) == []
+    assert lose(directory, 0) == []
+    assert directory.failed(A, b"") == directory.refused(A, "") == []
+
+
+# --- end of scope -----------------------------------------------------------------------------------------------------
+
+
+def test_out_of_scope_it_finishes_what_was_submitted() -> None:
+    directory = ActorDirectory()
+    alive(directory, max_restarts=-1)
+    (stop,) = directory.out_of_scope(A)
+    assert isinstance(stop, Stop) and stop.graceful
+    assert lose(directory, 0) == [Publish(A)]
+    assert death(directory) is ActorDeathReason.OUT_OF_SCOPE
+
+
+@pytest.mark.parametrize("restarting", [False, True])
+def test_out_of_scope_while_it_starts_it_is_stopped_when_it_lives(restarting: bool) -> None:
+    directory = ActorDirectory()
+    if restarting:
+        alive(directory, max_restarts=1)
+        lose(directory, 0)
+    else:
+        directory.register(spec(), ready=True)
+    assert directory.out_of_scope(A) == []
+    directory.leased(A, W2, 2)
+    publish, stop = directory.alive(A, W2, 2, "")
+    assert publish == Publish(A)
+    assert isinstance(stop, Stop) and stop.graceful
+
+
+def test_out_of_scope_before_its_arguments_are_there() -> None:
+    directory = ActorDirectory()
+    directory.register(spec(), ready=False)
+    assert directory.out_of_scope(A) == [Publish(A)]
+    assert death(directory) is ActorDeathReason.OUT_OF_SCOPE
+
+
+def test_a_detached_actor_has_no_scope() -> None:
+    directory = ActorDirectory()
+    alive(directory, detached=True, name="n")
+    assert directory.out_of_scope(A) == []
+    assert state(directory) is ActorState.ALIVE
+
+
+# --- the owner --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.row("4.34")
+def test_actors_die_with_their_owner_detached_ones_live() -> None:
+    directory = ActorDirectory()
+    alive(directory, max_restarts=-1)
+    alive(directory, W2, actor_id=b"actor-b", detached=True, name="n")
+    alive(directory, W3, actor_id=b"actor-c", owner=Address(b"other", "unix:/o"))
+    publish, stop = directory.owner_ended(b"owner")
+    assert publish == Publish(A)
+    assert isinstance(stop, Stop) and stop.actor_id == A and not stop.graceful
+    assert death(directory) is ActorDeathReason.OWNER_DIED
+    assert state(directory, b"actor-b") is state(directory, b"actor-c") is ActorState.ALIVE
+    assert directory.owner_ended(b"owner") == []
+
+
+# --- names ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_name_is_taken_once_per_namespace() -> None:
+    directory = ActorDirectory()
+    alive(directory, name="n")
+    effects, error, existing = directory.register(spec(b"actor-b", name="n"), ready=True)
+    assert effects == [] and existing is None
+    assert "'n'" in error and "'ns'" in error
+    assert b"actor-b" not in directory.actors
+    assert directory.register(spec(b"actor-c", name="n", namespace="other"), ready=True)[1] == ""
+    assert {a.spec.actor_id for a in directory.named(None)} == {A, b"actor-c"}
+    assert [a.spec.actor_id for a in directory.named("ns")] == [A]
+
+
+def test_get_if_exists_finds_the_living() -> None:
+    directory = ActorDirectory()
+    alive(directory, name="n")
+    effects, error, existing = directory.register(spec(b"actor-b", name="n", get_if_exists=True), ready=True)
+    assert (effects, error) == ([], "")
+    assert existing is directory.actors[A]
+    assert b"actor-b" not in directory.actors
+
+
+@pytest.mark.parametrize("restarting", [False, True])
+def test_a_name_belongs_to_its_actor_until_it_is_dead(restarting: bool) -> None:
+    directory = ActorDirectory()
+    alive(directory, name="n", max_restarts=1)
+    if restarting:
+        lose(directory, 0)
+    assert directory.by_name("n", "ns") is directory.actors[A]
+    directory.kill(A, no_restart=True)
+    assert directory.by_name("n", "ns") is None
+    assert directory.register(spec(b"actor-b", name="n"), ready=True) == ([Start(b"actor-b", 0)], "", None)
+    lose(directory, int(restarting))
+    assert directory.by_name("n", "ns") is directory.actors[b"actor-b"]
+
+
+def test_old_dead_actors_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "DEAD_ACTORS_KEPT", 3)
+    directory = ActorDirectory()
+    ids = [f"actor-{n}".encode() for n in range(5)]
+    for actor_id in ids:
+        alive(directory, actor_id=actor_id)
+        directory.kill(actor_id, no_restart=True)
+    assert list(directory.actors) == ids[2:]
+
+
+# --- messages that come late or twice ---------------------------------------------------------------------------------
+
+
+def test_the_word_of_a_worker_that_is_gone_is_no_news() -> None:
+    directory = ActorDirectory()
+    alive(directory, max_restarts=3)
+    assert directory.leased(A, W1, 1) == directory.alive(A, W1, 1, "") == []  # said twice
+    lose(directory, 0)
+    assert directory.alive(A, W1, 1, "") == []
+    assert state(directory) is ActorState.RESTARTING
+    directory.leased(A, W2, 2)
+    assert directory.alive(A, W1, 1, "") == []
+    assert directory.actors[A].worker == W2
+
+
+def test_between_two_processes_there_is_none_to_kill() -> None:
+    directory = ActorDirectory()
+    alive(directory, max_restarts=1)
+    lose(directory, 0)
+    assert directory.kill(A, no_restart=False) == []
+    directory.leased(A, W2, 2)
+    assert directory.alive(A, W2, 2, "") == [Publish(A)]
