@@ -38,8 +38,8 @@ class BorrowToken:
         self.adopted = False  # the owner is dead: the store holds the block for us
 
     def __del__(self) -> None:
-        if self.adopted:
-            self.runtime.release(self.block)
+        if self.adopted and self.block is not None:
+            self.runtime.release(self.block.offset)  # the store decides: others may read it still
         elif self.registered:
             self.runtime.release((self.owner, self.object_id))
 
@@ -123,9 +123,10 @@ class Borrowing:
         """A reference was unpickled in this process."""
         ref = self.by_id.get(object_id)
         if ref is not None:
-            ids = getattr(self.arguments, "ids", None)
-            if ids is not None and ref.extra is not None and ref.extra.owner is not None:
-                ids.add(object_id)
+            if ref.extra is not None and ref.extra.owner is not None:
+                ids = getattr(self.arguments, "ids", None)
+                if ids is not None:
+                    ids.add(object_id)
             return ref
         if owner_id == self.runtime.address.worker_id:
             return self._unknown_own(object_id)

@@ -97,8 +97,8 @@ class Objects:
         else:
             data.write_into(view)
         view.release()
-        with self.runtime.mutex:
-            self.runtime.raylet.post(m.Sealed([(offset, size, object_id, owner_id)]))
+        # Told to the store before anybody hears of the object: were we killed in between, its block would be reclaimed.
+        self.runtime.raylet.send(m.Sealed([(offset, size, object_id, owner_id)]))
         return Result(block=Block(offset, size, self.runtime.node_id))
 
     # --- read -------------------------------------------------------------------------------------------------------

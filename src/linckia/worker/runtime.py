@@ -58,6 +58,7 @@ class Runtime:
         self.executor: Any = None
         self.closing = False
         self.retried_tasks = 0
+        self.last_rest: Any = None  # see api/calls.py
         self.template_cache: dict[Any, Template] = {}
         self.error_count = 0  # errors that arrived, for get's early end
         self.on_driver_message: Callable[[m.DriverMessage], None] | None = None
@@ -371,6 +372,8 @@ class Runtime:
                 what = released.popleft()
                 if type(what) is Block:
                     self.objects.free(what)
+                elif type(what) is int:
+                    self.raylet.post(m.FreeBlocks([what]))
                 elif type(what) is tuple:
                     ended.setdefault(what[0], []).append(what[1])
                 elif type(what) is bytes:
