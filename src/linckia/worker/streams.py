@@ -113,7 +113,7 @@ class ObjectRefGenerator:
     picklable.
     """
 
-    __slots__ = ("_runtime", "_stream", "_completed")
+    __slots__ = ("__weakref__", "_completed", "_runtime", "_stream")
 
     def __init__(self, runtime: Runtime, stream: Stream, completed: ObjectRef[Any]) -> None:
         self._runtime, self._stream, self._completed = runtime, stream, completed
