@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine import ENGINE, settings
+from engine import ENGINE, ray, settings
 
 HERE = Path(__file__).resolve().parent
 
@@ -48,7 +48,9 @@ class ScriptRunner:
         folder.mkdir()
         path = folder / "driver.py"
         path.write_text(text)
-        known = [str(HERE), os.environ.get("PYTHONPATH", "")]
+        # The engine of this process, wherever it was found: a relative PYTHONPATH means nothing in another folder.
+        engine_folder = Path(ray.__file__).resolve().parents[1]
+        known = [str(HERE), str(engine_folder), os.environ.get("PYTHONPATH", "")]
         full_env = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in known if p)} | (env or {})
         process = subprocess.Popen(
             [sys.executable, "-u", str(path), *map(str, args)],

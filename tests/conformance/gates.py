@@ -117,6 +117,13 @@ class Channel:
         self._lines.clear()
         return lines
 
+    def settled(self, quiet_s: float = 0.3) -> list[str]:
+        """Everything not yet received, once nothing new has come for `quiet_s`: for showing that no more is sent."""
+        assert self._reader is not None, "only the process that made a channel receives from it"
+        while select.select([self._reader], [], [], quiet_s)[0]:
+            self._drain()
+        return self.received()
+
     def close(self) -> None:
         if self._reader is not None:
             os.close(self._reader)

@@ -160,6 +160,20 @@ def test_bad_namespaces_are_refused(fresh: Any, namespace: Any, error: type[Exce
     assert not ray.is_initialized()
 
 
+@pytest.mark.row("1.7", "14.22", "9.1")
+def test_environment_variables_of_the_job_and_the_task_are_merged(fresh: Any) -> None:
+    fresh(runtime_env={"env_vars": {"CONFORMANCE_A": "job", "CONFORMANCE_B": "job"}})
+
+    @ray.remote
+    def look() -> tuple[str, str]:
+        return os.environ["CONFORMANCE_A"], os.environ["CONFORMANCE_B"]
+
+    assert ray.get(look.remote()) == ("job", "job")
+    task_env = {"env_vars": {"CONFORMANCE_B": "task"}}
+    assert ray.get(look.options(runtime_env=task_env).remote()) == ("job", "task")
+    assert dict(ray.get_runtime_context().runtime_env)["env_vars"]["CONFORMANCE_A"] == "job"
+
+
 @pytest.mark.row("1.10")
 def test_job_config_sets_the_namespace(fresh: Any) -> None:
     fresh(job_config=module("job_config").JobConfig(ray_namespace="from job config"))
@@ -260,7 +274,7 @@ def test_init_outside_the_main_thread_works(run_script: Any) -> None:
     assert result.ok().stdout == "1\n"
 
 
-@pytest.mark.row("1.15")
+@pytest.mark.row("1.15", "1.9")
 def test_context_fields(cluster: Any) -> None:
     assert cluster.python_version.count(".") == 2
     assert cluster.ray_version == ray.__version__
