@@ -167,17 +167,22 @@ class Objects:
                 self.fetch_now(ref)
         out = []
         load = self.load
+        target = None
         for index, ref in enumerate(refs):
             if not ref.state:
-                self._wait_one(refs, index, deadline_s, timeout_s)
+                target = target or _ValueOrError(runtime)
+                target.ref = ref
+                self._wait_one(target, refs, index, (deadline_s, timeout_s))
             out.append(load(ref))
         if runtime.interrupt_pending:
             runtime.check_interrupt()
         return out
 
-    def _wait_one(self, refs: Sequence[Any], index: int, deadline_s: float | None, timeout_s: float | None) -> None:
+    def _wait_one(
+        self, target: _ValueOrError, refs: Sequence[Any], index: int, until: tuple[float | None, float | None]
+    ) -> None:
         ref = refs[index]
-        target = _ValueOrError(self.runtime, ref)
+        deadline_s, timeout_s = until
         while not ref.state:
             for later in refs[index + 1 :] if target.error_seen() else ():
                 if later.state >= ERROR:
@@ -363,8 +368,9 @@ class _ValueOrError:
 
     __slots__ = ("ref", "runtime", "seen")
 
-    def __init__(self, runtime: Runtime, ref: ObjectRef[Any]) -> None:
-        self.runtime, self.ref = runtime, ref
+    def __init__(self, runtime: Runtime) -> None:
+        self.runtime = runtime
+        self.ref: Any = None
         self.seen = -1
 
     def error_seen(self) -> bool:

@@ -42,7 +42,9 @@ def submit(
     options: CallOptions | None = None,
 ) -> Any:
     """Submit one task or actor call; returns its ref, refs, generator, or None (``num_returns=0``)."""
-    record = TaskRecord(runtime.next_task_id(actor.actor_id if actor is not None else None), template, b"")
+    record = TaskRecord(
+        runtime.next_task_id(actor.actor_id if actor is not None else None), template, template.max_retries
+    )
     if args or kwargs:
         _pack(runtime, record, args, kwargs)
     num_returns = template.num_returns
@@ -308,7 +310,7 @@ def _constructor_extras(runtime: Runtime, unresolved: Unresolved) -> PushExtras:
 
 def pack_constructor(runtime: Runtime, arguments: tuple[tuple[Any, ...], dict[str, Any]]) -> Constructor:
     """Pack the arguments of a constructor."""
-    record = TaskRecord(b"\x00" * 24, _NO_TEMPLATE, b"")
+    record = TaskRecord(b"\x00" * 24, _NO_TEMPLATE, 0)
     if arguments[0] or arguments[1]:
         _pack(runtime, record, *arguments)
     return Constructor(runtime, record)

@@ -5,15 +5,15 @@ I/O.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 if TYPE_CHECKING:
-    from linckia.model.wire import Address, Dependency, PushExtras, RefInfo
+    from linckia.model.wire import Address
     from linckia.protocol.messages import FunctionDef, TemplateDef
     from linckia.rpc.connection import Connection
     from linckia.worker.refs import ObjectRef
-    from linckia.worker.streams import Stream
 
 STREAMING, DYNAMIC = -1, -2
 
@@ -134,54 +134,26 @@ class Lease:
         self.broken: Any = None  # LeaseBroken once the raylet said so
 
 
-class TaskRecord:
-    """One submitted task until its last answer."""
+class TaskRecord(msgspec.Struct, gc=False, eq=False):
+    """One submitted task until its last answer.
 
-    __slots__ = (
-        "actor",
-        "args",
-        "attempt",
-        "cancelled",
-        "extras",
-        "holds",
-        "options",
-        "parent",
-        "peer",
-        "queue",
-        "refs",
-        "retries_left",
-        "stream",
-        "task_id",
-        "template",
-        "waiting",
-    )
+    Not tracked by the garbage collector: a million pending records would be scanned again and again. The cycle with its
+    refs is cut when the task ends.
+    """
 
-    def __init__(self, task_id: bytes, template: Template, args: bytes) -> None:
-        self.task_id = task_id
-        self.template = template
-        self.args = args
-        self.extras: PushExtras | None = None
-        self.refs: tuple[ObjectRef[Any], ...] = ()
-        self.stream: Stream | None = None
-        self.peer: Peer | None = None
-        self.queue: SchedulingKey | None = None  # the key it waits in
-        self.actor: Any = None  # the ActorClient of an actor call
-        self.options: Any = None
-        self.holds: list[Any] | None = None  # refs that must live until the task is done
-        self.waiting = 0  # dependencies without a value yet
-        self.retries_left = template.max_retries
-        self.attempt = 0
-        self.cancelled = False
-        self.parent: Any = None
-
-
-class SlowParts:
-    """What a task with references among its arguments carries from packing to pushing."""
-
-    __slots__ = ("borrowed", "dependencies", "holds", "on_ready")
-
-    def __init__(self) -> None:
-        self.dependencies: list[ObjectRef[Any]] = []
-        self.borrowed: list[RefInfo] = []
-        self.holds: list[Any] = []
-        self.on_ready: Callable[[list[Dependency]], None] | None = None
+    task_id: bytes
+    template: Any  # Template
+    retries_left: int
+    args: bytes = b""
+    extras: Any = None  # PushExtras
+    refs: tuple[Any, ...] = ()
+    stream: Any = None  # Stream
+    peer: Any = None  # the Peer it was pushed to
+    queue: Any = None  # the SchedulingKey it waits in
+    actor: Any = None  # the ActorClient of an actor call
+    options: Any = None
+    holds: list[Any] | None = None  # refs that must live until the task is done
+    waiting: int = 0  # dependencies without a value yet
+    attempt: int = 0
+    cancelled: bool = False
+    parent: Any = None
