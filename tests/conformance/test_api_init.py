@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 from typing import Any
 
 import pytest
@@ -195,14 +196,16 @@ def test_memory_option_is_the_memory_resource(fresh: Any) -> None:
 
 
 @pytest.mark.row("1.11")
-def test_temp_dir_holds_the_session(fresh: Any, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_temp_dir_holds_the_session(fresh: Any) -> None:
     with pytest.raises(ValueError, match="absolute"):
         fresh(_temp_dir="relative/path")
-    folder = f"/tmp/lk-temp-{os.getpid()}"  # short: socket paths below it must fit into 107 bytes
-    context = fresh(_temp_dir=folder)
-    assert context.address_info["session_dir"].startswith(folder + "/")
-    assert os.path.isdir(context.address_info["session_dir"])
-    assert ray.get_runtime_context().get_temp_dir() == folder
+    # Not tmp_path: the paths of sockets below it must fit into 107 bytes.
+    with tempfile.TemporaryDirectory(prefix="lk-", ignore_cleanup_errors=True) as folder:
+        context = fresh(_temp_dir=folder)
+        assert context.address_info["session_dir"].startswith(folder + "/")
+        assert os.path.isdir(context.address_info["session_dir"])
+        assert ray.get_runtime_context().get_temp_dir() == folder
+        ray.shutdown()
 
 
 @pytest.mark.row("1.12")
