@@ -92,6 +92,33 @@ def test_a_task_whose_worker_is_killed_runs_again_elsewhere(
     wait_gone(first)
 
 
+@pytest.mark.row("4.18", "4.3")
+def test_after_a_crash_every_cpu_is_used_again(new_gate: NewGate, new_channel: NewChannel) -> None:
+    """The lease of the dead worker is given back, to the node and in the submitter's own books."""
+    for _ in range(3):
+        retry_gate, hold_gate, said = new_gate(), new_gate(), new_channel()
+
+        @ray.remote
+        def killed_once(gate: Gate, said: Channel) -> None:
+            said.send(os.getpid())
+            gate.wait()
+
+        @ray.remote
+        def hold(gate: Gate, said: Channel) -> None:
+            said.send("holds")
+            gate.wait()
+
+        ref = killed_once.remote(retry_gate, said)
+        os.kill(int(said.receive()), signal.SIGTERM)
+        said.receive(timeout_s=40)
+        retry_gate.open()
+        ray.get(ref)
+        held = [hold.remote(hold_gate, said) for _ in range(2)]
+        assert said.receive_many(2) == ["holds"] * 2
+        hold_gate.open()
+        ray.get(held)
+
+
 @pytest.mark.row("4.18")
 def test_the_death_of_one_worker_fails_no_task_of_another(new_gate: NewGate, new_channel: NewChannel) -> None:
     gate, pids = new_gate(), new_channel()
