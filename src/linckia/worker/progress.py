@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import select
+import sys
 import threading
 import time
 from collections import deque
@@ -240,7 +241,10 @@ class Progress:
         try:
             self._background_leads = True
             while not self._closing and not self._followers and not self._yield:
-                self.reactor.poll(None)
+                try:
+                    self.reactor.poll(None)
+                except Exception:  # noqa: BLE001  (a bug in a handler must be seen, and must not stop all I/O)
+                    sys.excepthook(*sys.exc_info())
                 if self._followers:
                     self._wake_ready()
         finally:
@@ -256,6 +260,13 @@ class Progress:
         self._closing = True
         self._armed = False
         self.arm()
-        self.reactor.wake()
+        with contextlib.suppress(RuntimeError):
+            self._nap.release()
+        self.wake_all()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(timeout=1.0)
+
+    def close_reactor(self) -> None:
+        """Close the reactor's descriptors once no thread reads them; a thread that does not let go keeps them."""
+        if self._lead.acquire(timeout=1.0):
+            self.reactor.close()

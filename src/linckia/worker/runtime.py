@@ -205,7 +205,9 @@ class Runtime:
     def unfinished(self) -> list[TaskRecord]:
         """All tasks of this process without a final answer (only when everything is lost: it scans)."""
         records = [record for key in self.submitter.keys.values() for record in key.queue]
-        records += [record for peer in self.peers.values() for record in peer.tasks.values()]
+        peers = {id(peer): peer for peer in self.peers.values()}
+        peers.update({id(lease.peer): lease.peer for lease in self.submitter.leases.values()})
+        records += [record for peer in peers.values() for record in peer.tasks.values()]
         records += [record for client in self.actors.clients.values() for record in client.waiting()]
         return records
 
@@ -483,8 +485,15 @@ class Runtime:
     # --- end --------------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Disconnect; unfinished tasks are abandoned."""
+        """Disconnect; unfinished tasks are abandoned, and threads that wait for them are told."""
         self.closing = True
+        self.on_unseen_error = None
+        error = errors.RaySystemError("linckia.shutdown() was called while this was pending")
+        with self.mutex:
+            encoded = self.encode_error(error)
+            for record in self.unfinished():
+                self.fail_encoded(record, encoded)
+            self.requests.fail_all(error)
         self.progress.close()
         with self.mutex:
             for peer in list(self.peers.values()):
@@ -494,6 +503,7 @@ class Runtime:
             self.raylet.close()
             self.reactor.close_listener(self.listener)
         self.objects.close()
+        self.progress.close_reactor()
 
     def introduce_borrower(self, owner: Address, object_id: bytes, borrower: Address) -> None:
         """Tell a third process that ``borrower`` holds its object, and wait until it knows (something keeps it alive
