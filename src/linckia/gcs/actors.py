@@ -40,6 +40,7 @@ class ActorService:
         self._to_raylet, self._node_ip, self._epoch = to_raylet, node_ip, epoch
         self._call_later = call_later
         self._subscribers: dict[bytes, dict[int, Any]] = {}
+        self.reply: Callable[[Any, m.Message], None] = lambda peer, message: peer.post(message)  # node/ sets Gcs.reply
 
     def handlers(self) -> dict[type, Callable[[Any, Any], None]]:
         """Message type -> handler(peer, message)."""
@@ -65,11 +66,11 @@ class ActorService:
         spec = _decode_spec(message.spec)
         effects, error, existing = self.directory.register(spec, ready=message.ready)
         if existing is not None:
-            peer.post(m.ActorRegistered(message.rid, existing=encode(self.info(existing))))
+            self.reply(peer, m.ActorRegistered(message.rid, existing=encode(self.info(existing))))
             return
         if not error:
             self._subscribe(peer, spec.actor_id)
-        peer.post(m.ActorRegistered(message.rid, error=error))
+        self.reply(peer, m.ActorRegistered(message.rid, error=error))
         self._apply(effects)
 
     def _on_arguments(self, _peer: Any, message: m.ActorArgs) -> None:
@@ -101,14 +102,14 @@ class ActorService:
 
     def _on_get_by_name(self, peer: Any, message: m.GetActorByName) -> None:
         actor = self.directory.by_name(message.name, message.namespace)
-        peer.post(m.ActorFound(message.rid, encode(self.info(actor)) if actor is not None else None))
+        self.reply(peer, m.ActorFound(message.rid, encode(self.info(actor)) if actor is not None else None))
 
     def _on_kill(self, _peer: Any, message: m.KillActor) -> None:
         self._apply(self.directory.kill(message.actor_id, no_restart=message.no_restart))
 
     def _on_list(self, peer: Any, message: m.ListActors) -> None:
         found = self.directory.named(None if message.all_namespaces else message.namespace)
-        peer.post(m.ActorList(message.rid, [encode(self.info(actor)) for actor in found]))
+        self.reply(peer, m.ActorList(message.rid, [encode(self.info(actor)) for actor in found]))
 
     # --- from the raylet --------------------------------------------------------------------------------------------
 

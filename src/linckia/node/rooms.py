@@ -40,6 +40,7 @@ class Rooms:
         at_gcs, at_raylet = LocalLink.pair(reactor, (GCS_ID, "gcs"), (node.node_id, "raylet"))
         self.gcs = Gcs(node.session.name)
         self.actors = ActorService(at_gcs.send, NODE_IP, reactor.call_later)
+        self.actors.reply = self.gcs.reply
         self.gcs.handlers.update(self.actors.handlers())
         self.gcs.on_worker_failed.append(lambda message: self.actors.owner_ended(message.worker_id))
         self.raylet = Raylet(reactor, self._raylet_options(), zygote, at_raylet)

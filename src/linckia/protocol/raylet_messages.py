@@ -73,7 +73,7 @@ class LeaseGranted(Message, tag=55):
 
 
 class LeaseRefused(Message, tag=56):
-    """Final. ``kind``: unschedulable | runtime_env | shutdown | worker_start."""
+    """Final. ``kind``: unschedulable | runtime_env | shutdown | worker_start | cancelled."""
 
     rid: int
     kind: str

@@ -87,8 +87,14 @@ class LeaseDesk:
         return f"node {affinity.hex()} is not in the cluster, and the affinity is hard"
 
     def on_cancel_lease(self, peer: Any, message: m.CancelLease) -> None:
-        """An owner's request is obsolete."""
-        self.carry_out(self.manager.cancel((peer.peer_id, message.rid)))
+        """An owner's request is obsolete. Answered with what became of it: a grant that was lost must be returned."""
+        first, reply = self.recent.begin(peer.peer_id, message.rid)
+        if reply is not None:
+            peer.post(reply)
+            return
+        self._answer(peer.peer_id, m.LeaseRefused(message.rid, "cancelled", "its owner cancelled it"))
+        if not first:  # else the cancel has overtaken the request, which is refused when it comes
+            self.carry_out(self.manager.cancel((peer.peer_id, message.rid)))
 
     def on_return_lease(self, peer: Any, message: m.ReturnLease) -> None:
         """An owner is done with a worker."""

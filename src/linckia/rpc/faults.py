@@ -1,0 +1,113 @@
+"""Faults on purpose: requests and answers that carry a ``rid`` are lost, doubled or late, by a seeded plan.
+
+For tests only. The simulator's network asks ``Faults.copies``; ``install`` makes the real transport do so too, by
+replacing ``Connection.post`` and ``send``, so that it costs nothing when it is off. Other messages rely on the order of
+their connection and are never touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from linckia.protocol import messages as m
+from linckia.rpc.connection import Connection
+
+EXCHANGES: dict[type[m.Message], tuple[type[m.Message], ...]] = {
+    m.RequestLease: (m.LeaseGranted, m.LeaseRefused),
+    m.CancelLease: (m.LeaseGranted, m.LeaseRefused),
+    m.AllocExtent: (m.ExtentGranted, m.ExtentDenied),
+    m.AddBorrower: (m.BorrowerAdded,),
+    m.RegisterDriver: (m.DriverRegistered,),
+    m.RegisterActor: (m.ActorRegistered,),
+    m.GetActorByName: (m.ActorFound,),
+    m.ListActors: (m.ActorList,),
+    m.KvPut: (m.KvReply,),
+    m.KvGet: (m.KvReply,),
+    m.KvDel: (m.KvReply,),
+    m.KvKeys: (m.KvReply,),
+    m.ClusterQuery: (m.ClusterAnswer,),
+}
+"""Requests that may come twice, and their answers."""
+
+REQUESTS = frozenset(EXCHANGES)
+ANSWERS = frozenset(answer for answers in EXCHANGES.values() for answer in answers)
+_MASK = (1 << 64) - 1
+
+
+class FaultPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Probabilities from 0 to 1 per message. ``drop`` needs senders that repeat what is not answered."""
+
+    seed: int = 0
+    drop: float = 0.0
+    duplicate: float = 0.0
+    delay: float = 0.0
+    delay_max_s: float = 0.05
+
+
+class Faults:
+    """Decides for each message. The same plan and messages give the same faults."""
+
+    def __init__(self, plan: FaultPlan) -> None:
+        self.plan = plan
+        self._state = plan.seed & _MASK
+        self.lost = self.doubled = self.late = 0
+
+    def copies(self, message: m.Message) -> tuple[float, ...]:
+        """Extra delays in seconds of the copies to send; empty when the message is lost."""
+        plan, kind = self.plan, type(message)
+        if kind not in REQUESTS and kind not in ANSWERS:
+            return (0.0,)
+        if self._chance() < plan.drop:
+            self.lost += 1
+            return ()
+        first = 0.0
+        if self._chance() < plan.delay:
+            self.late += 1
+            first = self._chance() * plan.delay_max_s
+        if self._chance() < plan.duplicate:
+            self.doubled += 1
+            return (first, self._chance() * plan.delay_max_s)
+        return (first,)
+
+    def _chance(self) -> float:
+        """SplitMix64: equal in every process and Python version."""
+        self._state = (self._state + 0x9E3779B97F4A7C15) & _MASK
+        mixed = self._state
+        mixed = (mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9 & _MASK
+        mixed = (mixed ^ (mixed >> 27)) * 0x94D049BB133111EB & _MASK
+        return ((mixed ^ (mixed >> 31)) >> 11) / (1 << 53)
+
+
+def install(plan: FaultPlan) -> Callable[[], None]:
+    """Put the faults into every connection of this process; returns what takes them out again."""
+    faults = Faults(plan)
+    originals = {"post": Connection.post, "send": Connection.send}
+
+    def faulty(original: Callable[[Connection, m.Message], None]) -> Callable[[Connection, m.Message], None]:
+        def transmit(connection: Connection, message: m.Message) -> None:
+            for delay_s in faults.copies(message):
+                if delay_s:
+                    connection.reactor.call_later(delay_s, lambda: originals["send"](connection, message))
+                else:
+                    original(connection, message)
+
+        return transmit
+
+    def set_methods(methods: dict[str, Any]) -> None:
+        for name, method in methods.items():
+            setattr(Connection, name, method)
+
+    set_methods({name: faulty(original) for name, original in originals.items()})
+    return lambda: set_methods(originals)
+
+
+def install_from(text: str) -> Callable[[], None]:
+    """``install`` the plan in LINCKIA_TESTING_FAULTS, such as ``{"seed": 7, "duplicate": 0.1, "delay": 0.2}``."""
+    try:
+        plan = msgspec.json.decode(text.encode(), type=FaultPlan)
+    except (msgspec.ValidationError, msgspec.DecodeError) as error:
+        raise ValueError(f"LINCKIA_TESTING_FAULTS={text!r}: expected a JSON object like FaultPlan, {error}") from None
+    return install(plan)
