@@ -44,7 +44,7 @@ _LAZY = {
     "DynamicObjectRefGenerator": "linckia.worker.streams",
     **dict.fromkeys(
         (
-            "LoggingConfig", "ActorClassID", "ActorID", "ClusterID", "FunctionID", "JobID", "NodeID", "PlacementGroupID", "TaskID",
+            "ActorClassID", "ActorID", "ClusterID", "FunctionID", "JobID", "NodeID", "PlacementGroupID", "TaskID",
             "UniqueID", "WorkerID",
         ),
         "linckia.base.ids",
@@ -73,7 +73,7 @@ __all__ = [
     "init", "shutdown", "is_initialized", "remote", "method", "get", "put", "wait", "cancel", "kill", "get_actor",
     "nodes", "cluster_resources", "available_resources", "timeline", "get_gpu_ids", "get_runtime_context",
     "ObjectRef", "ObjectRefGenerator", "DynamicObjectRefGenerator", "ActorClass", "ActorHandle",
-    "ActorClassID", "ActorID", "ClusterID", "FunctionID", "JobID", "NodeID", "ObjectID",
+    "LoggingConfig", "ActorClassID", "ActorID", "ClusterID", "FunctionID", "JobID", "NodeID", "ObjectID",
     "PlacementGroupID", "TaskID", "UniqueID",
     "WorkerID", "actor", "cloudpickle", "exceptions", "util", "SCRIPT_MODE", "WORKER_MODE", "LOCAL_MODE", "__version__",
 ]  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-_SENTENCE = "comes with several nodes per cluster (issue 3, \"Many machines\"); linckia.init() starts one node"
+_SENTENCE = 'comes with several nodes per cluster (issue 3, "Many machines"); linckia.init() starts one node'
 
 
 class Cluster:

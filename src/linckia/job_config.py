@@ -25,7 +25,7 @@ class JobConfig:
         self.set_default_actor_lifetime(default_actor_lifetime)
 
     def set_default_actor_lifetime(self, lifetime: str) -> None:
-        """"detached" or "non_detached", for actors created without a ``lifetime`` option. ValueError otherwise."""
+        """ "detached" or "non_detached", for actors created without a ``lifetime`` option. ValueError otherwise."""
         if lifetime not in ("detached", "non_detached"):
             raise ValueError(f"default_actor_lifetime must be 'detached' or 'non_detached', got {lifetime!r}")
         self.default_actor_lifetime = lifetime

@@ -61,6 +61,7 @@ def create_actor(
         placement_resources=options.resources_for_placement(),
         methods=info.methods,
         out_of_order=out_of_order,
+        runtime_env=options.runtime_env_key().encode(),
         node_affinity=affinity[0] if affinity else b"",
         soft=affinity[1] if affinity else True,
     )

@@ -102,8 +102,9 @@ def wait(
     """(ready, rest): at most ``num_returns`` ready refs, both lists in input order; waits until so many are ready or
     ``timeout``.
 
-    ``fetch_local`` has no effect on one node. An object that holds an error is ready. Refs and generators may be mixed. TypeError unless a list of refs;
-    ValueError for duplicates, ``num_returns`` outside 1..len, a negative timeout.
+    ``fetch_local`` has no effect on one node. An object that holds an error is ready. Refs and generators may be
+    mixed. TypeError unless a list of refs; ValueError for duplicates, ``num_returns`` outside 1..len, a negative
+    timeout.
     """
     runtime = connected()
     ref_class, generator_class, _ = _kinds()

@@ -56,7 +56,8 @@ def _make(target: Any, options: dict[str, Any]) -> Any:
         code = getattr(target, "__code__", None)
         if code is not None and code.co_flags & 0x80:
             raise ValueError(
-                f"{target.__name__} is an async function and cannot be a task; make it an actor's method, or wrap it in asyncio.run()"
+                f"{target.__name__} is an async function and cannot be a task; "
+                "make it an actor's method, or wrap it in asyncio.run()"
             )
         return RemoteFunction(target, options)
     raise TypeError(f"@linckia.remote takes functions and classes, got {type(target).__name__}: {target!r}")

@@ -78,6 +78,7 @@ def _job_config(options: InitOptions) -> JobConfig:
         log_to_driver=options.log_to_driver,
         as_ray=as_ray is not None and as_ray.is_installed(),
         logging_config=pickle.dumps(logging_config) if logging_config is not None else b"",
+        env_vars=dict((options.given.get("runtime_env") or {}).get("env_vars") or {}),
         profiling=environment.option_on("PROFILING", default=False),
         default_actor_lifetime=getattr(given, "default_actor_lifetime", None) or "non_detached",
     )

@@ -105,8 +105,7 @@ class RemoteFunction(Generic[P, R]):
             return template
         resources = options.resources_for_placement()
         strategy = options.node_affinity()
-        identity = (strategy, options.runtime_env_key())
-        key = runtime.submitter.key_for(resources, strategy, identity)
+        key = runtime.submitter.key_for(resources, strategy, options.runtime_env_key())
         definition = m.TemplateDef(
             template=runtime.next_template(),
             function_id=function.function_id,
@@ -115,6 +114,7 @@ class RemoteFunction(Generic[P, R]):
             retry_exceptions=_retry_filter(options.retry_exceptions),
             max_calls=options.max_calls,
             backpressure=options.generator_backpressure_num_objects or -1,
+            objects_per_yield=options.num_objects_per_yield,
             careful=retries == 0,
             qualified_name=f"{self.__module__}.{self.__qualname__}",
         )

@@ -16,9 +16,11 @@ OBJECT_STORE_MIN_BYTES = 75 * 1024 * 1024
 IGNORED = {
     "include_dashboard", "dashboard_host", "dashboard_port", "logging_level", "logging_format", "configure_logging",
     "job_config",
-    "runtime_env", "logging_config", "enable_resource_isolation", "cgroup_path", "system_reserved_cpu", "system_reserved_memory",
+    "runtime_env", "logging_config", "enable_resource_isolation", "cgroup_path",
+    "system_reserved_cpu", "system_reserved_memory",
     "object_spilling_directory", "_redis_username", "_redis_password", "_plasma_directory", "_node_ip_address",
-    "_metrics_export_port", "_tracing_startup_hook", "_skip_env_hook", "_system_config", "_enable_object_reconstruction",
+    "_metrics_export_port", "_tracing_startup_hook", "_skip_env_hook", "_system_config",
+    "_enable_object_reconstruction",
     "_driver_object_store_memory", "_redis_max_memory", "_lru_evict",
 }  # fmt: skip
 """Accepted for compatibility; what is not built yet has no effect here (see docs/compatibility.md)."""
@@ -105,7 +107,7 @@ def _check_kinds(options: dict[str, Any]) -> None:
 def _check_isolation(options: dict[str, Any]) -> None:
     if options.get("enable_resource_isolation"):
         raise ValueError(
-            "init(enable_resource_isolation=True): needs writable cgroup v2 controllers; resource isolation is not built yet"
+            "init(enable_resource_isolation=True): resource isolation needs writable cgroup v2; it is not built yet"
         )
     for name in ("cgroup_path", "system_reserved_cpu", "system_reserved_memory"):
         if options.get(name) is not None:
@@ -167,7 +169,7 @@ def resolve_address(options: InitOptions) -> tuple[str, str, str] | None:
     if address is not None and address.startswith("unix:"):
         session_dir = os.path.dirname(os.path.dirname(address.removeprefix("unix:")))
         return session_dir, address, f"{session_dir}/token"
-    found = _running_cluster(options.node.temp_dir, address if address not in (None, "auto") else "")
+    found = _running_cluster(options.node.temp_dir, address)
     if found is None:
         if address is None:
             return None
@@ -182,17 +184,18 @@ def resolve_address(options: InitOptions) -> tuple[str, str, str] | None:
     return found
 
 
-def _running_cluster(temp_dir: str, address: str) -> tuple[str, str, str] | None:
-    """The newest cluster of this user that does not belong to one driver, or the one at ``address``."""
+def _running_cluster(temp_dir: str, address: str | None) -> tuple[str, str, str] | None:
+    """The newest cluster of this user ("auto"), the newest that does not belong to one driver (None), or the one at
+    ``address``.
+    """
     from linckia.host import session  # noqa: PLC0415  (not needed when a new cluster is the answer)
 
     for path, facts in reversed(session.live_sessions(temp_dir or environment.temporary_directory())):
         endpoint = str(facts.get("endpoint", ""))
-        wanted = (
-            address in (endpoint, endpoint.partition(":")[2], path)
-            if address
-            else not facts.get("fate_share_with_driver")
-        )
+        if address is None:
+            wanted = not facts.get("fate_share_with_driver")
+        else:
+            wanted = address in ("auto", endpoint, endpoint.partition(":")[2], path)
         if endpoint and wanted:
             return path, endpoint, str(facts.get("token_path") or f"{path}/token")
     return None

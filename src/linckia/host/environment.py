@@ -5,6 +5,7 @@ down from here.
 from __future__ import annotations
 
 import os
+import re
 import time
 
 
@@ -74,6 +75,11 @@ def host_name() -> str:
 def temporary_directory() -> str:
     """Where sessions live unless told otherwise (not tempfile's: that module costs 10 ms of import)."""
     return os.environ.get("LINCKIA_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
+
+
+def expand(text: str) -> str:
+    """``${NAME}`` replaced by the variable's value, by nothing when it is not set."""
+    return re.sub(r"\$\{(\w+)\}", lambda match: os.environ.get(match.group(1), ""), text)
 
 
 def update(variables: dict[str, str]) -> None:

@@ -24,6 +24,7 @@ class TemplateDef(Message, tag=2):
     max_calls: int = 0
     backpressure: int = -1
     concurrency_group: str = ""
+    objects_per_yield: int = 1
     careful: bool = False  # max_retries=0: answer earlier tasks before this one starts, and this one at once
     qualified_name: str = ""
 

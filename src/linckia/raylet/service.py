@@ -190,7 +190,10 @@ class Raylet:
                 peer.post(message)
 
     def _on_worker_exit(self, worker: WorkerProcess, reason: str) -> None:
-        """The process is dead and reaped."""
+        """The process is dead and reaped. Its last words may be unread: they count, and nothing may come after this."""
+        if worker.peer is not None:
+            worker.peer.drain()
+            worker.peer.close("its process is dead")
         self.clients.pop(worker.worker_id, None)
         self.recent.forget(worker.worker_id)
         if not worker.registered:

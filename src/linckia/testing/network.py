@@ -8,6 +8,7 @@ to it is lost. A partition stalls the messages between two processes until it he
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from random import Random
 from typing import Any
 
@@ -17,6 +18,15 @@ from linckia.testing.clock import VirtualClock
 
 MessageHandler = Callable[["SimConnection", Message], None]
 CloseHandler = Callable[["SimConnection", str], None]
+
+
+@dataclass(eq=False, slots=True)
+class Packet:
+    """A message on its way."""
+
+    message: Message
+    due_s: float
+    arrived: bool = False
 
 
 class Endpoint:
@@ -40,6 +50,7 @@ class SimConnection:
         self.established = True
         self.last_due_s = 0.0  # of what was sent from this end
         self.other: SimConnection = self
+        self.in_flight: list[Packet] = []  # sent from this end
 
     def post(self, message: Message) -> None:
         """Send; lost when the connection is closed."""
@@ -51,12 +62,19 @@ class SimConnection:
     def flush(self) -> None:
         """Nothing is held back."""
 
+    def drain(self) -> None:
+        """Deliver now what the other end, which is dead, has written."""
+        if not self.there.alive:
+            self.network.deliver_all(self.other)
+
     def close(self, reason: str = "closed") -> None:
         """Hang up: the other end hears of it after what was sent before."""
         if not self.closed:
             self.closed = True
             self.here.connections.pop(self.peer_id, None)
             self.network.hang_up(self, reason)
+            if self.here.alive:
+                self.here.on_close(self, reason)
 
 
 class FaultyNetwork:
@@ -97,21 +115,37 @@ class FaultyNetwork:
                 due_s += extra_s
             else:
                 due_s = connection.last_due_s = max(connection.last_due_s, due_s)
-            self._arrive_at(due_s, connection, message)
+            packet = Packet(message, due_s)
+            connection.in_flight.append(packet)
+            self._schedule(connection, packet)
 
-    def _arrive_at(self, due_s: float, connection: SimConnection, message: Message) -> None:
-        self.clock.call_at(due_s, lambda: self._arrive(connection, message))
+    def _schedule(self, connection: SimConnection, packet: Packet) -> None:
+        self.clock.call_at(packet.due_s, lambda: self._arrive(connection, packet))
 
-    def _arrive(self, connection: SimConnection, message: Message) -> None:
+    def _arrive(self, connection: SimConnection, packet: Packet) -> None:
+        if packet.arrived:
+            return
         healed_s = self.cut_until_s.get((connection.here.name, connection.there.name), 0.0)
         if healed_s > self.clock.now_s:
+            packet.due_s = healed_s
             connection.last_due_s = max(connection.last_due_s, healed_s)
-            self._arrive_at(healed_s, connection, message)
+            self._schedule(connection, packet)
             return
+        self._deliver(connection, packet)
+
+    def _deliver(self, connection: SimConnection, packet: Packet) -> None:
+        packet.arrived = True
+        connection.in_flight.remove(packet)
         far = connection.other
         if connection.there.alive and not far.closed:
-            self.on_delivery(connection, message)
-            connection.there.on_message(far, message)
+            self.on_delivery(connection, packet.message)
+            connection.there.on_message(far, packet.message)
+
+    def deliver_all(self, connection: SimConnection) -> None:
+        """What was sent from this end arrives at once, in order."""
+        for packet in sorted(connection.in_flight, key=lambda packet: packet.due_s):
+            if not packet.arrived:
+                self._deliver(connection, packet)
 
     def hang_up(self, connection: SimConnection, reason: str) -> None:
         """The other end learns that this one is closed."""

@@ -1,4 +1,4 @@
-"""`why_pending(ref)`: what a ref that is not ready waits for, as one sentence. Users call it when something seems stuck."""
+"""`why_pending(ref)`: what a ref that is not ready waits for, as one sentence; for users when something seems stuck."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def why_pending(ref: ObjectRef[Any]) -> PendingReason:
-    """(kind, text) for `ref`, at once: its arguments, resources, a worker's start, other tasks before it, or running since.
+    """(kind, text) for `ref`, at once: arguments, resources, a worker's start, tasks before it, or running since.
 
     `str()` of the result is the sentence. TypeError for other objects, RaySystemError when not connected.
     """

@@ -24,7 +24,7 @@ from linckia.model.specs import ActorSpec
 from linckia.protocol import messages as m
 from linckia.worker import task_context
 from linckia.worker.task_context import TaskContext
-from linckia.worker.task_run import StreamOut, call_user
+from linckia.worker.task_run import StreamOut, call_user, parts_of
 from linckia.worker.tasks import STREAMING, Peer
 
 if TYPE_CHECKING:
@@ -299,7 +299,8 @@ class ActorHost:
         out = run.open_stream(push, template)
         try:
             async for item in items:
-                run.send_item(peer, push, out, item)
+                for part in parts_of(item, template):
+                    run.send_item(peer, push, out, part)
                 if not out.state:
                     await self._room(out)
                 if out.dropped:

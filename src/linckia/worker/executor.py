@@ -149,7 +149,7 @@ class Executor:
         own_name = push.extras.name if push.extras is not None else ""
         if template is not self.current_template or own_name:
             self.current_template = None if own_name else template
-            setproctitle(f"linckia::{own_name or self.source or template.name}")
+            setproctitle(f"linckia::{own_name or template.name}")
         conn = peer.conn
         if template.mean_s > FLUSH_AFTER_S or template.mean_s < 0 or template.careful or push.extras is not None:
             self.runtime.reactor.flush_dirty()  # answers must not wait behind a task that may be long

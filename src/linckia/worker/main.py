@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import sys
@@ -49,6 +50,8 @@ class WorkerProcess:
         runtime.node_id, runtime.node_ip, runtime.session_name = message.node_id, message.node_ip, message.session_name
         runtime.objects.capacity = message.store_capacity
         self.executor.controls.append(lambda: self._enter_job(_decode_job(message.config)))
+        if message.runtime_env:
+            self.executor.controls.append(lambda: self._enter_environment(message.runtime_env))
 
     def _enter_job(self, job: JobConfig) -> None:
         self.job = self.runtime.job_config = job
@@ -68,6 +71,11 @@ class WorkerProcess:
             from linckia import as_ray  # noqa: PLC0415  (only jobs that asked for it)
 
             as_ray.install()
+
+    def _enter_environment(self, runtime_env: bytes) -> None:
+        """``env_vars`` of a runtime environment, ``${NAME}`` replaced (R 9.7); other fields are not built yet."""
+        variables = json.loads(runtime_env).get("env_vars") or {}
+        environment.update({name: environment.expand(value) for name, value in variables.items()})
 
     def _on_actor(self, _peer: Peer, message: m.ActorStarting) -> None:
         from linckia.worker.actor_host import ActorHost  # noqa: PLC0415  (asyncio only where an actor lives)

@@ -42,7 +42,7 @@ class Requests:
             deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
             if not self.runtime.progress.wait_for(request, deadline_s):
                 raise errors.RaySystemError(
-                    f"{type(message).__name__}: no answer within {timeout_s} s; the node process is overloaded or stopped"
+                    f"{type(message).__name__}: no answer within {timeout_s} s; is the node overloaded or stopped?"
                 )
         finally:
             self.open.pop(message.rid, None)

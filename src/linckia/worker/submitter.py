@@ -45,12 +45,13 @@ class Submitter:
         """How long an idle lease is kept."""
         return LEASE_IDLE_S if self.runtime.executor is None else NESTED_LEASE_IDLE_S
 
-    def key_for(self, resources: dict[str, float], strategy: Any = None, identity: Any = None) -> SchedulingKey:
-        """The scheduling key of a shape; made once."""
-        shape = (tuple(sorted(resources.items())), identity)
+    def key_for(self, resources: dict[str, float], strategy: Any = None, runtime_env: str = "") -> SchedulingKey:
+        """The scheduling key of a shape; made once. ``runtime_env`` is its JSON."""
+        shape = (tuple(sorted(resources.items())), strategy, runtime_env)
         key = self.keys.get(shape)
         if key is None:
             key = self.keys[shape] = SchedulingKey(resources, strategy)
+            key.runtime_env = runtime_env.encode()
         return key
 
     # --- submit and push -------------------------------------------------------------------------------------------
@@ -168,6 +169,7 @@ class Submitter:
                     len(key.queue),
                     runtime.job_id,
                     nested=runtime.executor is not None,
+                    runtime_env=key.runtime_env,
                     node_affinity=strategy[0] if strategy else b"",
                     soft=strategy[1] if strategy else True,
                     name=key.queue[0].template.name if key.queue else "",

@@ -34,6 +34,17 @@ def call_user(function: Any, args: Any, kwargs: Any) -> Any:
     return function(*args, **kwargs)
 
 
+def parts_of(item: Any, template: ExecTemplate) -> Any:
+    """What one ``yield`` yields: one object, or several (``_num_objects_per_yield``). ValueError for another number."""
+    wanted = template.definition.objects_per_yield
+    if wanted == 1:
+        return (item,)
+    parts = tuple(item)
+    if len(parts) != wanted:
+        raise ValueError(f"{template.name} has _num_objects_per_yield={wanted} but yielded {len(parts)} objects")
+    return parts
+
+
 class StreamOut:
     """A generator that this worker runs. As a wait target: true when it may go on."""
 
@@ -151,7 +162,7 @@ class TaskRun:
             parts = list(value)
         except TypeError:
             raise ValueError(
-                f"task {template.name} has num_returns={num_returns} but returned a {type(value).__name__}, not an iterable"
+                f"task {template.name} has num_returns={num_returns} but returned {type(value).__name__}, not iterable"
             ) from None
         if len(parts) != num_returns:
             raise ValueError(f"task {template.name} has num_returns={num_returns} but returned {len(parts)} values")
@@ -221,7 +232,8 @@ class TaskRun:
                     item = call_user(step, (), {})
                 except StopIteration:
                     break
-                self.send_item(peer, push, out, item)
+                for part in parts_of(item, template):
+                    self.send_item(peer, push, out, part)
                 del item
                 if not out.state:
                     self.runtime.wait_target(out, None)

@@ -61,6 +61,7 @@ class SchedulingKey:
         "requests",
         "resources",
         "run_time_s",
+        "runtime_env",
         "strategy",
         "timer",
     )
@@ -74,6 +75,7 @@ class SchedulingKey:
         self.requests: dict[int, float] = {}  # rid -> when asked
         self.run_time_s = -1.0
         self.depth = 1
+        self.runtime_env = b""
 
 
 class Template:

@@ -16,7 +16,7 @@ ANSWER_TIMEOUT_S = 5.0
 
 
 class PendingReason(NamedTuple):
-    """``kind``: ready | owner | dependency | resources | infeasible | worker_start | queued_behind | running | actor."""
+    """``kind``: ready, owner, dependency, resources, infeasible, worker_start, queued_behind, running or actor."""
 
     kind: str
     text: str
@@ -74,7 +74,9 @@ def _pushed(record: TaskRecord) -> PendingReason | None:
     ahead = list(peer.tasks).index(record.task_id) if record.task_id in peer.tasks else 0
     if ahead and (peer.actor is None or not peer.actor.out_of_order):
         first = next(iter(peer.tasks.values())).template.name
-        return PendingReason("queued_behind", f"{record.template.name} is on {place} behind {ahead} calls, first {first}")
+        return PendingReason(
+            "queued_behind", f"{record.template.name} is on {place} behind {ahead} calls, first {first}"
+        )
     since = f" for {time.monotonic() - peer.lease.oldest_push_s:.1f} s" if peer.lease is not None else ""
     return PendingReason("running", f"{record.template.name} is running on {place}{since}")
 
