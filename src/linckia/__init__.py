@@ -13,6 +13,7 @@ from linckia.api.cluster_info import available_resources, cluster_resources, nod
 from linckia.api.decorator import remote
 from linckia.api.runtime_context import get_gpu_ids, get_runtime_context
 from linckia.api.session import init, is_initialized, shutdown
+from linckia.base.version import __version__
 
 if TYPE_CHECKING:
     from linckia import actor, cloudpickle, exceptions, util
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from linckia.worker.refs import ObjectRef as ObjectID
     from linckia.worker.streams import DynamicObjectRefGenerator, ObjectRefGenerator
 
-__version__ = "0.1.0"
 __commit__ = ""
 SCRIPT_MODE, WORKER_MODE, LOCAL_MODE = 0, 1, 2
 

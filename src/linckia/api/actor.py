@@ -32,7 +32,7 @@ class ActorMethod:
 
     __slots__ = ("_handle", "_name", "_options", "_template")
 
-    def __init__(self, handle: ActorHandle, name: str, options: Any = None) -> None:
+    def __init__(self, handle: ActorHandle[Any], name: str, options: Any = None) -> None:
         self._handle, self._name, self._options = handle, name, options
         self._template: Any = None
 
@@ -171,7 +171,12 @@ class ActorHandle(Generic[T]):
 
         info, spec = self._info, self._methods.get(name)
         retries = info.max_task_retries
-        chosen = {"num_returns": 1, "retry_exceptions": b"", "backpressure": -1, "concurrency_group": ""}
+        chosen: dict[str, Any] = {
+            "num_returns": 1,
+            "retry_exceptions": b"",
+            "backpressure": -1,
+            "concurrency_group": "",
+        }
         if spec is not None:
             retries = retries if spec.max_task_retries is None else spec.max_task_retries
             chosen = {field: getattr(spec, field) for field in chosen}
@@ -207,7 +212,7 @@ def _told(options: Any, info: Any) -> dict[str, Any]:
     """What the options of one call say, in the template's terms."""
     told: dict[str, Any] = {}
     if options.num_returns is not None:
-        told["num_returns"] = functions.RETURNS.get(options.num_returns, options.num_returns)
+        told["num_returns"] = functions.returns_code(options.num_returns)
     if options.retry_exceptions is not None:
         told["retry_exceptions"] = functions.retry_filter(options.retry_exceptions)
     if options.generator_backpressure_num_objects is not None:

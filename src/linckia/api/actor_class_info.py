@@ -8,7 +8,7 @@ import inspect
 import pickle
 from typing import Any
 
-from linckia.api.remote_function import RETURNS, argument_counts, retry_filter
+from linckia.api.remote_function import argument_counts, retry_filter, returns_code
 from linckia.model.specs import MethodSpec
 
 
@@ -21,12 +21,13 @@ class ClassInfo:
         self.methods = [_method_spec(name, function) for name, function in _public_functions(cls)]
         self.is_async = any(method.is_async for method in self.methods)
         self.groups = {method.concurrency_group for method in self.methods if method.concurrency_group}
+        constructor: Any = inspect.getattr_static(cls, "__init__")
         try:
-            signature = inspect.signature(cls.__init__)
+            signature = inspect.signature(constructor)
             self.signature: Any = signature.replace(parameters=list(signature.parameters.values())[1:])
         except (TypeError, ValueError):
             self.signature = None
-        if cls.__init__ is object.__init__:
+        if constructor is object.__init__:
             self.signature = inspect.Signature()
         self.least, self.most = argument_counts(self.signature) if self.signature is not None else (0, 1 << 30)
 
@@ -64,7 +65,7 @@ def _method_spec(name: str, attribute: Any) -> MethodSpec:
     returns = options.returns if options is not None else ("streaming" if is_generator else 1)
     return MethodSpec(
         name=name,
-        num_returns=RETURNS.get(returns, returns),
+        num_returns=returns_code(returns),
         max_task_retries=options.max_task_retries if options is not None else None,
         retry_exceptions=retry_filter(options.retry_exceptions) if options is not None else b"",
         concurrency_group=(options.concurrency_group or "") if options is not None else "",

@@ -150,7 +150,7 @@ def _wait(runtime: Any, refs: list[Any], num_returns: int, timeout: float | None
     elif len(ready) < num_returns:
         _fetch_all(runtime, refs)
         runtime.progress.poll_if_free()
-    ready, rest = [], []
+    ready, rest = [], list[Any]()
     for ref in refs:
         (ready if ref.state and len(ready) < num_returns else rest).append(ref)
     if runtime.interrupt_pending:
@@ -227,9 +227,9 @@ def get_actor(name: str, namespace: str | None = None) -> ActorHandle[Any]:
     from linckia.model.specs import decode_actor_info  # noqa: PLC0415  (start-up time)
     from linckia.protocol import messages as m  # noqa: PLC0415  (start-up time)
 
-    if not isinstance(name, str) or not name:
+    if not isinstance(name, str) or not name:  # type: ignore[redundant-expr]  # (untyped callers)
         raise ValueError("get_actor() needs a non-empty name")
-    if namespace is not None and (not isinstance(namespace, str) or not namespace):
+    if namespace is not None and (not isinstance(namespace, str) or not namespace):  # type: ignore[redundant-expr]
         raise ValueError("get_actor(namespace=...) must be a non-empty string or None")
     runtime = connected()
     space = namespace or runtime.job_config.namespace

@@ -22,7 +22,7 @@ class Decorator:
         self._options = options
 
     @overload
-    def __call__(self, target: type[T]) -> ActorClass[T]: ...
+    def __call__(self, target: type[T]) -> ActorClass[T]: ...  # type: ignore[overload-overlap]  # (classes first)
     @overload
     def __call__(self, target: Callable[P, R]) -> RemoteFunction[P, R]: ...
     def __call__(self, target: Any) -> Any:
@@ -30,7 +30,7 @@ class Decorator:
 
 
 @overload
-def remote(target: type[T], /) -> ActorClass[T]: ...
+def remote(target: type[T], /) -> ActorClass[T]: ...  # type: ignore[overload-overlap]  # (classes first)
 @overload
 def remote(target: Callable[P, R], /) -> RemoteFunction[P, R]: ...
 @overload

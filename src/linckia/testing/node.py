@@ -14,7 +14,7 @@ from typing import Any, cast
 from linckia.gcs.actors import ActorService
 from linckia.gcs.service import Gcs
 from linckia.model.specs import NodeInfo
-from linckia.protocol.messages import Message
+from linckia.protocol.messages import KillActor, Message
 from linckia.raylet.service import Raylet, RayletOptions
 from linckia.raylet.worker_pool import WorkerPool, WorkerProcess
 from linckia.rpc.reactor import Reactor
@@ -130,6 +130,13 @@ class SimNode:
     def start(self) -> None:
         """Announce the node, start the first workers."""
         self.raylet.start()
+
+    def kill_detached_actors(self) -> None:
+        """As if somebody who knows their names did."""
+        kill = self.actors.handlers()[KillActor]
+        for actor_id, actor in list(self.actors.directory.actors.items()):
+            if actor.spec.detached:
+                kill(None, KillActor(0, actor_id, no_restart=True))
 
     def _options(self, resources: dict[str, float]) -> RayletOptions:
         info = NodeInfo(

@@ -230,6 +230,8 @@ class SimOwner(SimProcess):
         self.cluster.finished(task.task_id, outcome)
         if task.done is not None:
             task.done(task)
+        if task.actor is not None and task.actor.out_of_scope:
+            self.drop_actor(task.actor)
 
     # --- deaths -------------------------------------------------------------------------------------------------------
 

@@ -226,7 +226,7 @@ class ActorClient:
                 m.DriverMessage(
                     "warning",
                     f"queue-{self.actor_id.hex()}-{self.warn_at}",
-                    f"{len(self.queue)} calls are queued for actor {self.class_name}: it is too slow, or has not started",
+                    f"{len(self.queue)} calls are queued for actor {self.class_name}: it is slow, or has not started",
                 )
             )
 

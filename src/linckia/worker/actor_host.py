@@ -120,7 +120,7 @@ class ActorHost:
             self.runtime.introduce_borrower(token.owner, token.object_id, self.runtime.address)
 
     def _take_repr(self) -> None:
-        if type(self.instance).__repr__ is not object.__repr__:
+        if self.cls.__repr__ is not object.__repr__:
             self.repr_name = repr(self.instance)
             self.executor.source = self.repr_name
 

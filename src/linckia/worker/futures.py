@@ -36,8 +36,8 @@ class Futures:
                 return
         callback(ref)
 
-    def concurrent(self, ref: ObjectRef[Any]) -> concurrent.futures.Future[Any]:
-        """A concurrent future; the value is loaded in the thread that asks for it... no: when it completes."""
+    def as_concurrent(self, ref: ObjectRef[Any]) -> concurrent.futures.Future[Any]:
+        """A concurrent future; its value is loaded when it completes."""
         import concurrent.futures  # noqa: PLC0415  (start-up time)
 
         future: concurrent.futures.Future[Any] = concurrent.futures.Future()
@@ -57,7 +57,7 @@ class Futures:
         self.runtime.progress.lead_now()
         return future
 
-    def asyncio(self, ref: ObjectRef[Any]) -> asyncio.Future[Any]:
+    def as_asyncio(self, ref: ObjectRef[Any]) -> asyncio.Future[Any]:
         """A future of the running loop with the value."""
         import asyncio  # noqa: PLC0415  (start-up time)
 

