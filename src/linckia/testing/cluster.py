@@ -225,7 +225,7 @@ class SimCluster:
         self.clock.now_s = max(self.clock.now_s, until_s)
 
     def _all_work_ended(self) -> bool:
-        return not self._unfinished()
+        return not self._unfinished() and all(d.actions <= 0 for d in self.drivers.values() if d.alive)
 
     def _unfinished(self) -> list[bytes]:
         return [task for task, owner in self.owners.items() if owner.alive and task not in self.outcomes]
