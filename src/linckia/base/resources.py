@@ -8,7 +8,7 @@ means, and which names a user may choose, is decided above.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, SupportsFloat
 
 from linckia.base.limits import RESOURCE_AMOUNT_MAX
 
@@ -191,7 +191,7 @@ def _checked_name(name: object) -> str:
 
 
 def _checked_units(name: object, amount: object) -> int:
-    if isinstance(amount, bool) or not hasattr(amount, "__float__"):
+    if isinstance(amount, bool) or not isinstance(amount, SupportsFloat):
         raise TypeError(f"amount of resource {name!r} must be a number, got {amount!r} ({type(amount).__name__})")
     number = float(amount)  # also numpy's scalars, which are numbers to their users
     if not 0 <= number <= RESOURCE_AMOUNT_MAX:  # false for NaN too

@@ -119,13 +119,9 @@ class Connection:
                 self._unsent += HEADER.pack(size)
                 self._unsent += body
                 return
+            data = HEADER.pack(size) + body
             try:
-                if size < 65536:
-                    data = HEADER.pack(size) + body
-                    sent = self.sock.send(data, SEND_FLAGS)
-                else:
-                    data = b"".join((HEADER.pack(size), body))
-                    sent = self.sock.send(data, SEND_FLAGS)
+                sent = self.sock.send(data, SEND_FLAGS)
             except BlockingIOError:
                 sent = 0
             except OSError:

@@ -65,8 +65,8 @@ def add_gpus(total: dict[int, int], assignment: dict[int, int]) -> None:
 def check_actors(cluster: SimCluster, directory: ActorDirectory) -> None:
     """One living incarnation per actor, one actor per name."""
     hosts: dict[bytes, bytes] = {}
-    for worker in cluster.workers.values():
-        if worker.alive and worker.actor_id:
+    for worker in cluster.living_workers():
+        if worker.actor_id:
             other = hosts.setdefault(worker.actor_id, worker.name)
             require(other == worker.name, f"{worker.actor_id!r} lives in {other!r} and {worker.name!r}")
     for key, actor_id in directory.names.items():
@@ -76,11 +76,15 @@ def check_actors(cluster: SimCluster, directory: ActorDirectory) -> None:
 
 
 def check_step(cluster: SimCluster) -> None:
-    """Everything that must hold at any time."""
+    """Everything that must hold at any time; looked at when the node has moved, and now and then besides."""
     node = cluster.node
-    check_leases(node.raylet.leases)
-    check_store(node.raylet.store.core)
-    check_actors(cluster, node.actors.directory)
+    now_and_then = cluster.steps % 32 == 0
+    if node.changed or now_and_then:
+        check_leases(node.raylet.leases)
+        check_actors(cluster, node.actors.directory)
+    if node.store_changed or now_and_then:
+        check_store(node.raylet.store.core)
+    node.changed = node.store_changed = False
 
 
 # --- at rest ----------------------------------------------------------------------------------------------------------
@@ -106,7 +110,7 @@ def check_left_behind(cluster: SimCluster) -> None:
     check_quiet(node)
     raylet = node.raylet
     living = {name for name, endpoint in cluster.network.endpoints.items() if endpoint.alive}
-    bound = [worker.name for worker in cluster.workers.values() if worker.alive and worker.job_id]
+    bound = [worker.name for worker in cluster.living_workers() if worker.job_id]
     require(not bound, f"workers outlive their job: {bound}")
     require(raylet.pool.workers.keys() <= living, f"the pool knows dead workers: {raylet.pool.workers.keys() - living}")
     require(raylet.clients.keys() <= living, f"dead clients: {raylet.clients.keys() - living}")

@@ -8,6 +8,7 @@ behind. Which kinds of faults a seed has is itself drawn (swarm). A failure says
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from random import Random
 
@@ -83,11 +84,12 @@ class SimCluster:
         self.node = SimNode(self.clock, self.network, self.rng, {"CPU": 6.0, "GPU": 2.0, "oil": 1.0})
         self.node.pool.prepare(Random(f"forks {seed}"), self._launch, lambda name: self.crash(name, "SIGKILL"))
         self.node.pool.fork_failures = swarm.fork_failures
-        self.workers: dict[bytes, SimWorker] = {}
+        self.workers: dict[bytes, SimWorker] = {}  # that ever lived
+        self._living: dict[bytes, SimWorker] = {}
         self.drivers: dict[bytes, SimDriver] = {}
         self.scripts: dict[bytes, Script] = {}
         self.actor_scripts: dict[bytes, ActorScript] = {}
-        self.owners: dict[bytes, SimOwner] = {}
+        self.unfinished: dict[bytes, SimOwner] = {}  # task -> its owner
         self.outcomes: dict[bytes, str] = {}
         self.attempts: dict[bytes, int] = {}
         self.contents: dict[bytes, tuple[bytes, ...]] = {}  # references inside results, as they were made
@@ -102,7 +104,7 @@ class SimCluster:
     def submitted(self, owner: SimOwner, task_id: bytes, script: Script) -> None:
         """A task exists."""
         self.scripts[task_id] = script
-        self.owners[task_id] = owner
+        self.unfinished[task_id] = owner
 
     def attempt(self, worker: SimWorker, task_id: bytes) -> None:
         """User code begins: not more often than its retries allow."""
@@ -115,6 +117,7 @@ class SimCluster:
         """A task is over, once."""
         checks.require(task_id not in self.outcomes, f"{task_id!r} ends twice: {self.outcomes.get(task_id)}, {outcome}")
         self.outcomes[task_id] = outcome
+        del self.unfinished[task_id]
         self.note(f"{task_id.decode()}: {outcome}")
 
     def freed(self, object_id: bytes) -> None:
@@ -139,7 +142,11 @@ class SimCluster:
     # --- processes ----------------------------------------------------------------------------------------------------
 
     def _launch(self, name: bytes, pid: int) -> None:
-        self.workers[name] = SimWorker(self, name, pid)
+        self.workers[name] = self._living[name] = SimWorker(self, name, pid)
+
+    def living_workers(self) -> Iterable[SimWorker]:
+        """Those whose process has not ended."""
+        return self._living.values()
 
     def crash(self, name: bytes, why: str, status: int = SIGKILL) -> None:
         """A process ends at this moment; what it has written still arrives."""
@@ -148,7 +155,8 @@ class SimCluster:
         self.exits += 1
         self.note(f"{name.decode()} ends: {why}")
         self.network.crash(name, why)
-        worker = self.workers.get(name)
+        self.unfinished = {task: owner for task, owner in self.unfinished.items() if owner.alive}
+        worker = self._living.pop(name, None)
         if worker is not None:
             self.node.pool.exited_soon(worker.pid, status)
 
@@ -198,9 +206,8 @@ class SimCluster:
             self.clock.call_later(rng.uniform(0.0, 3.0), self._partition)
 
     def _crash_worker(self) -> None:
-        alive = [name for name, worker in self.workers.items() if worker.alive]
-        if alive:
-            self.crash(self.rng.choice(alive), "a random death")
+        if self._living:
+            self.crash(self.rng.choice(list(self._living)), "a random death")
 
     def _crash_driver(self) -> None:
         self.crash(self.rng.choice(list(self.drivers)), "a random death of a driver")
@@ -225,18 +232,14 @@ class SimCluster:
         self.clock.now_s = max(self.clock.now_s, until_s)
 
     def _all_work_ended(self) -> bool:
-        return not self._unfinished() and all(d.actions <= 0 for d in self.drivers.values() if d.alive)
+        return not self.unfinished and all(d.actions <= 0 for d in self.drivers.values() if d.alive)
 
-    def _unfinished(self) -> list[bytes]:
-        return [task for task, owner in self.owners.items() if owner.alive and task not in self.outcomes]
-
-    def _settle(self, what: str, done: object) -> None:
+    def _settle(self, what: str, done: Callable[[], bool]) -> None:
         limit_s = self.clock.now_s + 120.0
-        assert callable(done)
         while not done():
             due_s = self.clock.next_due_s
             idle = due_s is None or due_s > limit_s
-            checks.require(not idle, f"not reached: {what}; without an end: {self._unfinished()[:10]}")
+            checks.require(not idle, f"not reached: {what}; without an end: {list(self.unfinished)[:10]}")
             self._step()
 
     def _check_references(self) -> None:

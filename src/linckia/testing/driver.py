@@ -24,7 +24,7 @@ SHAPES: list[tuple[tuple[str, float], ...]] = [
     (("oil", 1.0),),
     (),
 ]
-ACTIONS_MAX = 60
+ACTIONS_MAX = 40
 
 
 class SimDriver(SimOwner):

@@ -107,6 +107,7 @@ class SimNode:
 
     def __init__(self, clock: VirtualClock, network: FaultyNetwork, rng: Random, resources: dict[str, float]) -> None:
         self.clock, self.network, self.rng = clock, network, rng
+        self.changed = self.store_changed = False  # for whoever checks: since it was last reset
         self.endpoint = network.join(NODE, "raylet", self._on_message, self._on_close)
         head = network.join(HEAD, "gcs", lambda link, message: self._to_gcs(link, message), lambda _c, _r: None)
         at_raylet = network.connect(self.endpoint, HEAD)
@@ -126,6 +127,7 @@ class SimNode:
             prestarted=0,
         )
         self.raylet.pool = self.pool
+        self._store_messages = self.raylet.store.handlers().keys()
 
     def start(self) -> None:
         """Announce the node, start the first workers."""
@@ -147,9 +149,12 @@ class SimNode:
         return RayletOptions(info, "session", "/nonexistent", segment, {"sockets_dir": "/nonexistent"}, 2, 0)
 
     def _exited(self, worker: WorkerProcess, reason: str) -> None:
+        self.changed = self.store_changed = True
         self.raylet._on_worker_exit(worker, reason)
 
     def _on_message(self, connection: SimConnection, message: Message) -> None:
+        self.changed = True
+        self.store_changed = self.store_changed or type(message) in self._store_messages
         if type(message) in self.raylet.handlers:
             self.raylet.handlers[type(message)](connection, message)
         else:
@@ -159,5 +164,6 @@ class SimNode:
         self.gcs.on_message(connection, message)
 
     def _on_close(self, connection: SimConnection, reason: str) -> None:
+        self.changed = self.store_changed = True
         self.raylet.peer_gone(connection, reason)
         self.gcs.peer_gone(connection)

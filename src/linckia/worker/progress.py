@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import contextlib
 import select
-import sys
 import threading
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable
 from typing import Protocol
@@ -244,7 +244,7 @@ class Progress:
                 try:
                     self.reactor.poll(None)
                 except Exception:  # noqa: BLE001  (a bug in a handler must be seen, and must not stop all I/O)
-                    sys.excepthook(*sys.exc_info())
+                    traceback.print_exc()
                 if self._followers:
                     self._wake_ready()
         finally:
