@@ -117,7 +117,7 @@ def test_state_is_kept_between_calls_and_apart_between_actors() -> None:
     assert ray.get(one.pid.remote()) != ray.get(other.pid.remote())
 
 
-@pytest.mark.row("5.3", "3.48", "S14.19")
+@pytest.mark.row("5.3", "3.48", "14.19")
 @pytest.mark.parametrize("max_restarts", [0, 5, -1])
 def test_a_constructor_error_is_final(new_channel: NewChannel, max_restarts: int) -> None:
     said = new_channel()
@@ -172,7 +172,7 @@ def test_a_constructor_that_leaves_the_process_kills_the_actor(way: str) -> None
         ray.get(Leaves.remote().ping.remote(), timeout=50)
 
 
-@pytest.mark.row("5.4", "S14.1", "2.2")
+@pytest.mark.row("5.4", "14.1", "2.2")
 def test_a_default_actor_holds_no_cpu_and_needs_none_free(new_gate: NewGate) -> None:
     gate = new_gate()
 
@@ -434,7 +434,7 @@ def test_looking_up_nothing_is_a_value_error(name: str) -> None:
         ray.get_actor(name)
 
 
-@pytest.mark.row("5.30", "2.32", "S14.23")
+@pytest.mark.row("5.30", "2.32", "14.23")
 def test_get_if_exists_ignores_the_arguments_of_the_second_creator() -> None:
     first = Counter.options(name="only one", get_if_exists=True).remote(1)
     second = Counter.options(name="only one", get_if_exists=True).remote(1000)
@@ -442,7 +442,7 @@ def test_get_if_exists_ignores_the_arguments_of_the_second_creator() -> None:
     assert ray.get([first.add.remote(), second.add.remote()]) == [2, 3]
 
 
-@pytest.mark.row("5.30", "2.32", "S14.23")
+@pytest.mark.row("5.30", "2.32", "14.23")
 def test_racing_creators_get_the_same_actor(new_channel: NewChannel) -> None:
     said = new_channel()
 

@@ -46,13 +46,13 @@ class Meeting:
         raise ValueError("in a coroutine")
 
 
-@pytest.mark.row("5.8", "S14.16")
+@pytest.mark.row("5.8", "14.16")
 def test_async_calls_run_together() -> None:
     meeting = Meeting.remote(200)
     assert ray.get([meeting.arrive.remote() for _ in range(200)]) == ["met"] * 200
 
 
-@pytest.mark.row("5.8", "2.27", "S14.16")
+@pytest.mark.row("5.8", "2.27", "14.16")
 def test_an_async_actor_runs_a_thousand_calls_at_once_and_not_more() -> None:
     @ray.remote
     class Crowd:
@@ -90,7 +90,7 @@ def test_max_concurrency_bounds_an_async_actor() -> None:
             self.inside += 1
             self.most = max(self.most, self.inside)
             for _ in range(5):
-                await asyncio.sleep(0.001)
+                await asyncio.sleep(0.001)  # sleep: it is the work that the test interrupts or overlaps
             self.inside -= 1
             return self.most
 
@@ -98,7 +98,7 @@ def test_max_concurrency_bounds_an_async_actor() -> None:
     assert max(ray.get([actor.work.remote() for _ in range(20)])) == 3
 
 
-@pytest.mark.row("5.8", "S14.16")
+@pytest.mark.row("5.8", "14.16")
 def test_sync_methods_of_an_async_actor_run_on_its_loop() -> None:
     meeting = Meeting.remote(1)
     one, other = ray.get([meeting.thread.remote(), meeting.sync_thread.remote()])
@@ -207,7 +207,7 @@ def test_background_work_of_an_async_actor_goes_on_between_calls() -> None:
 
         async def tick(self) -> None:
             while self.ticks < 5:
-                await asyncio.sleep(0.001)
+                await asyncio.sleep(0.001)  # sleep: it is the work that the test interrupts or overlaps
                 self.ticks += 1
             self.enough.set()
 
@@ -348,7 +348,7 @@ def test_groups_of_an_async_actor_have_their_own_limits_and_loops(new_channel: N
         async def io(self) -> tuple[int, int]:
             self.inside += 1
             most = self.inside
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.01)  # sleep: it is the work that the test interrupts or overlaps
             self.inside -= 1
             return most, threading.get_ident()
 
@@ -358,7 +358,7 @@ def test_groups_of_an_async_actor_have_their_own_limits_and_loops(new_channel: N
         @ray.method(concurrency_group="io")
         async def occupy(self) -> None:
             said.send("occupied")
-            await asyncio.sleep(600)
+            await asyncio.sleep(600)  # sleep: it is the work that the test interrupts or overlaps
 
     actor = Grouped.remote()
     answers = ray.get([actor.io.remote() for _ in range(10)])

@@ -52,7 +52,7 @@ class Worker:
         deadline = time.monotonic() + patience_s
         try:
             while not ray.get_runtime_context().is_canceled() and time.monotonic() < deadline:
-                time.sleep(0.005)
+                time.sleep(0.005)  # sleep: it is the work that the test interrupts or overlaps
         except BaseException as error:
             self.said.send(f"interrupted by {error!r}")
             raise
@@ -76,7 +76,7 @@ class Async:
     async def sleep(self, swallow: bool = False) -> str:
         self.said.send("sleeping")
         try:
-            await asyncio.sleep(600)
+            await asyncio.sleep(600)  # sleep: it is the work that the test interrupts or overlaps
         except asyncio.CancelledError:
             self.said.send("cancelled")
             if not swallow:
@@ -108,7 +108,7 @@ class Async:
 # ------------------------------------------------------------------------------------------------------ cancel
 
 
-@pytest.mark.row("5.26", "S14.14", "1.43")
+@pytest.mark.row("5.26", "14.14", "1.43")
 @pytest.mark.parametrize("max_concurrency", [1, 2])
 def test_a_running_sync_call_is_only_told_that_it_is_cancelled(new_channel: NewChannel, max_concurrency: int) -> None:
     said = new_channel()
@@ -170,7 +170,7 @@ def test_a_call_waiting_for_its_argument_is_cancelled_and_the_next_runs(
     assert said.received() == []
 
 
-@pytest.mark.row("5.26", "S14.14")
+@pytest.mark.row("5.26", "14.14")
 @pytest.mark.parametrize("swallow", [False, True])
 def test_a_running_async_call_gets_an_asyncio_cancel(new_channel: NewChannel, swallow: bool) -> None:
     said = new_channel()
@@ -185,7 +185,7 @@ def test_a_running_async_call_gets_an_asyncio_cancel(new_channel: NewChannel, sw
     assert ray.get(other) == "waited", "the other call goes on"
 
 
-@pytest.mark.row("5.26", "S14.14")
+@pytest.mark.row("5.26", "14.14")
 def test_force_is_refused_for_actor_calls(new_gate: NewGate, new_channel: NewChannel) -> None:
     gate, said = new_gate(), new_channel()
     worker = Worker.remote(said)
@@ -216,7 +216,7 @@ def test_cancelling_a_finished_call_changes_nothing(new_channel: NewChannel) -> 
 # -------------------------------------------------------------------------------------------- leaving by itself
 
 
-@pytest.mark.row("5.27", "1.54", "5.19", "S14.19")
+@pytest.mark.row("5.27", "1.54", "5.19", "14.19")
 @pytest.mark.parametrize("way", ["exit_actor", "sys.exit"])
 @pytest.mark.parametrize("max_restarts", [0, 3])
 def test_leaving_on_purpose_is_final(new_gate: NewGate, new_channel: NewChannel, way: str, max_restarts: int) -> None:
@@ -314,7 +314,7 @@ def test_terminate_of_an_async_actor(new_channel: NewChannel) -> None:
 # -------------------------------------------------------------------------------------------------------- kill
 
 
-@pytest.mark.row("1.32", "5.19", "S14.20")
+@pytest.mark.row("1.32", "5.19", "14.20")
 def test_kill_is_immediate_and_runs_no_farewell(new_gate: NewGate, new_channel: NewChannel) -> None:
     gate, said = new_gate(), new_channel()
     worker = Worker.options(max_restarts=3, max_task_retries=3).remote(said)

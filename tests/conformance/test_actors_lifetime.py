@@ -63,7 +63,7 @@ def made(said: Channel, **options: Any) -> tuple[Any, int]:
 # --------------------------------------------------------------------------------------------------- handles
 
 
-@pytest.mark.row("5.13", "S14.17")
+@pytest.mark.row("5.13", "14.17")
 def test_the_last_handle_ends_the_actor_after_its_calls(new_gate: NewGate, new_channel: NewChannel) -> None:
     gate, said = new_gate(), new_channel()
     actor, pid = made(said)
@@ -191,7 +191,7 @@ def test_a_handle_inside_an_object_keeps_the_actor(new_channel: NewChannel) -> N
     wait_gone(pid)
 
 
-@pytest.mark.row("5.14", "1.34", "S14.17")
+@pytest.mark.row("5.14", "1.34", "14.17")
 def test_a_looked_up_handle_does_not_keep_the_actor(new_channel: NewChannel) -> None:
     said = new_channel()
     actor, pid = made(said, name="looked up")
@@ -206,7 +206,7 @@ def test_a_looked_up_handle_does_not_keep_the_actor(new_channel: NewChannel) -> 
         ray.get_actor("looked up")
 
 
-@pytest.mark.row("5.14", "1.43", "S14.17")
+@pytest.mark.row("5.14", "1.43", "14.17")
 def test_an_actors_handle_to_itself_does_not_keep_it(new_channel: NewChannel) -> None:
     said = new_channel()
     actor, pid = made(said)
@@ -228,7 +228,7 @@ def test_actors_made_and_dropped_in_a_loop_leave_nothing(new_channel: NewChannel
 # ------------------------------------------------------------------------------------------------- the creator
 
 
-@pytest.mark.row("5.15", "S14.18", "7.5")
+@pytest.mark.row("5.15", "14.18", "7.5")
 def test_an_actor_dies_with_the_process_that_created_it(new_channel: NewChannel) -> None:
     said = new_channel()
     parent, parent_pid = made(said)
@@ -242,7 +242,7 @@ def test_an_actor_dies_with_the_process_that_created_it(new_channel: NewChannel)
     assert said.received() == [], "max_restarts=-1 does not help"
 
 
-@pytest.mark.row("5.15", "S14.18")
+@pytest.mark.row("5.15", "14.18")
 def test_an_actor_dies_when_its_creator_leaves_in_peace(new_channel: NewChannel) -> None:
     said = new_channel()
     parent, parent_pid = made(said)

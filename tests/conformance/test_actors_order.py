@@ -12,7 +12,7 @@ import pytest
 from engine import ray
 from gates import Channel, Gate
 
-pytestmark = [pytest.mark.usefixtures("cluster"), pytest.mark.row("S14.15")]
+pytestmark = [pytest.mark.usefixtures("cluster"), pytest.mark.row("14.15")]
 
 NewGate = Callable[[], Gate]
 NewChannel = Callable[[], Channel]

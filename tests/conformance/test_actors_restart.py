@@ -194,7 +194,7 @@ def test_a_constructor_that_crashes_uses_up_restarts(new_channel: NewChannel, ta
 # ------------------------------------------------------------------------------------- calls while restarting
 
 
-@pytest.mark.row("5.21", "3.49", "S14.20")
+@pytest.mark.row("5.21", "3.49", "14.20")
 def test_without_retries_calls_fail_fast_while_the_actor_restarts(new_gate: NewGate, new_channel: NewChannel) -> None:
     gate, said = new_gate(), new_channel()
     actor = Fragile.options(max_restarts=1).remote(said, gate=gate)
@@ -254,7 +254,7 @@ def test_calls_sent_before_the_first_life_began_are_no_victims_of_it(
 # ----------------------------------------------------------------------------------------- calls that were hit
 
 
-@pytest.mark.row("5.23", "7.3", "S14.20")
+@pytest.mark.row("5.23", "7.3", "14.20")
 def test_a_call_hit_by_a_crash_is_not_repeated_by_default(new_channel: NewChannel, tally: Tally) -> None:
     said = new_channel()
     actor = Fragile.options(max_restarts=3).remote(said)
@@ -312,7 +312,7 @@ def test_calls_in_flight_of_an_async_actor_are_retried_together(new_channel: New
         async def work(self, number: int) -> tuple[int, int]:
             said.send("working")
             if self.life == 1:
-                await asyncio.sleep(600)
+                await asyncio.sleep(600)  # sleep: it is the work that the test interrupts or overlaps
             return self.life, number
 
     actor = Async.remote()
@@ -372,7 +372,7 @@ def test_a_list_of_exceptions_limits_what_is_repeated(new_channel: NewChannel, t
     assert tally.count() == 4
 
 
-@pytest.mark.row("5.24", "2.26", "S14.20")
+@pytest.mark.row("5.24", "2.26", "14.20")
 def test_the_nearest_max_task_retries_counts(tally: Tally) -> None:
     @ray.remote(max_task_retries=1)
     class Levels:

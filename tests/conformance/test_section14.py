@@ -63,7 +63,7 @@ class Counter:
         os._exit(1)
 
 
-@pytest.mark.row("S14.1", "2.2")
+@pytest.mark.row("14.1", "2.2")
 def test_point_01_a_default_actor_holds_no_cpu_but_needs_a_node_with_one(fresh: Init) -> None:
     fresh(num_cpus=1, resources={"slot": 2})
     actors = [Counter.remote() for _ in range(3)]
@@ -88,7 +88,7 @@ def fresh_without_cpu(init: Init) -> None:
     init(num_cpus=0)
 
 
-@pytest.mark.row("S14.2", "1.28", "1.31")
+@pytest.mark.row("14.2", "1.28", "1.31")
 def test_point_02_wait_returns_at_most_what_was_asked_in_input_order(cluster: Any, new_gate: NewGate) -> None:
     @ray.remote
     def fail() -> None:
@@ -113,7 +113,7 @@ def test_point_02_wait_returns_at_most_what_was_asked_in_input_order(cluster: An
         ray.wait(done[0])
 
 
-@pytest.mark.row("S14.3", "1.24")
+@pytest.mark.row("14.3", "1.24")
 def test_point_03_get_takes_a_ref_or_a_list_and_an_available_error_ends_it(cluster: Any, new_gate: NewGate) -> None:
     @ray.remote
     def fail() -> None:
@@ -131,7 +131,7 @@ def test_point_03_get_takes_a_ref_or_a_list_and_an_available_error_ends_it(clust
         ray.get([never, failed], timeout=30)
 
 
-@pytest.mark.row("S14.4", "3.27")
+@pytest.mark.row("14.4", "3.27")
 def test_point_04_errors_are_of_the_users_class_and_of_ray_task_error(cluster: Any) -> None:
     class WithAttributes(KeyError):
         def __init__(self, code: int) -> None:
@@ -178,7 +178,7 @@ def ray_error(kind: type[Exception]) -> BaseException:
     raise AssertionError("no error")
 
 
-@pytest.mark.row("S14.5", "4.5", "3.28")
+@pytest.mark.row("14.5", "4.5", "3.28")
 def test_point_05_a_failed_dependency_fails_the_consumer_unrun(cluster: Any, new_channel: NewChannel) -> None:
     ran = new_channel()
 
@@ -198,7 +198,7 @@ def test_point_05_a_failed_dependency_fails_the_consumer_unrun(cluster: Any, new
     assert ran.received() == []
 
 
-@pytest.mark.row("S14.6", "3.4", "3.5", "3.6")
+@pytest.mark.row("14.6", "3.4", "3.5", "3.6")
 def test_point_06_nested_refs_stay_refs_and_keep_their_objects(cluster: Any) -> None:
     @ray.remote
     class Borrower:
@@ -221,7 +221,7 @@ def test_point_06_nested_refs_stay_refs_and_keep_their_objects(cluster: Any) -> 
     assert len(ray.get(ray.get(outer)[0])) == 300_000
 
 
-@pytest.mark.row("S14.7", "3.35", "7.5", "7.4")
+@pytest.mark.row("14.7", "3.35", "7.5", "7.4")
 def test_point_07_the_death_of_the_owner_loses_its_objects(cluster: Any) -> None:
     @ray.remote
     class Owner:
@@ -243,7 +243,7 @@ def test_point_07_the_death_of_the_owner_loses_its_objects(cluster: Any) -> None
         assert isinstance(caught.value, exceptions.ObjectLostError)
 
 
-@pytest.mark.row("S14.8", "3.9", "3.10")
+@pytest.mark.row("14.8", "3.9", "3.10")
 def test_point_08_arrays_are_read_only_views_that_pin_their_object(cluster: Any) -> None:
     numpy = pytest.importorskip("numpy")
     ref = ray.put(numpy.arange(1_000_000))
@@ -261,7 +261,7 @@ def test_point_08_arrays_are_read_only_views_that_pin_their_object(cluster: Any)
     assert int(first.sum()) == 499_999_500_000
 
 
-@pytest.mark.row("S14.9", "3.7")
+@pytest.mark.row("14.9", "3.7")
 def test_point_09_small_values_stay_with_their_owner(cluster: Any) -> None:
     @ray.remote
     def make(size: int) -> bytes:
@@ -285,7 +285,7 @@ def count_bytes(*values: bytes) -> int:
     return sum(map(len, values))
 
 
-@pytest.mark.row("S14.10", "4.16")
+@pytest.mark.row("14.10", "4.16")
 def test_point_10_a_blocked_task_lends_its_cpu(fresh: Init) -> None:
     fresh(num_cpus=1)
 
@@ -303,7 +303,7 @@ def test_point_10_a_blocked_task_lends_its_cpu(fresh: Init) -> None:
         ray.get(Holder.remote().ask.remote())
 
 
-@pytest.mark.row("S14.11", "4.6")
+@pytest.mark.row("14.11", "4.6")
 def test_point_11_infeasible_work_waits(cluster: Any) -> None:
     task, actor = one.options(num_cpus=99).remote(), Counter.options(resources={"unobtainium": 1}).remote()
     call = actor.add.remote()
@@ -317,7 +317,7 @@ def test_point_11_infeasible_work_waits(cluster: Any) -> None:
         ray.get(call, timeout=30)
 
 
-@pytest.mark.row("S14.12", "4.10", "3.51", "3.52")
+@pytest.mark.row("14.12", "4.10", "3.51", "3.52")
 def test_point_12_node_affinity_waits_for_a_living_node_and_refuses_a_dead_one(
     cluster: Any, new_gate: NewGate, new_channel: NewChannel
 ) -> None:
@@ -344,7 +344,7 @@ def test_point_12_node_affinity_waits_for_a_living_node_and_refuses_a_dead_one(
         ray.get(Counter.options(scheduling_strategy=affinity(nowhere, soft=False)).remote().add.remote(), timeout=40)
 
 
-@pytest.mark.row("S14.13", "4.18", "4.19", "4.24")
+@pytest.mark.row("14.13", "4.18", "4.19", "4.24")
 def test_point_13_crashes_are_retried_errors_and_cancellations_are_not(
     cluster: Any, new_gate: NewGate, new_channel: NewChannel, tmp_path: Path
 ) -> None:
@@ -383,7 +383,7 @@ def test_point_13_crashes_are_retried_errors_and_cancellations_are_not(
     assert runs.count() == 1
 
 
-@pytest.mark.row("S14.14", "4.24", "4.25", "5.26")
+@pytest.mark.row("14.14", "4.24", "4.25", "5.26")
 def test_point_14_each_kind_of_work_is_cancelled_in_its_own_way(
     cluster: Any, new_gate: NewGate, new_channel: NewChannel
 ) -> None:
@@ -411,7 +411,7 @@ def test_point_14_each_kind_of_work_is_cancelled_in_its_own_way(
         async def work(self) -> None:
             said.send("runs")
             try:
-                await asyncio.sleep(600)
+                await asyncio.sleep(600)  # sleep: it is the work that the test interrupts or overlaps
             except asyncio.CancelledError:
                 said.send("CancelledError")
                 raise
@@ -441,7 +441,7 @@ def test_point_14_each_kind_of_work_is_cancelled_in_its_own_way(
     ray.get(call)
 
 
-@pytest.mark.row("S14.15", "5.5", "5.6")
+@pytest.mark.row("14.15", "5.5", "5.6")
 def test_point_15_order_is_per_caller(cluster: Any, new_gate: NewGate) -> None:
     gate = new_gate()
 
@@ -457,7 +457,7 @@ def test_point_15_order_is_per_caller(cluster: Any, new_gate: NewGate) -> None:
     assert ray.get([blocked, behind]) == [2, 3]
 
 
-@pytest.mark.row("S14.16", "5.8")
+@pytest.mark.row("14.16", "5.8")
 def test_point_16_one_async_method_makes_the_whole_actor_async(cluster: Any) -> None:
     @ray.remote
     class Mixed:
@@ -480,7 +480,7 @@ def test_point_16_one_async_method_makes_the_whole_actor_async(cluster: Any) -> 
     assert ray.get([actor.meet.remote(300) for _ in range(300)]) == [300] * 300
 
 
-@pytest.mark.row("S14.17", "5.13", "5.14")
+@pytest.mark.row("14.17", "5.13", "5.14")
 def test_point_17_weak_handles_keep_no_actor(cluster: Any, new_gate: NewGate, new_channel: NewChannel) -> None:
     gate, said = new_gate(), new_channel()
     actor = Counter.options(name="weakly known").remote(said)
@@ -495,7 +495,7 @@ def test_point_17_weak_handles_keep_no_actor(cluster: Any, new_gate: NewGate, ne
         ray.get(weak.add.remote(), timeout=40)
 
 
-@pytest.mark.row("S14.18", "5.15")
+@pytest.mark.row("14.18", "5.15")
 def test_point_18_an_actor_dies_with_its_creator_unless_detached(cluster: Any, new_channel: NewChannel) -> None:
     said = new_channel()
 
@@ -518,7 +518,7 @@ def test_point_18_an_actor_dies_with_its_creator_unless_detached(cluster: Any, n
     ray.kill(detached)
 
 
-@pytest.mark.row("S14.19", "5.3", "5.19")
+@pytest.mark.row("14.19", "5.3", "5.19")
 def test_point_19_some_ends_are_never_followed_by_a_restart(cluster: Any, new_channel: NewChannel) -> None:
     said = new_channel()
 
@@ -545,7 +545,7 @@ def test_point_19_some_ends_are_never_followed_by_a_restart(cluster: Any, new_ch
     assert said.received() == []
 
 
-@pytest.mark.row("S14.20", "5.21", "5.25", "2.26")
+@pytest.mark.row("14.20", "5.21", "5.25", "2.26")
 def test_point_20_unavailable_is_transient_and_died_is_final(cluster: Any, new_channel: NewChannel) -> None:
     said = new_channel()
     actor = Counter.options(max_restarts=1).remote(said)
@@ -568,7 +568,7 @@ def test_point_20_unavailable_is_transient_and_died_is_final(cluster: Any, new_c
         ray.get(actor.add.remote(), timeout=40)
 
 
-@pytest.mark.row("S14.23", "1.6", "5.17", "5.30")
+@pytest.mark.row("14.23", "1.6", "5.17", "5.30")
 def test_point_23_every_job_has_its_own_anonymous_namespace(fresh: Init, run_script: ScriptRunner) -> None:
     context = fresh(num_cpus=2)
     mine = Counter.options(name="only here", get_if_exists=True).remote()
@@ -592,7 +592,7 @@ def test_point_23_every_job_has_its_own_anonymous_namespace(fresh: Init, run_scr
     assert result.stdout.split("\n")[:2] == ["not found", "True"]
 
 
-@pytest.mark.row("S14.24", "4.28", "2.23")
+@pytest.mark.row("14.24", "4.28", "2.23")
 def test_point_24_generators_run_eagerly_and_an_error_is_one_more_ref(cluster: Any, new_channel: NewChannel) -> None:
     said = new_channel()
 
@@ -617,7 +617,7 @@ def test_point_24_generators_run_eagerly_and_an_error_is_one_more_ref(cluster: A
     assert len(list(stalled)) == 4
 
 
-@pytest.mark.row("S14.25", "1.37")
+@pytest.mark.row("14.25", "1.37")
 def test_point_25_available_resources_omits_what_is_used_up(
     cluster: Any, new_gate: NewGate, new_channel: NewChannel
 ) -> None:

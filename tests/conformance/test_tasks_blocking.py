@@ -105,7 +105,7 @@ def test_a_wait_in_another_thread_keeps_the_cpu(fresh: Init, new_gate: NewGate, 
     ray.get(ref)
 
 
-@pytest.mark.row("4.16", "S14.10")
+@pytest.mark.row("4.16", "14.10")
 def test_a_blocked_actor_keeps_its_cpu(fresh: Init) -> None:
     fresh(num_cpus=1)
 

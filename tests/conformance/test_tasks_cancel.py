@@ -40,7 +40,7 @@ def occupy_both_cpus(gate: Gate) -> list[Any]:
 # ------------------------------------------------------------------------------------------------- not started
 
 
-@pytest.mark.row("4.23", "S14.14")
+@pytest.mark.row("4.23", "14.14")
 @pytest.mark.parametrize("force", [False, True])
 def test_a_queued_task_never_runs(new_gate: NewGate, new_channel: NewChannel, force: bool) -> None:
     gate, ran = new_gate(), new_channel()
@@ -140,7 +140,7 @@ def test_cancelling_right_after_submission_is_safe(new_channel: NewChannel) -> N
 # ----------------------------------------------------------------------------------------------------- running
 
 
-@pytest.mark.row("4.24", "S14.14", "3.32")
+@pytest.mark.row("4.24", "14.14", "3.32")
 def test_a_running_task_sees_keyboard_interrupt(new_gate: NewGate, new_channel: NewChannel) -> None:
     gate, said = new_gate(), new_channel()
 
@@ -177,7 +177,7 @@ def test_a_sleeping_task_wakes_up_to_be_cancelled(new_channel: NewChannel, nap_s
     def sleep() -> None:
         said.send("started")
         while True:
-            time.sleep(nap_s)
+            time.sleep(nap_s)  # sleep: it is the work that the test interrupts or overlaps
 
     ref = sleep.remote()
     said.receive()
@@ -303,7 +303,7 @@ def test_force_kills_the_process_even_in_native_code(new_channel: NewChannel, tm
         tally.add()
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGTERM])
         pids.send(os.getpid())
-        time.sleep(600)
+        time.sleep(600)  # sleep: it is the work that the test interrupts or overlaps
 
     ref = deaf.remote()
     pid = pids.receive()
@@ -460,7 +460,7 @@ def test_recursive_reaches_calls_of_async_actors(new_gate: NewGate, new_channel:
         async def work(self) -> None:
             said.send("working")
             try:
-                await asyncio.sleep(600)
+                await asyncio.sleep(600)  # sleep: it is the work that the test interrupts or overlaps
             except asyncio.CancelledError:
                 said.send("cancelled")
                 raise

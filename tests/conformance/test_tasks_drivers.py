@@ -101,7 +101,7 @@ def test_only_detached_actors_survive_their_driver(
     wait_gone(pids["detached"])
 
 
-@pytest.mark.row("4.34", "5.17", "S14.23")
+@pytest.mark.row("4.34", "5.17", "14.23")
 def test_a_driver_sees_its_own_namespace_only(fresh: Init, run_script: ScriptRunner) -> None:
     context = fresh(namespace="mine")
 
@@ -198,7 +198,7 @@ def test_a_killed_driver_of_its_own_cluster_leaves_no_process(
             writer = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
             os.write(writer, f"{os.getpid()}\\n".encode())
             import time
-            time.sleep(600)
+            time.sleep(600)  # sleep: it is the work that the test interrupts or overlaps
 
         @ray.remote
         class Actor:

@@ -51,7 +51,7 @@ def test_a_generator_function_streams_by_default() -> None:
     assert [ray.get(ref) for ref in count.options(num_returns="streaming").remote(2)] == [0, 1]
 
 
-@pytest.mark.row("4.28", "S14.24")
+@pytest.mark.row("4.28", "14.24")
 def test_it_runs_to_its_end_though_nobody_consumes(new_channel: NewChannel) -> None:
     said = new_channel()
 
@@ -281,7 +281,7 @@ def test_the_death_of_an_actor_ends_its_streams(new_gate: NewGate) -> None:
 # --------------------------------------------------------------------------------------------------------- errors
 
 
-@pytest.mark.row("4.28", "S14.24")
+@pytest.mark.row("4.28", "14.24")
 @pytest.mark.parametrize("good", [0, 2])
 def test_an_error_is_one_more_ref_in_order(good: int) -> None:
     @ray.remote
@@ -432,7 +432,7 @@ def test_what_a_remote_generator_does_not_offer() -> None:
     assert ray.get(list(generator)) == [1], "the return value is no item"
 
 
-@pytest.mark.row("2.23", "4.28", "S14.24")
+@pytest.mark.row("2.23", "4.28", "14.24")
 def test_backpressure_pauses_the_producer(new_channel: NewChannel) -> None:
     said = new_channel()
 
@@ -497,7 +497,7 @@ def free_store_bytes() -> float:
     return float(ray.available_resources().get("object_store_memory", 0))
 
 
-@pytest.mark.row("4.28", "S14.24")
+@pytest.mark.row("4.28", "14.24")
 @pytest.mark.parametrize("consumed", [0, 1])
 def test_dropping_a_generator_frees_what_was_not_consumed(new_channel: NewChannel, consumed: int) -> None:
     said, item_bytes = new_channel(), 20_000_000

@@ -236,7 +236,7 @@ def test_a_segmentation_fault_in_native_code_is_a_worker_death(tally: Tally) -> 
 # ----------------------------------------------------------------------------------------- application errors
 
 
-@pytest.mark.row("4.19", "S14.13")
+@pytest.mark.row("4.19", "14.13")
 def test_application_errors_are_not_retried_by_default(tally: Tally) -> None:
     @ray.remote(max_retries=5)
     def fail() -> None:

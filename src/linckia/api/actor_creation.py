@@ -32,12 +32,39 @@ def create_actor(
     """Register and return the handle; named actors wait for the GCS's word (ActorAlreadyExistsError)."""
     options.check_supported()
     _check_groups(info, options)
+    spec = _spec(runtime, info, options, class_id, blob)
+    actor_id, detached = spec.actor_id, spec.detached
+    client = runtime.actors.client(spec.actor_id, out_of_order=spec.out_of_order, class_name=info.name, subscribe=False)
+    constructor = pack_constructor(runtime, arguments)
+    ready = constructor.ready()
+    if ready:
+        spec = _with_arguments(spec, constructor)
+    message = m.RegisterActor(runtime.next_rid(), encode(spec), ready)
+    if spec.name:
+        answer = runtime.call(runtime.raylet, message)
+        if answer.existing:
+            del runtime.actors.clients[actor_id]
+            return ActorHandle(decode_actor_info(answer.existing), None)
+        if answer.error:
+            del runtime.actors.clients[actor_id]
+            raise errors.ActorAlreadyExistsError(answer.error)
+    else:
+        runtime.raylet.send(message)
+    if not ready:
+        constructor.when_ready(lambda error: _send_arguments(runtime, actor_id, constructor, error))
+    client.constructor = constructor  # its references live as long as the actor may be restarted
+    scope = None if detached else _scope(runtime, actor_id)
+    return ActorHandle(actor_info(spec), scope)
+
+
+def _spec(runtime: Runtime, info: ClassInfo, options: ActorOptions, class_id: bytes, blob: bytes) -> ActorSpec:
+    """What the GCS needs to create the actor, the arguments excepted."""
     job = runtime.job_config
     detached = (options.lifetime or job.default_actor_lifetime) == "detached"
     actor_id = entropy.random_bytes(12) + runtime.job_id
     affinity = options.node_affinity()
     concurrency, out_of_order = options.resolve_concurrency(info.is_async)
-    spec = ActorSpec(
+    return ActorSpec(
         actor_id=actor_id,
         job_id=runtime.job_id,
         class_id=class_id,
@@ -65,27 +92,6 @@ def create_actor(
         node_affinity=affinity[0] if affinity else b"",
         soft=affinity[1] if affinity else True,
     )
-    client = runtime.actors.client(actor_id, out_of_order=spec.out_of_order, class_name=info.name, subscribe=False)
-    constructor = pack_constructor(runtime, arguments)
-    ready = constructor.ready()
-    if ready:
-        spec = _with_arguments(spec, constructor)
-    message = m.RegisterActor(runtime.next_rid(), encode(spec), ready)
-    if spec.name:
-        answer = runtime.call(runtime.raylet, message)
-        if answer.existing:
-            del runtime.actors.clients[actor_id]
-            return ActorHandle(decode_actor_info(answer.existing), None)
-        if answer.error:
-            del runtime.actors.clients[actor_id]
-            raise errors.ActorAlreadyExistsError(answer.error)
-    else:
-        runtime.raylet.send(message)
-    if not ready:
-        constructor.when_ready(lambda error: _send_arguments(runtime, actor_id, constructor, error))
-    client.constructor = constructor  # its references live as long as the actor may be restarted
-    scope = None if detached else _scope(runtime, actor_id)
-    return ActorHandle(actor_info(spec), scope)
 
 
 def _check_groups(info: ClassInfo, options: ActorOptions) -> None:

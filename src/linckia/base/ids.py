@@ -132,7 +132,7 @@ class RandomID(BaseID):
         source = RandomID.entropy if entropy is None else entropy
         if source is None:
             raise RuntimeError(
-                f"{cls.__name__}.from_random(): no entropy; pass a source or import linckia.host.entropy"
+                f"{cls.__name__}.from_random() has no entropy: pass a source, or import host.entropy"
             )
         return cls(source(cls.SIZE))
 

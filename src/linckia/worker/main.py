@@ -63,7 +63,7 @@ class WorkerProcess:
             os.chdir(job.cwd)
         environment.update(job.env_vars)
         if job.profiling:
-            from linckia.worker.profile import Profile  # noqa: PLC0415  (only jobs that asked for it)
+            from linckia.worker.task_events import Profile  # noqa: PLC0415  (only jobs that asked for it)
 
             self.executor.profile = Profile(self.runtime, self.executor)
         if job.logging_config:

@@ -60,7 +60,7 @@ def test_resources_of_a_task(written: dict[str, object], resources: dict[str, fl
     assert options.resources_for_placement() == options.lifetime_resources() == resources
 
 
-@pytest.mark.row("2.2", "14.1", "15.2.2")
+@pytest.mark.row("2.2", "14.1", "2.2")
 @pytest.mark.parametrize(
     ("written", "held", "placed"),
     [
