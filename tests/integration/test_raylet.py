@@ -54,6 +54,7 @@ class FakePeer:
         self.peer_id, self.peer_role = peer_id, "worker"
         self.outbox: list[m.Message] = []
         self.unsent_bytes = 0
+        self.drain: Callable[[], None] = lambda: None  # what was written before the end
 
     def post(self, message: m.Message) -> None:
         self.outbox.append(message)
@@ -260,6 +261,36 @@ def test_a_retried_lease_request_is_answered_once_more_but_granted_once(world: W
     assert len(granted) == 2
     assert granted[0] == granted[1]
     assert len(world.raylet.leases.leases) == 1
+
+
+def test_a_cancel_is_answered_with_the_grant_that_was_lost(world: World) -> None:
+    """Found by the simulator, seed 2: a lost LeaseGranted and a cancel left the worker leased for ever."""
+    lease = m.RequestLease(7, {"CPU": 1.0}, 1, world.job, nested=False)
+    world.say(world.driver, lease)
+    world.start_workers()
+    (granted,) = world.driver.take(m.LeaseGranted)
+    world.say(world.driver, m.CancelLease(7))
+    assert world.driver.take(m.LeaseGranted) == [granted]
+    world.say(world.driver, m.ReturnLease(granted.lease_id))
+    assert world.raylet.leases.available == world.raylet.leases.total
+
+
+def test_a_request_that_comes_after_its_cancel_is_refused(world: World) -> None:
+    world.say(world.driver, m.CancelLease(7))
+    world.say(world.driver, m.RequestLease(7, {"CPU": 1.0}, 1, world.job, nested=False))
+    assert [refusal.kind for refusal in world.driver.take(m.LeaseRefused)] == ["cancelled", "cancelled"]
+    assert not world.raylet.leases.pending
+
+
+def test_the_last_words_of_a_worker_are_heard_before_its_death(world: World) -> None:
+    """Found by the simulator, seed 19: the exit report may overtake what the worker wrote into its socket."""
+    world.say(world.driver, m.RequestLease(7, {"CPU": 1.0}, 1, world.job, nested=False))
+    (worker,) = world.start_workers()
+    worker.drain = lambda: world.say(worker, m.RequestLease(1, {"CPU": 1.0}, 1, world.job, nested=True))
+    world.end(worker)
+    assert worker.closed
+    assert not world.raylet.leases.pending
+    assert not world.raylet.recent._clients.keys() & {worker.peer_id}
 
 
 def test_a_retried_request_for_memory_is_granted_once(world: World) -> None:

@@ -19,6 +19,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+from linckia.host import environment
 from linckia.rpc.connection import CloseHandler, Connection, MessageHandler
 from linckia.rpc.handshake import Identity
 
@@ -249,3 +250,9 @@ class Reactor:
         self.unregister(self._wake_fd)
         os.close(self._wake_fd)
         self.epoll.close()
+
+
+if environment.setting("LINCKIA_TESTING_FAULTS"):
+    from linckia.rpc import faults
+
+    faults.install_from(environment.setting("LINCKIA_TESTING_FAULTS"))

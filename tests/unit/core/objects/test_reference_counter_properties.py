@@ -295,5 +295,11 @@ class ReferenceMachine(RuleBasedStateMachine):
 
 @pytest.mark.row("3.1")
 def test_references_under_random_use_and_crashes() -> None:
-    quick = settings(max_examples=60, stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
+    quick = settings(
+        max_examples=60,
+        stateful_step_count=60,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        phases=[Phase.reuse, Phase.generate],  # shrinking such a history takes minutes; replay it from the database
+    )
     run_state_machine_as_test(ReferenceMachine, settings=quick)

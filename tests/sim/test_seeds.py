@@ -1,0 +1,26 @@
+"""The whole cluster under random work and random faults, one life per seed.
+
+SEED=<n> replays one life, SEEDS=<count> lives more of them (from SEED, or from 0).
+"""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from linckia.testing.cluster import SimCluster
+
+FIRST = int(os.environ.get("SEED") or 0)
+COUNT = int(os.environ.get("SEEDS") or (1 if os.environ.get("SEED") else 50))
+
+
+@pytest.mark.sim
+@pytest.mark.row("S1")
+@pytest.mark.row("S2")
+@pytest.mark.row("S11")
+@pytest.mark.row("S21")
+@pytest.mark.parametrize("seed", range(FIRST, FIRST + COUNT))
+def test_one_life(seed: int) -> None:
+    cluster = SimCluster(seed).run()
+    assert cluster.outcomes, f"seed {seed} submitted nothing"
