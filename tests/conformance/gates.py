@@ -35,9 +35,9 @@ class Gate:
 
     def open(self) -> None:
         """Let everybody through. Only in the process that made the gate; a second call does nothing."""
-        if self._held is not None:
-            os.close(self._held)
-            self._held = None
+        held, self._held = self._held, None  # first, so that two threads never close the same number
+        if held is not None:
+            os.close(held)
 
     def is_open(self) -> bool:
         """Look without waiting."""

@@ -6,10 +6,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from linckia.api.actor import ActorHandle
 from linckia.base import errors
 from linckia.host import entropy
-from linckia.model.specs import ActorInfo, ActorSpec, decode_actor_info, encode
+from linckia.model.specs import ActorInfo, ActorSpec, MethodSpec, decode_actor_info, encode
 from linckia.protocol import messages as m
 from linckia.worker.borrowing import ScopeToken
 from linckia.worker.refs import ObjectRef, RefExtra
@@ -86,12 +88,25 @@ def _spec(runtime: Runtime, info: ClassInfo, options: ActorOptions, class_id: by
         max_pending_calls=options.max_pending_calls,
         lifetime_resources=options.lifetime_resources(),
         placement_resources=options.resources_for_placement(),
-        methods=info.methods,
+        methods=_methods(info, options),
         out_of_order=out_of_order,
         runtime_env=options.runtime_env_key().encode(),
         node_affinity=affinity[0] if affinity else b"",
         soft=affinity[1] if affinity else True,
     )
+
+
+def _methods(info: ClassInfo, options: ActorOptions) -> list[MethodSpec]:
+    """The methods; generators without a limit of their own take the actor's."""
+    limit = options.actor_generator_backpressure_num_objects
+    if limit <= 0:
+        return info.methods
+    return [
+        msgspec.structs.replace(method, backpressure=limit)
+        if method.is_generator and method.backpressure <= 0
+        else method
+        for method in info.methods
+    ]
 
 
 def _check_groups(info: ClassInfo, options: ActorOptions) -> None:
@@ -103,8 +118,6 @@ def _check_groups(info: ClassInfo, options: ActorOptions) -> None:
 
 
 def _with_arguments(spec: ActorSpec, constructor: Any) -> ActorSpec:
-    import msgspec  # noqa: PLC0415  (already loaded by the protocol)
-
     return msgspec.structs.replace(spec, args=constructor.args, extras=constructor.extras)
 
 

@@ -40,7 +40,8 @@ def connect(endpoint: str, session_dir: str, token_path: str, options: InitOptio
     config = _job_config(options)
     runtime.job_config = config
     runtime.session_dir = session_dir
-    printer = LogPrinter() if options.log_to_driver else None
+    runtime.runtime_env = dict(options.given.get("runtime_env") or {})
+    printer = LogPrinter(prefix=options.given.get("logging_config") is None) if options.log_to_driver else None
     runtime.log_printer = printer
     runtime.on_log_lines = printer.print if printer is not None else None
     runtime.on_driver_message = _show_message

@@ -20,7 +20,8 @@ TQDM_MAGIC = "__linckia_tqdm__"
 class LogPrinter:
     """Called in the thread that leads; writes whole lines."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, prefix: bool = True) -> None:
+        self.prefix = prefix  # a LoggingConfig gives lines a form of their own
         self.dedup = environment.option_on("DEDUP_LOGS", default=True)
         self._seen: dict[str, list[Any]] = {}  # text -> [first time, pid, hidden count, source, stream]
         self._render: Any = None
@@ -68,7 +69,7 @@ class LogPrinter:
     def _write(self, source: str, pid: int, stream: int, text: str) -> None:
         target = sys.stderr if stream == 2 else sys.stdout
         try:
-            target.write(f"({source} pid={pid}) {text}\n")
+            target.write(f"({source} pid={pid}) {text}\n" if self.prefix else f"{text}\n")
             target.flush()
         except (OSError, ValueError):
             return  # the terminal is gone; the lines are in the session's log files

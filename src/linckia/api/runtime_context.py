@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from linckia.api.remote_function import connected
@@ -173,12 +174,12 @@ class RuntimeContext:
 
     @property
     def runtime_env(self) -> dict[str, Any]:
-        """Runtime environments come later; empty."""
-        return {}
+        """The job's in a driver, the task's or actor's in a worker; ``env_vars`` take effect, other fields do not yet."""
+        return dict(self._runtime.runtime_env)
 
     def get_runtime_env_string(self) -> str:
         """As JSON."""
-        return "{}"
+        return json.dumps(self._runtime.runtime_env)
 
     def is_canceled(self) -> bool:
         """True when somebody asked to cancel this task or actor call. RuntimeError in drivers and async actors."""

@@ -247,8 +247,9 @@ class Reactor:
 
     def close(self) -> None:
         """Close the loop's own descriptors; connections and listeners are their owners' to close."""
-        self.unregister(self._wake_fd)
-        os.close(self._wake_fd)
+        wake_fd, self._wake_fd = self._wake_fd, -1  # a late wake() must not write into whoever gets the number next
+        self.unregister(wake_fd)
+        os.close(wake_fd)
         self.epoll.close()
 
 

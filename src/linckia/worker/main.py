@@ -62,6 +62,8 @@ class WorkerProcess:
         if job.cwd and os.path.isdir(job.cwd):
             os.chdir(job.cwd)
         environment.update(job.env_vars)
+        if job.env_vars:
+            self.runtime.runtime_env = {"env_vars": dict(job.env_vars)}
         if job.profiling:
             from linckia.worker.task_events import Profile  # noqa: PLC0415  (only jobs that asked for it)
 
@@ -73,7 +75,10 @@ class WorkerProcess:
 
     def _enter_environment(self, runtime_env: bytes) -> None:
         """``env_vars`` of a runtime environment, ``${NAME}`` replaced (R 9.7); other fields are not built yet."""
-        variables = json.loads(runtime_env).get("env_vars") or {}
+        fields = json.loads(runtime_env)
+        variables = fields.get("env_vars") or {}
+        merged = {**self.runtime.runtime_env.get("env_vars", {}), **variables}
+        self.runtime.runtime_env = {**self.runtime.runtime_env, **fields, "env_vars": merged}
         environment.update({name: environment.expand(value) for name, value in variables.items()})
 
     def _on_actor(self, _peer: Peer, message: m.ActorStarting) -> None:

@@ -70,6 +70,7 @@ class Runtime:
         self.log_printer: Any = None
         self.job_config: Any = None
         self.session_dir = ""
+        self.runtime_env: dict[str, Any] = {}  # the job's in drivers, the task's in workers
         self._rids = itertools.count(1)
         self._templates = itertools.count(1)
         self._task_base = int.from_bytes(entropy.random_bytes(8), "little") >> 1

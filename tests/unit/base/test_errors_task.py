@@ -171,7 +171,7 @@ def test_a_group_has_the_header_too() -> None:
     assert str(error) == f"ray::f() (pid=42, ip=10.0.0.7)\n{text}".rstrip("\n")
 
 
-@pytest.mark.row("3.27", "3.27")
+@pytest.mark.row("3.27")
 def test_attributes_methods_and_properties_of_the_cause_work() -> None:
     error = raised(Quota(5, 3))
     assert (error.used, error.limit, error.over) == (5, 3, 2)
@@ -282,7 +282,7 @@ def test_control_flow_of_the_other_process_does_not_steer_this_one(cause: BaseEx
     assert not isinstance(error, type(cause))
 
 
-@pytest.mark.row("3.27", "3.27")
+@pytest.mark.row("3.27")
 @pytest.mark.parametrize(
     "trip",
     [
