@@ -174,7 +174,7 @@ class RuntimeContext:
 
     @property
     def runtime_env(self) -> dict[str, Any]:
-        """The job's in a driver, the task's or actor's in a worker; ``env_vars`` take effect, other fields do not yet."""
+        """The job's in a driver, the task's or actor's in a worker; of its fields ``env_vars`` take effect."""
         return dict(self._runtime.runtime_env)
 
     def get_runtime_env_string(self) -> str:

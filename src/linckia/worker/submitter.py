@@ -185,7 +185,9 @@ class Submitter:
         key.requests.clear()
 
     def on_granted(self, message: m.LeaseGranted) -> None:
-        """A worker is ours, or comes too late."""
+        """A worker is ours, or comes too late. An answer that comes twice is no second lease."""
+        if message.lease_id in self.leases:
+            return
         key = self.requests.pop(message.rid, None)
         if key is None or (not key.queue and key.leases):
             self.runtime.raylet.post(m.ReturnLease(message.lease_id))
