@@ -11,7 +11,7 @@ import msgspec
 from linckia.api.actor import ActorHandle
 from linckia.base import errors
 from linckia.host import entropy
-from linckia.model.specs import ActorInfo, ActorSpec, MethodSpec, decode_actor_info, encode
+from linckia.model.specs import ActorInfo, ActorSpec, MethodSpec, decode_actor_info, describe_actor, encode
 from linckia.protocol import messages as m
 from linckia.worker.borrowing import ScopeToken
 from linckia.worker.refs import ObjectRef, RefExtra
@@ -133,22 +133,5 @@ def _scope(runtime: Runtime, actor_id: bytes) -> ObjectRef[Any]:
 
 
 def actor_info(spec: ActorSpec) -> ActorInfo:
-    return ActorInfo(
-        actor_id=spec.actor_id,
-        job_id=spec.job_id,
-        class_name=spec.class_name,
-        class_module=spec.class_module,
-        name=spec.name,
-        namespace=spec.namespace,
-        state="PENDING_CREATION",
-        worker=None,
-        pid=0,
-        restarts=0,
-        detached=spec.detached,
-        owner=spec.owner,
-        max_task_retries=spec.max_task_retries,
-        max_pending_calls=spec.max_pending_calls,
-        is_async=spec.is_async,
-        out_of_order=spec.out_of_order,
-        methods=spec.methods,
-    )
+    """What a handle knows of an actor that was just asked for."""
+    return describe_actor(spec, "PENDING_CREATION")

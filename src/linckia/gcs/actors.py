@@ -11,7 +11,7 @@ import msgspec
 from linckia.base import errors
 from linckia.core.actors.directory import Actor, ActorDirectory, Effect, Publish, Start, Stop
 from linckia.core.actors.states import ActorDeathReason, ActorState
-from linckia.model.specs import ActorInfo, ActorSpec, encode
+from linckia.model.specs import ActorInfo, ActorSpec, describe_actor, encode
 from linckia.protocol import messages as m
 
 UNKNOWN_WAIT_S = 2.0
@@ -182,24 +182,5 @@ class ActorService:
 
     def info(self, actor: Actor) -> ActorInfo:
         """What others see of an actor."""
-        spec = actor.spec
-        return ActorInfo(
-            actor_id=spec.actor_id,
-            job_id=spec.job_id,
-            class_name=spec.class_name,
-            class_module=spec.class_module,
-            name=spec.name,
-            namespace=spec.namespace,
-            state=actor.state.value,
-            worker=actor.worker if actor.state is ActorState.ALIVE else None,
-            pid=actor.pid,
-            restarts=actor.restarts,
-            detached=spec.detached,
-            owner=spec.owner,
-            max_task_retries=spec.max_task_retries,
-            max_pending_calls=spec.max_pending_calls,
-            is_async=spec.is_async,
-            out_of_order=spec.out_of_order,
-            methods=spec.methods,
-            death_cause=actor.death_text,
-        )
+        worker = actor.worker if actor.state is ActorState.ALIVE else None
+        return describe_actor(actor.spec, actor.state.value, worker, actor.pid, actor.restarts, actor.death_text)

@@ -107,6 +107,32 @@ class NodeInfo(msgspec.Struct, array_like=True, frozen=True):
     name: str = ""
 
 
+def describe_actor(
+    spec: ActorSpec, state: str, worker: Address | None = None, pid: int = 0, restarts: int = 0, death_cause: str = ""
+) -> ActorInfo:
+    """What others see of the actor that ``spec`` creates."""
+    return ActorInfo(
+        actor_id=spec.actor_id,
+        job_id=spec.job_id,
+        class_name=spec.class_name,
+        class_module=spec.class_module,
+        name=spec.name,
+        namespace=spec.namespace,
+        state=state,
+        worker=worker,
+        pid=pid,
+        restarts=restarts,
+        detached=spec.detached,
+        owner=spec.owner,
+        max_task_retries=spec.max_task_retries,
+        max_pending_calls=spec.max_pending_calls,
+        is_async=spec.is_async,
+        out_of_order=spec.out_of_order,
+        methods=spec.methods,
+        death_cause=death_cause,
+    )
+
+
 decode_actor_info = msgspec.msgpack.Decoder(ActorInfo).decode
 """Bytes -> ActorInfo."""
 
