@@ -140,7 +140,7 @@ class Runtime:
                     if record.cancelled and record.actor is not None:
                         self.fail_cancelled(record)
                         continue
-                    ref = record.refs[0]
+                    ref = record.ref
                     ref.value = message.inline
                     ref.state = INLINE
                     if record.holds is not None or record.parent is not None:
@@ -317,12 +317,12 @@ class Runtime:
         if record.stream is not None:
             error = message.results[0].error if message.failed and message.results else None
             self.streams.finish(record, message.stream_length, error)
-            self.complete_result(record.refs[0], message.results[0] if error else Result(inline=NONE), sender)
+            self.complete_result(record.ref, message.results[0] if error else Result(inline=NONE), sender)
         elif message.failed:
-            for ref in record.refs:
+            for ref in record.refs():
                 self.complete_result(ref, message.results[0], sender)
         else:
-            for ref, result in zip(record.refs, message.results, strict=False):
+            for ref, result in zip(record.refs(), message.results, strict=False):
                 self.complete_result(ref, result, sender)
         self.forget_record(record)
 
@@ -336,7 +336,7 @@ class Runtime:
 
     def fail_encoded(self, record: TaskRecord, error: bytes) -> None:
         """The task ends with an error (its own or one of a dependency)."""
-        for ref in record.refs:
+        for ref in record.refs():
             self.complete_error(ref, error)
         if record.stream is not None:
             self.streams.finish(record, -1, error)

@@ -53,7 +53,7 @@ def submit(
     if num_returns == 1 or num_returns == DYNAMIC:
         ref: ObjectRef[Any] = ObjectRef(record.task_id + FIRST_RETURN)
         ref.value = record
-        record.refs = (ref,)
+        record.ref = ref
         answer: Any = ref
     else:
         answer = _other_returns(runtime, record, num_returns)
@@ -90,13 +90,18 @@ def _other_returns(runtime: Runtime, record: TaskRecord, num_returns: int) -> An
     if num_returns == STREAMING:
         completed: ObjectRef[Any] = ObjectRef(record.task_id + FIRST_RETURN)
         completed.value = record
-        record.refs = (completed,)
+        record.ref = completed
         record.stream = Stream(record)
         return ObjectRefGenerator(runtime, record.stream, completed)
-    record.refs = tuple(ObjectRef(record.task_id + (index + 1).to_bytes(4, "little")) for index in range(num_returns))
-    for ref in record.refs:
+    refs: list[ObjectRef[Any]] = [
+        ObjectRef(record.task_id + (index + 1).to_bytes(4, "little")) for index in range(num_returns)
+    ]
+    if not refs:
+        return None
+    record.ref, record.more_refs = refs[0], tuple(refs[1:])
+    for ref in refs:
         ref.value = record
-    return list(record.refs) or None
+    return refs
 
 
 # --- arguments ------------------------------------------------------------------------------------------------------
@@ -166,7 +171,7 @@ def _resolve(runtime: Runtime, record: TaskRecord) -> None:
 
     def ready(_ref: Any) -> None:
         record.waiting -= 1
-        if record.waiting == 0 and not (record.refs and record.refs[0].state):
+        if record.waiting == 0 and not (record.ref is not None and record.ref.state):
             _go(runtime, record)
 
     for ref in unresolved.slots:

@@ -148,7 +148,8 @@ class TaskRecord(msgspec.Struct, gc=False, eq=False):
     retries_left: int
     args: bytes = b""
     extras: Any = None  # PushExtras
-    refs: tuple[Any, ...] = ()
+    ref: Any = None  # its first return, or the completion of a stream; None without returns
+    more_refs: tuple[Any, ...] = ()  # further returns (apart, because a tuple per task would cost the collector)
     stream: Any = None  # Stream
     peer: Any = None  # the Peer it was pushed to
     queue: Any = None  # the SchedulingKey it waits in
@@ -159,3 +160,7 @@ class TaskRecord(msgspec.Struct, gc=False, eq=False):
     attempt: int = 0
     cancelled: bool = False
     parent: Any = None
+
+    def refs(self) -> tuple[Any, ...]:
+        """All returns."""
+        return () if self.ref is None else (self.ref, *self.more_refs)
