@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from engine import better, exceptions, ray
 from gates import Channel, Gate
-from tools_tasks import Tally, wait_gone
+from tools_tasks import Tally, late_interrupts_on_ray, wait_gone
 
 # Ray 2.60 aborts the whole driver now and then (`Check failed` in task_manager.cc:1329 or reference_counter.cc:624).
 racing_aborts_ray = better("cancelling a task in the instant it ends never takes the driver down")
@@ -141,6 +141,7 @@ def test_cancelling_right_after_submission_is_safe(new_channel: NewChannel) -> N
 
 
 @pytest.mark.row("4.24", "14.14", "3.32")
+@late_interrupts_on_ray
 def test_a_running_task_sees_keyboard_interrupt(new_gate: NewGate, new_channel: NewChannel) -> None:
     gate, said = new_gate(), new_channel()
 
@@ -170,6 +171,7 @@ def test_a_running_task_sees_keyboard_interrupt(new_gate: NewGate, new_channel: 
     "nap_s",
     [0.01, pytest.param(600.0, marks=better("Ray's interrupt waits for the end of a blocking system call"))],
 )
+@late_interrupts_on_ray
 def test_a_sleeping_task_wakes_up_to_be_cancelled(new_channel: NewChannel, nap_s: float) -> None:
     said = new_channel()
 
@@ -187,6 +189,7 @@ def test_a_sleeping_task_wakes_up_to_be_cancelled(new_channel: NewChannel, nap_s
 
 
 @pytest.mark.row("4.24")
+@late_interrupts_on_ray
 def test_a_busy_loop_is_cancelled(new_channel: NewChannel) -> None:
     said = new_channel()
 
@@ -204,6 +207,7 @@ def test_a_busy_loop_is_cancelled(new_channel: NewChannel) -> None:
 
 
 @pytest.mark.row("4.24")
+@late_interrupts_on_ray
 def test_the_worker_goes_on_to_the_next_task_after_a_cancellation(new_gate: NewGate, new_channel: NewChannel) -> None:
     gate, pids = new_gate(), new_channel()
 
@@ -250,6 +254,7 @@ def test_a_late_interrupt_never_hits_the_next_task(new_channel: NewChannel) -> N
 
 
 @pytest.mark.row("4.24")
+@late_interrupts_on_ray
 def test_a_task_that_swallows_the_interrupt_may_finish(new_gate: NewGate, new_channel: NewChannel) -> None:
     gate, said = new_gate(), new_channel()
 
@@ -270,6 +275,7 @@ def test_a_task_that_swallows_the_interrupt_may_finish(new_gate: NewGate, new_ch
 
 
 @pytest.mark.row("4.24", "4.16")
+@late_interrupts_on_ray
 def test_a_task_blocked_in_get_is_cancelled(new_gate: NewGate, new_channel: NewChannel) -> None:
     gate, said = new_gate(), new_channel()
 
@@ -295,8 +301,10 @@ def test_a_task_blocked_in_get_is_cancelled(new_gate: NewGate, new_channel: NewC
 
 
 @pytest.mark.row("4.25")
-def test_force_kills_the_process_even_in_native_code(new_channel: NewChannel, tmp_path: Path) -> None:
-    pids, tally = new_channel(), Tally(tmp_path / "tally")
+@late_interrupts_on_ray
+def test_force_kills_the_process_even_in_native_code(new_channel: NewChannel) -> None:
+    pids = new_channel()
+    tally = Tally(Path(f"{pids.path}.tally"))
 
     @ray.remote(max_retries=3)
     def deaf() -> None:
@@ -315,6 +323,7 @@ def test_force_kills_the_process_even_in_native_code(new_channel: NewChannel, tm
 
 
 @pytest.mark.row("4.25")
+@late_interrupts_on_ray
 def test_force_after_a_polite_cancel_that_was_swallowed(new_gate: NewGate, new_channel: NewChannel) -> None:
     gate, said = new_gate(), new_channel()
 
@@ -339,6 +348,7 @@ def test_force_after_a_polite_cancel_that_was_swallowed(new_gate: NewGate, new_c
 
 
 @pytest.mark.row("4.24")
+@late_interrupts_on_ray
 def test_cancelling_one_return_value_cancels_all(new_gate: NewGate, new_channel: NewChannel) -> None:
     gate, said = new_gate(), new_channel()
 
@@ -359,6 +369,7 @@ def test_cancelling_one_return_value_cancels_all(new_gate: NewGate, new_channel:
 # ------------------------------------------------------------------------------------------- finished or wrong
 
 
+@late_interrupts_on_ray
 def test_cancelling_a_finished_task_changes_nothing() -> None:
     @ray.remote
     def one() -> int:
@@ -378,6 +389,7 @@ def test_cancelling_a_finished_task_changes_nothing() -> None:
         ray.get(failed)
 
 
+@late_interrupts_on_ray
 def test_cancel_refuses_what_is_not_a_ref() -> None:
     for wrong in (1, None, "ref", [ray.put(1)]):
         with pytest.raises(TypeError):
@@ -389,6 +401,7 @@ def test_cancel_refuses_what_is_not_a_ref() -> None:
 
 @pytest.mark.row("4.26")
 @pytest.mark.parametrize("recursive", [True, False])
+@late_interrupts_on_ray
 def test_recursive_reaches_grandchildren(new_gate: NewGate, new_channel: NewChannel, recursive: bool) -> None:
     gate, said = new_gate(), new_channel()
 
@@ -423,6 +436,7 @@ def test_recursive_reaches_grandchildren(new_gate: NewGate, new_channel: NewChan
 
 
 @pytest.mark.row("4.26")
+@late_interrupts_on_ray
 def test_recursive_removes_children_still_in_the_queue(new_gate: NewGate, new_channel: NewChannel) -> None:
     gate, said = new_gate(), new_channel()
 
@@ -452,6 +466,7 @@ def test_recursive_removes_children_still_in_the_queue(new_gate: NewGate, new_ch
 
 
 @pytest.mark.row("4.26")
+@late_interrupts_on_ray
 def test_recursive_reaches_calls_of_async_actors(new_gate: NewGate, new_channel: NewChannel) -> None:
     said = new_channel()
 
@@ -484,6 +499,7 @@ def test_recursive_reaches_calls_of_async_actors(new_gate: NewGate, new_channel:
 
 @pytest.mark.row("4.27")
 @pytest.mark.parametrize("stage", ["running", "queued"])
+@late_interrupts_on_ray
 def test_a_borrower_may_cancel(new_gate: NewGate, new_channel: NewChannel, stage: str) -> None:
     gate, said = new_gate(), new_channel()
 
@@ -509,6 +525,7 @@ def test_a_borrower_may_cancel(new_gate: NewGate, new_channel: NewChannel, stage
 
 
 @pytest.mark.row("4.27")
+@late_interrupts_on_ray
 def test_the_driver_may_cancel_what_a_task_submitted(new_gate: NewGate, new_channel: NewChannel) -> None:
     gate, said = new_gate(), new_channel()
 
@@ -529,6 +546,7 @@ def test_the_driver_may_cancel_what_a_task_submitted(new_gate: NewGate, new_chan
 
 
 @pytest.mark.row("4.5", "4.24")
+@late_interrupts_on_ray
 def test_the_consumer_of_a_cancelled_task_fails_without_running(new_gate: NewGate, new_channel: NewChannel) -> None:
     gate, said = new_gate(), new_channel()
 
@@ -552,6 +570,7 @@ def test_the_consumer_of_a_cancelled_task_fails_without_running(new_gate: NewGat
 
 
 @pytest.mark.row("4.24", "1.43")
+@late_interrupts_on_ray
 def test_a_task_may_ask_whether_it_is_cancelled() -> None:
     @ray.remote
     def ask() -> bool:

@@ -218,7 +218,11 @@ def test_a_killed_driver_of_its_own_cluster_leaves_no_process(
     script.wait()
     for pid in pids:
         wait_gone(pid, timeout_s=60)
-    wait_for(lambda: processes_marked(said.path) == [], what="end of every process started for the driver")
+    wait_for(
+        lambda: processes_marked(said.path) == [],
+        timeout_s=20 if IS_LINCKIA else 90,
+        what="end of every process started for the driver",
+    )
 
 
 @pytest.mark.row("4.32")

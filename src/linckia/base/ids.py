@@ -131,9 +131,7 @@ class RandomID(BaseID):
         """A new id of bytes from `entropy(size)`; by default from `linckia.host.entropy`, once that is imported."""
         source = RandomID.entropy if entropy is None else entropy
         if source is None:
-            raise RuntimeError(
-                f"{cls.__name__}.from_random() has no entropy: pass a source, or import host.entropy"
-            )
+            raise RuntimeError(f"{cls.__name__}.from_random() has no entropy: pass a source, or import host.entropy")
         return cls(source(cls.SIZE))
 
 

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from linckia.gcs.actors import ActorService
 from linckia.gcs.service import Gcs
+from linckia.gcs.waits import WaitService
 from linckia.host import environment
 from linckia.model.specs import NodeInfo
 from linckia.node.resources import node_resources
-from linckia.protocol.messages import Failure, Message
+from linckia.protocol.messages import DriverMessage, Failure, Message
 from linckia.raylet.service import Raylet, RayletOptions
 from linckia.rpc.connection import Connection
 from linckia.rpc.handshake import Identity
@@ -43,12 +44,19 @@ class Rooms:
         self.actors.reply = self.gcs.reply
         self.gcs.handlers.update(self.actors.handlers())
         self.gcs.on_worker_failed.append(lambda message: self.actors.owner_ended(message.worker_id))
+        self.waits = WaitService(self._tell_drivers)
+        self.gcs.handlers.update(self.waits.handlers())
+        self.gcs.on_worker_failed.append(lambda message: self.waits.worker_gone(message.worker_id))
         self.raylet = Raylet(reactor, self._raylet_options(), zygote, at_raylet)
         self.raylet.on_stop = node.stop
         zygote.pool = self.raylet.pool
         self.gcs.queries["available"] = self._available
         at_gcs.listen(lambda link, batch: self._each(link, batch, self._to_gcs))
         at_raylet.listen(lambda link, batch: self._each(link, batch, self._to_raylet))
+
+    def _tell_drivers(self, message: DriverMessage) -> None:
+        for driver in self.raylet.drivers.values():
+            driver.peer.post(message)
 
     def _available(self) -> dict[str, float]:
         """Free resources; of the object store what no object fills."""
@@ -145,4 +153,3 @@ class Rooms:
             "session_name": node.session.name,
             "sockets_dir": node.session.sockets,
         }
-

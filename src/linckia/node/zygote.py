@@ -221,9 +221,7 @@ def _complete_package() -> None:
     if getattr(package, "__file__", None) is not None:
         return
     root = package.__path__[0]
-    spec = importlib.util.spec_from_file_location(
-        "linckia", f"{root}/__init__.py", submodule_search_locations=[root]
-    )
+    spec = importlib.util.spec_from_file_location("linckia", f"{root}/__init__.py", submodule_search_locations=[root])
     if spec is None or spec.loader is None:
         raise ImportError(f"{root}/__init__.py cannot be loaded")
     package.__spec__, package.__loader__, package.__file__ = spec, spec.loader, spec.origin

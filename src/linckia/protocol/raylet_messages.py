@@ -239,6 +239,7 @@ class WaitEdge(Message, tag=81):
     waits_for: list[bytes]
     worker_id: bytes
     name: str = ""
+    exclusive_actor: bytes = b""  # the one-at-a-time actor it runs in
 
 
 class Deadlock(Message, tag=82):

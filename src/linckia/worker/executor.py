@@ -21,6 +21,7 @@ from setproctitle import setproctitle
 from linckia.protocol import messages as m
 from linckia.serialization import values
 from linckia.worker import task_context
+from linckia.worker.long_wait import Watched, on_deadlock, wait_long
 from linckia.worker.progress import Target
 from linckia.worker.task_context import TaskContext
 from linckia.worker.task_run import TaskRun, call_user
@@ -82,6 +83,7 @@ class Executor:
         self.current_template: ExecTemplate | None = None
         self.cancelling: bytes | None = None
         self.blocked = False
+        self.watched: Watched | None = None  # the long wait of the running task
         self.run = TaskRun(runtime, self)
         self.source = ""
         self.assigned: dict[str, float] = {"CPU": 1.0}
@@ -106,6 +108,7 @@ class Executor:
                 m.Push: self._on_push,
                 m.TakeBack: self._on_take_back,
                 m.CancelTask: self._on_cancel,
+                m.Deadlock: lambda _peer, message: on_deadlock(self, message),
                 m.LeaseInfo: lambda _peer, message: self.controls.append(lambda: self.assign(message.assigned)),
                 m.StreamConsumed: lambda _peer, message: self.run.on_consumed(message),
             }
@@ -331,9 +334,11 @@ class Executor:
 
     # --- waiting inside a task --------------------------------------------------------------------------------------
 
-    def may_block(self) -> bool:
-        """True in the main thread of a running normal task: only that gives its CPU back (R 4.16)."""
-        return self.current is not None and self.actor is None and threading.get_ident() == self.runtime.main_ident
+    def wait_in_task(self, target: Target, deadline_s: float | None) -> bool:
+        """Wait in the main thread of a task or sync actor call. Only normal tasks give their CPU back (R 4.16)."""
+        if self.actor is None:
+            return self.wait_blocked(target, deadline_s)
+        return wait_long(self, target, deadline_s)
 
     def wait_blocked(self, target: Target, deadline_s: float | None) -> bool:
         """Wait; beyond a short grace give back the CPU and the tasks that wait behind this one."""
@@ -348,7 +353,7 @@ class Executor:
             stalled = self._give_all_back()
             self.runtime.raylet.send(m.Blocked())
         try:
-            return progress.wait_for(target, deadline_s)
+            return wait_long(self, target, deadline_s)
         finally:
             with self.runtime.mutex:
                 self.blocked = False

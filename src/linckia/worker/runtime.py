@@ -230,8 +230,8 @@ class Runtime:
             return True
         deadline_s = None if timeout_s is None or timeout_s < 0 else time.monotonic() + timeout_s
         executor = self.executor
-        if executor is not None and executor.may_block():
-            return bool(executor.wait_blocked(target, deadline_s))
+        if executor is not None and executor.current is not None and threading.get_ident() == self.main_ident:
+            return bool(executor.wait_in_task(target, deadline_s))
         return self.progress.wait_for(target, deadline_s)
 
     def check_interrupt(self) -> None:

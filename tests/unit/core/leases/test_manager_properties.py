@@ -166,9 +166,7 @@ class LeaseMachine(RuleBasedStateMachine):
     @rule(job=st.sampled_from([b"j1", b"j2"]))
     def job_gone(self, job: bytes) -> None:
         pending = self.manager.pending
-        dropped = {
-            key for key in self.open if pending[key].request.job_id == job and not pending[key].request.detached
-        }
+        dropped = {key for key in self.open if pending[key].request.job_id == job and not pending[key].request.detached}
         self.open -= dropped
         self.absorb(self.manager.job_gone(job))
 

@@ -1,0 +1,226 @@
+"""Real processes are killed and stopped while work runs; the work checks its own results. Prints its counts.
+
+LINCKIA_FAULT_SCALE multiplies the number of faults.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import linckia
+from linckia import exceptions
+
+pytestmark = pytest.mark.fault
+SCALE = int(os.environ.get("LINCKIA_FAULT_SCALE", "1"))
+
+
+def until(condition: Callable[[], Any], timeout_s: float = 10.0) -> Any:
+    """The first true value of ``condition``; AssertionError after ``timeout_s``."""
+    deadline_s = time.monotonic() + timeout_s
+    tick = threading.Event()
+    while time.monotonic() < deadline_s:
+        value = condition()
+        if value:
+            return value
+        tick.wait(0.01)
+    raise AssertionError("the condition did not come true")
+
+
+def is_gone(pid: int) -> bool:
+    """No process, or a zombie that waits for its reaper."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+@pytest.mark.row("S1", "4.18", "7.1")
+def test_killed_workers_lose_no_task(cluster: Any, tmp_path: Path) -> None:
+    @linckia.remote(max_retries=-1)
+    def work(number: int) -> int:
+        (tmp_path / "running").write_text(str(os.getpid()))
+        time.sleep(0.01)  # sleep: so that the killer meets it while it runs
+        return number * number
+
+    kills = 20 * SCALE
+    refs = [work.remote(number) for number in range(100 * SCALE)]
+    killed = 0
+    for _ in range(kills):
+        marker = until(lambda: (tmp_path / "running").exists() and (tmp_path / "running").read_text())
+        (tmp_path / "running").unlink()
+        try:
+            os.kill(int(marker), signal.SIGKILL)
+            killed += 1
+        except ProcessLookupError:
+            continue
+        if not linckia.wait(refs, num_returns=len(refs), timeout=0)[1]:
+            break
+    assert linckia.get(refs, timeout=60) == [number * number for number in range(100 * SCALE)]
+    print(f"killed {killed} workers, lost 0 of {len(refs)} tasks")
+    assert killed > 0
+    until(lambda: linckia.available_resources().get("CPU") == 2)
+
+
+@pytest.mark.row("S2", "5.18", "7.3")
+def test_killed_actors_come_back_and_no_call_is_lost(cluster: Any, tmp_path: Path) -> None:
+    @linckia.remote(max_restarts=-1, max_task_retries=-1)
+    class Recorder:
+        def record(self, number: int) -> int:
+            with (tmp_path / "record").open("a") as file:
+                file.write(f"{number}\n")
+            return os.getpid()
+
+    recorder = Recorder.remote()
+    kills = 5 * SCALE
+    calls = 0
+    for _ in range(kills):
+        pid = linckia.get(recorder.record.remote(calls), timeout=20)
+        refs = [recorder.record.remote(calls + 1 + offset) for offset in range(20)]
+        os.kill(pid, signal.SIGKILL)
+        linckia.get(refs, timeout=20)
+        calls += 21
+    recorded = (tmp_path / "record").read_text().split()
+    print(f"killed the actor {kills} times, {calls} calls, {len(recorded) - calls} ran twice")
+    assert {int(number) for number in recorded} == set(range(calls)), "at least once, each"
+
+
+@pytest.mark.row("S12", "1.25")
+def test_a_stopped_worker_does_not_stretch_a_timeout(cluster: Any) -> None:
+    @linckia.remote
+    class Sleeper:
+        def pid(self) -> int:
+            return os.getpid()
+
+    sleeper = Sleeper.remote()
+    pid = linckia.get(sleeper.pid.remote())
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        started_s = time.monotonic()
+        with pytest.raises(exceptions.GetTimeoutError):
+            linckia.get(sleeper.pid.remote(), timeout=0.5)
+        took_s = time.monotonic() - started_s
+        print(f"get(timeout=0.5) took {took_s:.3f} s")
+        assert 0.5 <= took_s < 0.55, "exact to 50 ms"
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert linckia.get(sleeper.pid.remote(), timeout=10) == pid
+
+
+@pytest.mark.row("S34", "4.25")
+def test_a_forced_cancel_takes_less_than_a_second_and_leaks_no_lease(cluster: Any, tmp_path: Path) -> None:
+    @linckia.remote
+    def stubborn() -> None:
+        (tmp_path / "started").touch()
+        while True:
+            try:
+                time.sleep(60)  # sleep: the work that ignores polite cancels
+            except KeyboardInterrupt:
+                continue
+
+    for _ in range(3 * SCALE):
+        ref = stubborn.remote()
+        until((tmp_path / "started").exists)
+        (tmp_path / "started").unlink()
+        started_s = time.monotonic()
+        linckia.cancel(ref, force=True)
+        with pytest.raises((exceptions.TaskCancelledError, exceptions.WorkerCrashedError)):
+            linckia.get(ref, timeout=5)
+        assert time.monotonic() - started_s < 1.0
+    until(lambda: linckia.available_resources().get("CPU") == 2)
+
+
+@pytest.mark.row("3.14", "3.40")
+def test_a_full_store_says_so_and_serves_on(cluster: Any) -> None:
+    held = []
+    with pytest.raises(exceptions.ObjectStoreFullError, match="capacity|store"):
+        for _ in range(20):
+            held.append(linckia.put(bytes(10 * 2**20)))
+    assert held
+    assert len(linckia.get(held[0])) == 10 * 2**20
+    count = len(held)
+    held.clear()
+    for _ in range(count):
+        assert len(linckia.get(linckia.put(bytes(10 * 2**20)))) == 10 * 2**20
+
+
+@pytest.mark.row("S31", "P39")
+@pytest.mark.parametrize(
+    "words",
+    [
+        b"",
+        b"GET / HTTP/1.1\r\n\r\n",
+        struct.pack("<I", 1 << 31),
+        struct.pack("<I", 10) + b"\x80" * 10,
+        b"\xff" * 4096,
+    ],
+    ids=["silence", "http", "huge frame", "malformed", "noise"],
+)
+def test_strangers_at_the_socket_are_shown_the_door(cluster: Any, words: bytes) -> None:
+    endpoint = cluster.address_info["address"].removeprefix("unix:")
+    assert os.stat(os.path.dirname(endpoint)).st_mode & 0o077 == 0, "nobody else may even reach the socket"
+    with socket.socket(socket.AF_UNIX) as stranger:
+        stranger.connect(endpoint)
+        stranger.sendall(words)
+        if words and words[:4] != struct.pack("<I", 10):
+            stranger.settimeout(5)
+            try:
+                while stranger.recv(4096):
+                    continue  # a refusal in words, then the hang-up
+            except ConnectionResetError:
+                pass
+
+        @linckia.remote
+        def alive() -> str:
+            return "yes"
+
+        assert linckia.get(alive.remote(), timeout=10) == "yes"
+
+
+@pytest.mark.row("S3")
+def test_a_dead_node_takes_its_workers_along_and_the_driver_learns_of_it(cluster: Any) -> None:
+    @linckia.remote
+    class Holder:
+        def pids(self) -> tuple[int, int]:
+            return os.getpid(), os.getppid()
+
+    holder = Holder.remote()
+    worker, zygote = linckia.get(holder.pids.remote())
+    node = int(Path(f"/proc/{zygote}/stat").read_text().rpartition(")")[2].split()[1])
+    os.kill(node, signal.SIGKILL)
+    until(lambda: is_gone(worker) and is_gone(zygote), 1.0)
+    with pytest.raises(exceptions.RayError):
+        linckia.get(holder.pids.remote(), timeout=5)
+    linckia.shutdown()
+    with linckia.init(address="local", num_cpus=1):
+        assert linckia.get(linckia.put(1)) == 1
+
+
+@pytest.mark.row("S35")
+def test_start_stop_cycles_leave_nothing() -> None:
+    @linckia.remote
+    def one() -> int:
+        return 1
+
+    def descriptors() -> int:
+        return len(os.listdir("/proc/self/fd"))
+
+    with linckia.init(address="local", num_cpus=1):
+        assert linckia.get(one.remote()) == 1
+    before = descriptors()
+    cycles = 10 * SCALE
+    for _ in range(cycles):
+        with linckia.init(address="local", num_cpus=1) as context:
+            assert linckia.get(one.remote()) == 1
+        assert not Path(context.address_info["session_dir"]).exists()
+    print(f"{cycles} cycles, {descriptors() - before} descriptors more than before")
+    assert descriptors() <= before
