@@ -18,7 +18,7 @@ import pytest
 from drivers import ScriptRunner
 from engine import IS_LINCKIA, exceptions, module, ray, wait_for
 from gates import Channel, Gate
-from tools_tasks import LEFT, Tally, late_interrupts_on_ray, wait_gone
+from tools_tasks import LEFT, Tally, wait_gone
 
 NewGate = Callable[[], Gate]
 NewChannel = Callable[[], Channel]
@@ -384,7 +384,6 @@ def test_point_13_crashes_are_retried_errors_and_cancellations_are_not(
 
 
 @pytest.mark.row("14.14", "4.24", "4.25", "5.26")
-@late_interrupts_on_ray
 def test_point_14_each_kind_of_work_is_cancelled_in_its_own_way(
     cluster: Any, new_gate: NewGate, new_channel: NewChannel
 ) -> None:
@@ -392,8 +391,8 @@ def test_point_14_each_kind_of_work_is_cancelled_in_its_own_way(
 
     @ray.remote
     def task() -> None:
-        said.send(os.getpid())
         try:
+            said.send(os.getpid())
             gate.wait()
         except BaseException as error:
             said.send(type(error).__name__)

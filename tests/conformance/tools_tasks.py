@@ -5,10 +5,8 @@ Runs in the test process, except `Tally.add`, which tasks call; shipped to worke
 
 from __future__ import annotations
 
-import functools
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -40,27 +38,6 @@ class Tally:
 
     def count(self) -> int:
         return os.path.getsize(self.path)
-
-
-def late_interrupts_on_ray(test: Callable[..., None]) -> Callable[..., None]:
-    """Repeat a test on Ray, up to three times; on Linckia it must pass at once.
-
-    Ray may interrupt a worker after the cancelled task has ended (it repeats the request every two seconds), and then
-    an innocent task is hit. `test_a_late_interrupt_never_hits_the_next_task` holds Linckia to better.
-    """
-    if IS_LINCKIA:
-        return test
-
-    @functools.wraps(test)
-    def repeated(*args: Any, **kwargs: Any) -> None:
-        for _ in range(2):
-            try:
-                return test(*args, **kwargs)
-            except (AssertionError, exceptions.TaskCancelledError):
-                continue
-        return test(*args, **kwargs)
-
-    return repeated
 
 
 def is_gone(pid: int | str) -> bool:
