@@ -209,6 +209,7 @@ class Reactor:
             while time.perf_counter() < spin_until:
                 if self.epoll.poll(0):
                     return self.poll(0.0)
+                os.sched_yield()
         return False
 
     def _wait(self, timeout_s: float | None) -> list[tuple[int, int]]:
@@ -218,6 +219,7 @@ class Reactor:
                 events = self.epoll.poll(0)
                 if events:
                     return events
+                os.sched_yield()  # the peer may wait for this very core: without this we would spin it away
         if self._timers:
             until_timer = max(0.0, self._timers[0][0] - time.monotonic())
             timeout_s = until_timer if timeout_s is None else min(timeout_s, until_timer)
