@@ -28,7 +28,7 @@ NewChannel = Callable[[], Channel]
 
 
 def occupy_both_cpus(gate: Gate) -> list[Any]:
-    @ray.remote
+    @ray.remote(max_retries=0)  # so that a kill meant for somebody else is seen
     def hold() -> None:
         said.send("held")
         gate.wait()
