@@ -151,7 +151,8 @@ class Runtime:
                     handler = self.handlers.get(type(message))
                     if handler is not None:
                         handler(peer, message)
-                        answered += 1
+                        if type(message) is m.DoneMany:  # nothing else makes room for the next task
+                            answered += 1
             if answered:
                 if peer.lease is not None:
                     self.submitter.after_answers(peer)
