@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from engine import IS_LINCKIA, better, exceptions, ray
+from engine import better, exceptions, ray
 from gates import Channel, Gate
 
 pytestmark = pytest.mark.usefixtures("cluster")
@@ -158,8 +158,7 @@ def test_context_variables_belong_to_one_call() -> None:
     actor = Contexts.remote(10)
     answers = ray.get([actor.set_and_read.remote(value) for value in range(10)])
     assert [value for value, _ in answers] == list(range(10))
-    if IS_LINCKIA:  # on Ray the calls that have waited all report the same task
-        assert len({task_id for _, task_id in answers}) == 10
+    assert len({task_id for _, task_id in answers}) == 10
 
 
 @pytest.mark.row("1.46", "5.8")

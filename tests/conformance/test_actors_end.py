@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engine import IS_LINCKIA, better, exceptions, ray
+from engine import IS_LINCKIA, exceptions, ray
 from gates import Channel, Gate
 from tools_tasks import LEFT, Tally, wait_gone
 
@@ -418,7 +418,6 @@ def test_kill_refuses_what_is_no_handle(wrong: Any) -> None:
 
 
 @pytest.mark.row("5.19", "5.26", "7.21")
-@better("Ray leaves the processes a killed actor had started")
 def test_processes_started_by_a_killed_actor_end_with_it() -> None:
     @ray.remote
     class Parent:
