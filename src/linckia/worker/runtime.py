@@ -424,7 +424,8 @@ class Runtime:
             return
         if peer.closed:
             return
-        if force and peer.actor is None:
+        waits_behind = next(iter(peer.tasks), b"") != record.task_id  # then killing would hit its neighbour
+        if force and peer.actor is None and not waits_behind:
             self.raylet.send(
                 m.KillWorker(peer.address.worker_id, f"task {record.template.name} was cancelled with force=True")
             )
