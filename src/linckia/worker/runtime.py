@@ -35,7 +35,7 @@ from linckia.worker.streams import Stream, Streams
 from linckia.worker.submitter import Submitter
 from linckia.worker.tasks import Peer, TaskRecord, Template
 
-SPIN_S = float(environment.option("SPIN_US", "50")) * 1e-6
+SPIN_S = float(environment.option("SPIN_US", "100")) * 1e-6
 Handler = Callable[[Peer, Any], None]
 NONE = pickle.dumps(None, 5)
 

@@ -1,0 +1,1 @@
+"""Placement groups: which node gets which bundle, all or nothing, and the life of a group. Pure."""
