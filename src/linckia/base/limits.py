@@ -65,3 +65,5 @@ LABEL_NAME_MAX_CHARS: Final = 63
 # --- processes ----------------------------------------------------------------
 TERMINATE_GRACE_S: Final = 5.0
 """Between SIGTERM and SIGKILL."""
+HANDSHAKE_MAX_S: Final = 10.0
+"""A connection whose peer has not proven the token by then is closed."""

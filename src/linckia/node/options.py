@@ -26,6 +26,12 @@ class NodeOptions(NamedTuple):
     prestart_workers: int | None = None
     max_workers: int = 0  # 0: no hard limit
     keep_session: bool = False
+    address: str = ""  # host:port of the head to join; empty: this node is a head
+    node_ip: str = ""  # where others reach this node; empty: loopback for embedded and local clusters
+    port: int = -1  # TCP port of this node: 0 any free one, -1 none (embedded)
+    spill_dir: str = ""
+    worker_group: str = ""
+    rejoin: bool = True  # a node that was declared dead joins again as a new one
     worker_entry: str = "linckia.worker.main:run_worker"
 
     def as_json_object(self) -> dict[str, Any]:

@@ -16,6 +16,25 @@ from __future__ import annotations
 from typing import Any
 
 from linckia.model.wire import Address, Block, Dependency, LogLine, PushExtras, RefInfo, Result
+from linckia.protocol.cluster_messages import (
+    DrainNode,
+    Heartbeat,
+    IncomingConnection,
+    JobEnded,
+    JobStarted,
+    LeaseSpilled,
+    NodeDrained,
+    NodeFenced,
+    NodesChanged,
+    Relayed,
+    RelayedBack,
+    RelayEnded,
+    SegmentPassed,
+    SetDraining,
+    UnregisterNode,
+    ViewDelta,
+    ViewInterest,
+)
 from linckia.protocol.gcs_messages import (
     ActorArgs,
     ActorFound,
@@ -117,6 +136,23 @@ from linckia.protocol.task_messages import (
 )
 
 __all__ = [
+    "DrainNode",
+    "Heartbeat",
+    "IncomingConnection",
+    "JobEnded",
+    "JobStarted",
+    "LeaseSpilled",
+    "NodeDrained",
+    "NodeFenced",
+    "NodesChanged",
+    "Relayed",
+    "RelayedBack",
+    "RelayEnded",
+    "SegmentPassed",
+    "SetDraining",
+    "UnregisterNode",
+    "ViewDelta",
+    "ViewInterest",
     "PROTOCOL_VERSION",
     "AnyMessage",
     "Message",

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from linckia.base.limits import HANDSHAKE_MAX_S
 from linckia.host.entropy import random_bytes
 from linckia.protocol.batch import decode_batch, encode_batch
 from linckia.protocol.messages import Message
@@ -49,6 +50,7 @@ class Connection:
         on_close: CloseHandler,
         *,
         initiator: bool,
+        preamble: bytes = b"",
     ) -> None:
         sock.setblocking(False)
         self.reactor, self.sock, self.fd = reactor, sock, sock.fileno()
@@ -62,12 +64,17 @@ class Connection:
         self.expect_fds = False
         self.received_fds: list[int] = []
         self._lock = threading.Lock()
-        self._unsent = bytearray()
+        self._unsent = bytearray(preamble)
         self._input = bytearray()
         self._handshake = Handshake(identity, random_bytes(32), initiator=initiator)
         reactor.register(self.fd, self._on_event, select.EPOLLIN)
+        self._deadline = reactor.call_later(HANDSHAKE_MAX_S, self._check_established)
         if initiator:
             self._write_frame(self._handshake.hello())
+
+    def _check_established(self) -> None:
+        if not self.established:
+            self.close(f"no handshake within {HANDSHAKE_MAX_S:g} s")
 
     @property
     def peer_id(self) -> bytes:
@@ -247,6 +254,7 @@ class Connection:
             self._write_frame(answer)
         if self._handshake.done:
             self.established = True
+            self._deadline.cancel()
             if self.on_established is not None:
                 self.on_established(self)
             self.flush()
@@ -257,6 +265,7 @@ class Connection:
             if self.closed:
                 return
             self.closed = True
+        self._deadline.cancel()
         self.reactor.unregister(self.fd)
         with contextlib.suppress(OSError):
             self.sock.shutdown(socket.SHUT_RDWR)

@@ -21,9 +21,13 @@ from collections.abc import Callable
 
 from linckia.host import environment
 from linckia.rpc.connection import CloseHandler, Connection, MessageHandler
+from linckia.rpc.endpoints import join_host_port, parse_host_port, resolve, route_frame
 from linckia.rpc.handshake import Identity
 
 EventHandler = Callable[[int], None]
+
+
+ACCEPT_PAUSE_S = 0.1
 
 
 class Timer:
@@ -37,6 +41,11 @@ class Timer:
     def cancel(self) -> None:
         """Do not call."""
         self.cancelled = True
+        self.callback = _nothing  # what it would have reached must not live until it is due
+
+
+def _nothing() -> None:
+    pass
 
 
 class Listener:
@@ -52,10 +61,11 @@ def open_socket(endpoint: str) -> tuple[socket.socket, str | tuple[str, int]]:
     if scheme == "unix":
         return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC), rest
     if scheme == "tcp":
-        host, _, port = rest.rpartition(":")
-        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        host, port = parse_host_port(rest)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return sock, (host, int(port))
+        return sock, (host, port)
     raise ValueError(f"endpoint {endpoint!r}: expected unix:/path or tcp:host:port")
 
 
@@ -67,6 +77,7 @@ class Reactor:
         self.spin_s = spin_s
         self.dirty: deque[Connection] = deque()
         self.stopping = False
+        self.local_node = ""  # hex id of the node of this process: what is on it is reached by its Unix socket
         self.before_poll: Callable[[], None] | None = None
         self.blocked_ident = 0  # thread that sleeps in epoll: a signal handler may raise there safely
         self._handlers: dict[int, EventHandler] = {}
@@ -114,11 +125,17 @@ class Reactor:
                     peer, _ = sock.accept()
                 except (BlockingIOError, InterruptedError):
                     return
-                except OSError:
-                    return  # out of descriptors or closing: the peer retries
+                except OSError:  # out of descriptors: the backlog waits; the loop must not spin on it
+                    self.unregister(sock.fileno())
+                    self.call_later(ACCEPT_PAUSE_S, resume)
+                    return
                 Connection(self, peer, identity, on_messages, on_close, initiator=False)
 
-        self.register(sock.fileno(), accept, select.EPOLLIN)
+        def resume() -> None:
+            if sock.fileno() >= 0:
+                self.register(sock.fileno(), accept, select.EPOLLIN)
+
+        resume()
         return Listener(sock, endpoint)
 
     def close_listener(self, listener: Listener) -> None:
@@ -130,26 +147,53 @@ class Reactor:
                 os.unlink(listener.endpoint.removeprefix("unix:"))
 
     def connect(
-        self, endpoint: str, identity: Identity, on_messages: MessageHandler, on_close: CloseHandler
+        self,
+        endpoint: str,
+        identity: Identity,
+        on_messages: MessageHandler,
+        on_close: CloseHandler,
+        *,
+        route: bytes = b"",
     ) -> Connection:
-        """Connect (blocking only for the kernel's accept queue); messages posted now leave when the handshake is done.
+        """Connect; messages posted now leave when the handshake is done. ``route`` is the process to reach behind a
+        node's port. Never blocks on the network: over TCP a failure is told by ``on_close``.
 
-        Raises OSError when nobody listens.
+        Raises OSError when nobody listens on a Unix socket, or a host has no route or name.
         """
-        sock, address = open_socket(endpoint)
+        target = resolve(endpoint, self.local_node)
+        if target.path:
+            sock, address = open_socket(f"unix:{target.path}")
+            try:
+                sock.connect(address)
+            except OSError:
+                sock.close()
+                raise
+            return Connection(self, sock, identity, on_messages, on_close, initiator=True)
+        sock, address = open_socket(f"tcp:{join_host_port(target.host, target.port)}")
+        sock.setblocking(False)
         try:
             sock.connect(address)
+        except BlockingIOError:
+            pass  # under way: the first write waits for it
         except OSError:
             sock.close()
             raise
-        return Connection(self, sock, identity, on_messages, on_close, initiator=True)
+        return Connection(self, sock, identity, on_messages, on_close, initiator=True, preamble=route_frame(route))
+
+    def adopt(
+        self, sock: socket.socket, identity: Identity, on_messages: MessageHandler, on_close: CloseHandler
+    ) -> Connection:
+        """An accepted socket, from a front door or passed by the node, becomes a connection."""
+        return Connection(self, sock, identity, on_messages, on_close, initiator=False)
 
     # --- time and other threads ---------------------------------------------------------------------------------------
 
     def call_later(self, delay_s: float, callback: Callable[[], None]) -> Timer:
-        """Call once after ``delay_s``. Only from the polling thread (or before it starts)."""
+        """Call once, in the polling thread, after ``delay_s``; from any thread."""
         timer = Timer(time.monotonic() + delay_s, callback)
         heapq.heappush(self._timers, (timer.due_s, next(self._order), timer))
+        if self.blocked_ident and self.blocked_ident != threading.get_ident():
+            self.wake()
         return timer
 
     def call_soon(self, callback: Callable[[], None]) -> None:

@@ -1,0 +1,83 @@
+"""Where a process listens, as text, and how to get there from here. Pure; used by ``rpc/reactor.py`` and whoever makes
+addresses.
+
+* ``unix:/path``: a socket of this machine (embedded clusters, and what a process itself listens on).
+* ``tcp:host:port``: a node's port (the node itself).
+* ``node:<node id, hex>:<host>:<port>:<path>``: a process of a node with a port. Its own node's processes take the
+  path; others take the port and name the process in a *route* preamble (`route_frame`). An empty path is the node.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+ROUTE_MAGIC = b"LKR1"
+ROUTE_HEADER_BYTES = len(ROUTE_MAGIC) + 1
+ROUTE_MAX_BYTES = ROUTE_HEADER_BYTES + 255
+
+
+class Target(NamedTuple):
+    """A Unix ``path``, or ``host`` and ``port``."""
+
+    path: str = ""
+    host: str = ""
+    port: int = 0
+
+
+def parse_host_port(text: str) -> tuple[str, int]:
+    """``host:port`` or ``[v6]:port``. ValueError says what is wrong."""
+    host, colon, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not colon or not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise ValueError(f"address {text!r}: expected host:port with a port from 1 to 65535")
+    return host, int(port)
+
+
+def join_host_port(host: str, port: int) -> str:
+    """Inverse of `parse_host_port`."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def public_prefix(node_id: bytes, host: str, port: int) -> str:
+    """What a node puts before the paths of its processes to make them reachable from everywhere."""
+    return f"node:{node_id.hex()}:{join_host_port(host, port)}:"
+
+
+def published(prefix: str, endpoint: str) -> str:
+    """The public form of a process's ``unix:`` endpoint; the same without a prefix (embedded clusters)."""
+    return prefix + endpoint.removeprefix("unix:") if prefix else endpoint
+
+
+def resolve(endpoint: str, local_node: str) -> Target:
+    """How to reach ``endpoint`` from node ``local_node`` (hex). ValueError for another scheme."""
+    scheme, _, rest = endpoint.partition(":")
+    if scheme == "unix":
+        return Target(path=rest)
+    if scheme == "tcp":
+        host, port = parse_host_port(rest)
+        return Target(host=host, port=port)
+    if scheme == "node":
+        node, _, rest = rest.partition(":")
+        where, slash, path = rest.partition(":/")
+        if not slash:
+            where = where.removesuffix(":")
+        elif node == local_node:
+            return Target(path="/" + path)
+        host, port = parse_host_port(where)
+        return Target(host=host, port=port)
+    raise ValueError(f"endpoint {endpoint!r}: expected unix:/path, tcp:host:port or node:id:host:port:/path")
+
+
+def route_frame(worker_id: bytes) -> bytes:
+    """The preamble of a connection to a node's port: whom it is for (empty: the node)."""
+    return ROUTE_MAGIC + bytes([len(worker_id)]) + worker_id
+
+
+def read_route(peeked: bytes) -> bytes | None:
+    """Whom it is for, or None when more bytes are needed. ValueError when it is no preamble."""
+    if not ROUTE_MAGIC.startswith(peeked[:4]):
+        raise ValueError("the peer does not speak Linckia's protocol")
+    if len(peeked) < ROUTE_HEADER_BYTES:
+        return None
+    end = ROUTE_HEADER_BYTES + peeked[4]
+    return peeked[ROUTE_HEADER_BYTES:end] if len(peeked) >= end else None

@@ -1,0 +1,103 @@
+"""A node's one TCP port: reads whom each connection is for and passes it on, before any handshake.
+
+The node's own connections become ordinary ones; those for a process of the node are handed over as file descriptors
+(``on_route``), so that no byte of theirs passes through the node. A stranger learns nothing here: the handshake, with
+the token, is done by whoever gets the socket. Built by node/rooms.py.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Callable
+
+from linckia.base.limits import HANDSHAKE_MAX_S
+from linckia.rpc.endpoints import ROUTE_HEADER_BYTES, ROUTE_MAX_BYTES, join_host_port, read_route
+from linckia.rpc.reactor import Reactor, open_socket
+
+OUT_OF_DESCRIPTORS_PAUSE_S = 0.1
+
+
+class FrontDoor:
+    """Listens on ``host:port`` (0: any free one, see ``port``). OSError when the port is taken.
+
+    ``on_node(sock)`` takes sockets for the node itself; ``on_route(worker_id, sock)`` the others; both own the socket.
+    """
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        host: str,
+        port: int,
+        on_node: Callable[[socket.socket], None],
+        on_route: Callable[[bytes, socket.socket], None],
+    ) -> None:
+        self.reactor, self.on_node, self.on_route = reactor, on_node, on_route
+        self.sock, _ = open_socket(f"tcp:{join_host_port(host, port or 1)}")
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.sock.bind((host, port))
+        self.sock.listen(1024)
+        self.sock.setblocking(False)
+        self.host, self.port = host, int(self.sock.getsockname()[1])
+        self._waiting: dict[int, socket.socket] = {}
+        reactor.register(self.sock.fileno(), self._accept)
+
+    def _accept(self, _events: int) -> None:
+        while True:
+            try:
+                peer, _ = self.sock.accept()
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError:  # out of descriptors: the backlog waits, the reactor must not spin
+                self.reactor.unregister(self.sock.fileno())
+                self.reactor.call_later(OUT_OF_DESCRIPTORS_PAUSE_S, self._resume)
+                return
+            peer.setblocking(False)
+            peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            fd = peer.fileno()
+            self._waiting[fd] = peer
+            self.reactor.register(fd, lambda _mask, fd=fd: self._on_route(fd))
+            self.reactor.call_later(HANDSHAKE_MAX_S, lambda fd=fd, peer=peer: self._too_late(fd, peer))
+
+    def _resume(self) -> None:
+        if self.sock.fileno() >= 0:
+            self.reactor.register(self.sock.fileno(), self._accept)
+
+    def _on_route(self, fd: int) -> None:
+        sock = self._waiting[fd]
+        try:
+            peeked = sock.recv(ROUTE_MAX_BYTES, socket.MSG_PEEK)
+            if not peeked:
+                self._drop(fd)
+                return
+            route = read_route(peeked)
+        except (BlockingIOError, InterruptedError):
+            return
+        except (OSError, ValueError):
+            self._drop(fd)
+            return
+        if route is None:
+            return
+        sock.recv(ROUTE_HEADER_BYTES + len(route))
+        del self._waiting[fd]
+        self.reactor.unregister(fd)
+        if route:
+            self.on_route(route, sock)
+        else:
+            self.on_node(sock)
+
+    def _too_late(self, fd: int, peer: socket.socket) -> None:
+        if self._waiting.get(fd) is peer:
+            self._drop(fd)
+
+    def _drop(self, fd: int) -> None:
+        self.reactor.unregister(fd)
+        with contextlib.suppress(OSError):
+            self._waiting.pop(fd).close()
+
+    def close(self) -> None:
+        """Stop accepting."""
+        self.reactor.unregister(self.sock.fileno())
+        self.sock.close()
+        for fd in list(self._waiting):
+            self._drop(fd)
