@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from linckia.model.placement import Strategy
 from linckia.model.specs import ActorSpec, JobConfig, NodeInfo
 from linckia.model.wire import Address
 from linckia.protocol import messages as m
@@ -150,10 +151,13 @@ class World:
                 lifetime_resources={"CPU": cpus} if cpus else {},
                 placement_resources={"CPU": 1.0},
                 methods=[],
-                node_affinity=affinity,
-                soft=not affinity,
+                strategy=_bound_to(affinity) if affinity else b"",
             )
         )
+
+
+def _bound_to(node_id: bytes) -> bytes:
+    return encode(Strategy("NODE_AFFINITY", node_id, soft=False))
 
 
 @pytest.fixture
@@ -304,7 +308,7 @@ def test_a_retried_request_for_memory_is_granted_once(world: World) -> None:
 def test_hard_affinity_to_a_node_that_is_not_there_is_refused(world: World) -> None:
     world.say(
         world.driver,
-        m.RequestLease(7, {"CPU": 1.0}, 1, world.job, nested=False, node_affinity=b"x" * 28, soft=False),
+        m.RequestLease(7, {"CPU": 1.0}, 1, world.job, nested=False, strategy=_bound_to(b"x" * 28)),
     )
     (refused,) = world.driver.take(m.LeaseRefused)
     assert refused.kind == "unschedulable"

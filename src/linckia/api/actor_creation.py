@@ -64,7 +64,6 @@ def _spec(runtime: Runtime, info: ClassInfo, options: ActorOptions, class_id: by
     job = runtime.job_config
     detached = (options.lifetime or job.default_actor_lifetime) == "detached"
     actor_id = entropy.random_bytes(12) + runtime.job_id
-    affinity = options.node_affinity()
     concurrency, out_of_order = options.resolve_concurrency(info.is_async)
     return ActorSpec(
         actor_id=actor_id,
@@ -91,8 +90,7 @@ def _spec(runtime: Runtime, info: ClassInfo, options: ActorOptions, class_id: by
         methods=_methods(info, options),
         out_of_order=out_of_order,
         runtime_env=options.runtime_env_key().encode(),
-        node_affinity=affinity[0] if affinity else b"",
-        soft=affinity[1] if affinity else True,
+        strategy=options.strategy(),
     )
 
 

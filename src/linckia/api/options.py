@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar
 
 from linckia.api.options_placement import (
     check_group_with_strategy,
@@ -41,15 +41,6 @@ SchedulingStrategy = (
 RetryExceptions = bool | Sequence[type[Exception]]
 _ACCELERATOR_SHARE = 0.001  # enough to pin work to nodes with the accelerator, too little to use it up
 _NOT_COUNTED = {"memory", "object_store_memory"}  # they alone do not make an actor hold a CPU (R 2.2)
-
-
-class NodeAffinity(NamedTuple):
-    """NodeAffinitySchedulingStrategy as messages carry it."""
-
-    node_id: bytes
-    soft: bool
-    spill_on_unavailable: bool
-    fail_on_unavailable: bool
 
 
 class Options:
@@ -124,13 +115,13 @@ class PlacedOptions(Options):
         if sentence is not None:
             raise NotImplementedError(sentence)
 
-    def node_affinity(self) -> NodeAffinity | None:
-        """The node that the work is bound to, or None."""
-        chosen = self.scheduling_strategy
-        if not isinstance(chosen, NodeAffinitySchedulingStrategy):
-            return None
-        node_id = bytes.fromhex(chosen.node_id)
-        return NodeAffinity(node_id, chosen.soft, chosen._spill_on_unavailable, chosen._fail_on_unavailable)
+    def strategy(self) -> bytes:
+        """Where it may run: an encoded model.placement.Strategy, empty for the default."""
+        if not (self.scheduling_strategy or self.label_selector or self.fallback_strategy):
+            return b""
+        from linckia.api.options_strategy import encoded_strategy  # noqa: PLC0415  (start-up time)
+
+        return encoded_strategy(self)
 
     def runtime_env_key(self) -> str:
         """Equal for equal runtime environments: work in different ones cannot share a worker. Empty without one."""

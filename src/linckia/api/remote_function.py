@@ -104,7 +104,7 @@ class RemoteFunction(Generic[P, R]):
         if template is not None:
             return template
         resources = options.resources_for_placement()
-        strategy = options.node_affinity()
+        strategy = options.strategy()
         key = runtime.submitter.key_for(resources, strategy, options.runtime_env_key())
         definition = m.TemplateDef(
             template=runtime.next_template(),

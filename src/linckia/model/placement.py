@@ -14,8 +14,9 @@ class LabelRule(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Strategy(msgspec.Struct, array_like=True, frozen=True):
-    """``kind``: DEFAULT | SPREAD | NODE_AFFINITY | NODE_LABEL. ``selectors``: the label selector and then its fallbacks,
-    tried in order; each maps a label key to a condition in ``base/labels.py``'s syntax."""
+    """``kind``: DEFAULT | SPREAD | NODE_AFFINITY | NODE_LABEL. ``selectors``: the label selector and then its
+    fallbacks, tried in order; each maps a label key to a condition in ``base/labels.py``'s syntax.
+    """
 
     kind: str = "DEFAULT"
     node_id: bytes = b""
@@ -28,3 +29,6 @@ class Strategy(msgspec.Struct, array_like=True, frozen=True):
 
 
 DEFAULT = Strategy()
+
+decode_strategy = msgspec.msgpack.Decoder(Strategy).decode
+"""Bytes -> Strategy."""

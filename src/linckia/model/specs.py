@@ -50,8 +50,7 @@ class ActorSpec(msgspec.Struct, array_like=True, frozen=True):
     methods: list[MethodSpec]
     runtime_env: bytes = b""
     out_of_order: bool = False
-    node_affinity: bytes = b""
-    soft: bool = True
+    strategy: bytes = b""  # encoded model.placement.Strategy
 
 
 class ActorInfo(msgspec.Struct, array_like=True, frozen=True):

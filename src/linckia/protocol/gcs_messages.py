@@ -15,8 +15,11 @@ class RegisterNode(Message, tag=90):
 
 
 class NodeRegistered(Message, tag=91):
+    """``refused``: why this node may not join (it was declared dead, ...)."""
+
     rid: int
     epoch: int
+    refused: str = ""
 
 
 class RegisterActor(Message, tag=92):
@@ -195,6 +198,8 @@ class ResourceReport(Message, tag=115):
     available: dict[str, float]
     demand: list[tuple[dict[str, float], int]]
     revision: int
+    total: dict[str, float] | None = None  # when bundles of placement groups changed it
+    idle: bool = False  # no lease, no request, no primary object
 
 
 class WorkerFailed(Message, tag=116):

@@ -27,6 +27,8 @@ class RegisterDriver(Message, tag=51):
 
 
 class DriverRegistered(Message, tag=52):
+    """``public_prefix`` goes before the path of the driver's socket to make its public address."""
+
     rid: int
     job_id: bytes
     node_id: bytes
@@ -34,6 +36,7 @@ class DriverRegistered(Message, tag=52):
     session_name: str
     store_capacity: int
     resources: dict[str, float]
+    public_prefix: str = ""
 
 
 class AssignJob(Message, tag=53):
@@ -59,9 +62,10 @@ class RequestLease(Message, tag=54):
     job_id: bytes
     nested: bool  # the owner is itself running a task: served before drivers, else parents fill the machine and wait
     runtime_env: bytes = b""
-    node_affinity: bytes = b""
-    soft: bool = True
+    strategy: bytes = b""  # encoded model.placement.Strategy, empty for the default
     name: str = ""
+    preferred: bytes = b""  # node that has most of the argument bytes
+    hops: int = 0  # how often raylets have passed it on
 
 
 class LeaseGranted(Message, tag=55):

@@ -75,7 +75,7 @@ class ActorHost:
         if message.actor_id in self.actors:
             return
         spec = _decode_spec(message.spec)
-        obstacle = self.raylet.desk.wrong_node(spec.node_affinity, soft=spec.soft)
+        obstacle = self.raylet.desk.wrong_node(spec.strategy)
         if obstacle:
             self.raylet.gcs.post(ActorStart(message.actor_id, "refused", reason=obstacle))
             return

@@ -23,6 +23,7 @@ from linckia.core.leases.records import (
     Retire,
     StartWorkers,
 )
+from linckia.model.placement import decode_strategy
 from linckia.model.wire import Address
 from linckia.protocol import messages as m
 from linckia.raylet.worker_pool import WorkerProcess
@@ -64,7 +65,7 @@ class LeaseDesk:
             if reply is not None:
                 peer.post(reply)
             return
-        obstacle = self.wrong_node(message.node_affinity, soft=message.soft)
+        obstacle = self.wrong_node(message.strategy)
         if obstacle:
             self._answer(peer.peer_id, m.LeaseRefused(message.rid, "unschedulable", obstacle))
             return
@@ -80,11 +81,14 @@ class LeaseDesk:
         )
         self.carry_out(self.manager.request(request))
 
-    def wrong_node(self, affinity: bytes, *, soft: bool) -> str:
-        """Why this node, the only one, may not serve a request with that affinity; empty when it may."""
-        if not affinity or soft or affinity == self.raylet.options.node.node_id:
+    def wrong_node(self, strategy: bytes) -> str:
+        """Why this node, the only one, may not serve a request with that strategy; empty when it may."""
+        if not strategy:
             return ""
-        return f"node {affinity.hex()} is not in the cluster, and the affinity is hard"
+        chosen = decode_strategy(strategy)
+        if chosen.kind != "NODE_AFFINITY" or chosen.soft or chosen.node_id == self.raylet.options.node.node_id:
+            return ""
+        return f"node {chosen.node_id.hex()} is not in the cluster, and the affinity is hard"
 
     def on_cancel_lease(self, peer: Any, message: m.CancelLease) -> None:
         """An owner's request is obsolete. Answered with what became of it: a grant that was lost must be returned."""

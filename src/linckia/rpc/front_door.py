@@ -56,8 +56,11 @@ class FrontDoor:
             peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             fd = peer.fileno()
             self._waiting[fd] = peer
-            self.reactor.register(fd, lambda _mask, fd=fd: self._on_route(fd))
-            self.reactor.call_later(HANDSHAKE_MAX_S, lambda fd=fd, peer=peer: self._too_late(fd, peer))
+            self._watch(fd, peer)
+
+    def _watch(self, fd: int, peer: socket.socket) -> None:
+        self.reactor.register(fd, lambda _mask: self._on_route(fd))
+        self.reactor.call_later(HANDSHAKE_MAX_S, lambda: self._too_late(fd, peer))
 
     def _resume(self) -> None:
         if self.sock.fileno() >= 0:

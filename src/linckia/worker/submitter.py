@@ -45,7 +45,7 @@ class Submitter:
         """How long an idle lease is kept."""
         return LEASE_IDLE_S if self.runtime.executor is None else NESTED_LEASE_IDLE_S
 
-    def key_for(self, resources: dict[str, float], strategy: Any = None, runtime_env: str = "") -> SchedulingKey:
+    def key_for(self, resources: dict[str, float], strategy: bytes = b"", runtime_env: str = "") -> SchedulingKey:
         """The scheduling key of a shape; made once. ``runtime_env`` is its JSON."""
         shape = (tuple(sorted(resources.items())), strategy, runtime_env)
         key = self.keys.get(shape)
@@ -157,7 +157,6 @@ class Submitter:
             return
         runtime = self.runtime
         now = time.monotonic()
-        strategy = key.strategy
         for _ in range(wanted - len(key.requests)):
             rid = runtime.next_rid()
             key.requests[rid] = now
@@ -170,8 +169,7 @@ class Submitter:
                     runtime.job_id,
                     nested=runtime.executor is not None,
                     runtime_env=key.runtime_env,
-                    node_affinity=strategy[0] if strategy else b"",
-                    soft=strategy[1] if strategy else True,
+                    strategy=key.strategy,
                     name=key.queue[0].template.name if key.queue else "",
                 )
             )

@@ -66,7 +66,7 @@ class SchedulingKey:
         "timer",
     )
 
-    def __init__(self, resources: dict[str, float], strategy: Any = None) -> None:
+    def __init__(self, resources: dict[str, float], strategy: bytes = b"") -> None:
         self.resources = resources
         self.strategy = strategy
         self.queue: deque[TaskRecord] = deque()

@@ -25,6 +25,7 @@ from linckia.api.scheduling_strategies import (
     PlacementGroupSchedulingStrategy,
 )
 from linckia.base.errors import RayDeprecationWarning
+from linckia.model.placement import Strategy, decode_strategy
 
 NODE = "ab" * 28
 T4 = {"CPU": 1.0, "accelerator_type:T4": 0.001}
@@ -284,12 +285,12 @@ def test_the_rest_is_supported(written: dict[str, object]) -> None:
 
 @pytest.mark.row("2.11")
 def test_node_affinity_as_messages_carry_it() -> None:
-    assert task().node_affinity() is None
-    assert task(scheduling_strategy="SPREAD").node_affinity() is None
+    assert task().strategy() == b""
+    assert decode_strategy(task(scheduling_strategy="SPREAD").strategy()).kind == "SPREAD"
     hard = task(scheduling_strategy=NodeAffinitySchedulingStrategy(NODE, False, _fail_on_unavailable=True))
-    assert hard.node_affinity() == (bytes.fromhex(NODE), False, False, True)
+    assert decode_strategy(hard.strategy()) == Strategy("NODE_AFFINITY", bytes.fromhex(NODE), False, False, True)
     soft = actor(scheduling_strategy=NodeAffinitySchedulingStrategy(NODE, True, _spill_on_unavailable=True))
-    assert soft.node_affinity() == (bytes.fromhex(NODE), True, True, False)
+    assert decode_strategy(soft.strategy()) == Strategy("NODE_AFFINITY", bytes.fromhex(NODE), True, True, False)
 
 
 @pytest.mark.row("2.15", "4.4")
