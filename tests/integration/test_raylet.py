@@ -157,7 +157,7 @@ class World:
 
 
 def _bound_to(node_id: bytes) -> bytes:
-    return encode(Strategy("NODE_AFFINITY", node_id, soft=False))
+    return msgspec.msgpack.encode(Strategy("NODE_AFFINITY", node_id, soft=False))
 
 
 @pytest.fixture
