@@ -312,11 +312,6 @@ def test_hard_affinity_to_a_node_that_is_not_there_is_refused(world: World) -> N
     )
     (refused,) = world.driver.take(m.LeaseRefused)
     assert refused.kind == "unschedulable"
-    actor_id = b"A".ljust(16)
-    world.say(world.gcs, m.StartActor(actor_id, world.spec(actor_id, affinity=b"x" * 28), 0, 1))
-    (start,) = world.gcs.take(m.ActorStart)
-    assert start.phase == "refused"
-    assert "affinity is hard" in start.reason
 
 
 def test_a_worker_that_nobody_started_is_refused(world: World) -> None:

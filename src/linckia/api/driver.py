@@ -55,7 +55,8 @@ def connect(endpoint: str, session_dir: str, token_path: str, options: InitOptio
         raise
     runtime.job_id = answer.job_id
     runtime.task_suffix = b"\xff" * 12 + answer.job_id
-    runtime.node_id, runtime.node_ip = answer.node_id, answer.node_ip
+    runtime.settle_in(answer.node_id, answer.public_prefix)
+    runtime.node_ip = answer.node_ip
     runtime.session_name = answer.session_name
     runtime.objects.capacity = answer.store_capacity
     runtime.progress.start_background()

@@ -67,3 +67,13 @@ TERMINATE_GRACE_S: Final = 5.0
 """Between SIGTERM and SIGKILL."""
 HANDSHAKE_MAX_S: Final = 10.0
 """A connection whose peer has not proven the token by then is closed."""
+VIEW_BATCH_S: Final = 0.02
+"""Changes of the cluster view are gathered this long before interested raylets are told."""
+REPORT_EVERY_S: Final = 0.02
+"""A raylet reports changes of its resources to a remote head at most this often."""
+HEAD_RETRY_MAX_S: Final = 2.0
+"""The longest pause between two attempts of a raylet to reach the head."""
+LEASE_HOPS_MAX: Final = 6
+"""A lease request is passed on between raylets at most so often; then it waits where it can run."""
+VIEW_INTEREST_S: Final = 1.0
+"""A raylet without waiting requests keeps listening to changes of the view so long."""

@@ -11,6 +11,8 @@ import msgspec
 from linckia.base import errors
 from linckia.core.actors.directory import Actor, ActorDirectory, Effect, Publish, Start, Stop
 from linckia.core.actors.states import ActorDeathReason, ActorState
+from linckia.gcs.actor_placement import ActorPlacement
+from linckia.gcs.nodes import NodeService
 from linckia.model.specs import ActorInfo, ActorSpec, describe_actor, encode
 from linckia.protocol import messages as m
 
@@ -27,18 +29,20 @@ class Link(Protocol):
 
 
 class ActorService:
-    """``to_raylet`` sends to the node's raylet; ``node_ip`` goes into death records."""
+    """``warn(job_id, key, text)`` shows a message to a job's driver."""
 
     def __init__(
         self,
-        to_raylet: Callable[[m.Message], None],
-        node_ip: str,
+        nodes: NodeService,
         call_later: Callable[[float, Callable[[], None]], object],
+        warn: Callable[[bytes, str, str], None],
         epoch: int = 1,
     ) -> None:
         self.directory = ActorDirectory()
-        self._to_raylet, self._node_ip, self._epoch = to_raylet, node_ip, epoch
+        self._nodes, self._epoch = nodes, epoch
         self._call_later = call_later
+        self.placement = ActorPlacement(nodes, epoch, self._refused, warn)
+        nodes.on_dead.append(lambda node, text: self.node_dead(node.info.node_id, text))
         self._subscribers: dict[bytes, dict[int, Any]] = {}
         self.reply: Callable[[Any, m.Message], None] = lambda peer, message: peer.post(message)  # node/ sets Gcs.reply
 
@@ -55,6 +59,18 @@ class ActorService:
             m.ActorStart: self._on_start,
             m.ActorWorkerDied: self._on_worker_died,
         }
+
+    def node_dead(self, node_id: bytes, text: str) -> None:
+        """A node is gone: actors there are restarted elsewhere or dead, those whose owner was there are dead."""
+        prefix = f"node:{node_id.hex()}:"
+        owners = {a.spec.owner.worker_id: None for a in self.directory.actors.values() if a.lives_by(prefix)}
+        for worker_id in owners:
+            self.owner_ended(worker_id)
+        reason = f"its node {node_id.hex()[:8]} died: {text}"
+        for actor_id in self.placement.of_node(node_id):
+            actor = self.directory.actors.get(actor_id)
+            if actor is not None:
+                self._apply(self.directory.process_ended(actor_id, actor.restarts, reason, intended=False))
 
     def owner_ended(self, worker_id: bytes) -> None:
         """A driver or worker process is gone."""
@@ -121,8 +137,15 @@ class ActorService:
             self._apply(directory.alive(actor_id, message.worker, message.pid, message.repr_name))
         elif message.phase == "failed":
             self._apply(directory.failed(actor_id, message.error or b""))
+        elif message.phase == "busy":
+            actor = directory.actors.get(actor_id)
+            if actor is not None and actor.state is not ActorState.DEAD:
+                self.placement.busy(actor.spec, actor.restarts)
         else:
-            self._apply(directory.refused(actor_id, message.reason))
+            self._refused(actor_id, message.reason)
+
+    def _refused(self, actor_id: bytes, reason: str) -> None:
+        self._apply(self.directory.refused(actor_id, reason))
 
     def _on_worker_died(self, _peer: Any, message: m.ActorWorkerDied) -> None:
         effects = self.directory.process_ended(
@@ -136,17 +159,31 @@ class ActorService:
         for effect in effects:
             match effect:
                 case Start(actor_id, restarts):
-                    spec = self.directory.actors[actor_id].spec
-                    self._to_raylet(m.StartActor(actor_id, encode(spec), restarts, self._epoch))
+                    self.placement.start(self.directory.actors[actor_id].spec, restarts)
                 case Stop(actor_id, graceful, reason):
-                    self._to_raylet(m.StopActor(actor_id, graceful, reason, self._epoch))
+                    self._stop(actor_id, reason, graceful=graceful)
                 case Publish(actor_id):
                     self._publish(actor_id)
+        for effect in effects:  # a Stop may follow the news of the death, and needs the place
+            actor = self.directory.actors.get(effect.actor_id)
+            if actor is None or actor.state is ActorState.DEAD:
+                self.placement.forget(effect.actor_id)
+
+    def _stop(self, actor_id: bytes, reason: str, *, graceful: bool) -> None:
+        node_id = self.placement.stop(actor_id)
+        if node_id:
+            self._nodes.send(node_id, m.StopActor(actor_id, graceful, reason, self._epoch))
+            return
+        actor = self.directory.actors.get(actor_id)  # it waits for a node: there is no process to report its end
+        if actor is not None and actor.state is not ActorState.DEAD:
+            self._apply(self.directory.process_ended(actor_id, actor.restarts, reason, intended=True))
 
     def _publish(self, actor_id: bytes) -> None:
         actor = self.directory.actors.get(actor_id)
         if actor is None:
             return
+        if actor.worker is not None:
+            actor.node_id = self.placement.node_of.get(actor_id, b"")
         update = self._update(actor)
         subscribers = self._subscribers.get(actor_id, {})
         for key, peer in list(subscribers.items()):
@@ -175,10 +212,14 @@ class ActorService:
             pid=actor.pid,
             name=spec.name,
             ray_namespace=spec.namespace,
-            node_ip_address=self._node_ip,
+            node_ip_address=self._node_ip(actor),
             never_started=actor.never_started,
         )
         return errors.encode_error(errors.ActorDiedError(context), pickle.dumps)
+
+    def _node_ip(self, actor: Actor) -> str:
+        node = self._nodes.nodes.get(actor.node_id)
+        return node.info.node_ip if node is not None else ""
 
     def info(self, actor: Actor) -> ActorInfo:
         """What others see of an actor."""

@@ -14,43 +14,40 @@ from typing import Any
 import msgspec
 
 from linckia.base.ids import JobID
-from linckia.model.specs import JobConfig, NodeInfo
+from linckia.gcs.nodes import NodeService
+from linckia.model.specs import JobConfig
+from linckia.model.wire import Address
 from linckia.protocol import messages as m
 from linckia.rpc.idempotence import RecentReplies
 
 Handler = Callable[[Any, Any], None]
-_decode_node = msgspec.msgpack.Decoder(NodeInfo).decode
 _decode_job = msgspec.msgpack.Decoder(JobConfig).decode
 _encode = msgspec.msgpack.encode
-
-
-class NodeRecord:
-    """A registered node."""
-
-    def __init__(self, peer: Any, info: NodeInfo) -> None:
-        self.peer, self.info = peer, info
-        self.available = dict(info.resources)
-        self.demand: list[tuple[dict[str, float], int]] = []
-        self.revision = -1
-        self.alive = True
 
 
 class JobRecord(msgspec.Struct):
     """A driver's run."""
 
     job_id: bytes
-    driver_id: bytes
+    driver: Address
     pid: int
     config: bytes
+    node_id: bytes  # of its driver
     finished: bool = False
 
 
 class Gcs:
     """One per cluster. ``handlers``: message type -> ``handler(peer, message)``; modules add theirs by `plug_in`."""
 
-    def __init__(self, session_name: str, profile_events_max: int = 100_000) -> None:
+    def __init__(
+        self,
+        session_name: str,
+        call_later: Callable[[float, Callable[[], None]], Any],
+        profile_events_max: int = 100_000,
+    ) -> None:
         self.session_name = session_name
-        self.nodes: dict[bytes, NodeRecord] = {}
+        self.nodes = NodeService(self.reply, call_later)
+        self.nodes.on_joined.append(self._tell_jobs)
         self.jobs: dict[bytes, JobRecord] = {}
         self.kv: dict[str, dict[bytes, bytes]] = {}
         self.clients: dict[bytes, Any] = {}  # worker id -> connection that last sent something
@@ -58,9 +55,7 @@ class Gcs:
         self.profile_events: list[tuple[str, float, float, bytes, bytes, int, str]] = []
         self.profile_events_max = profile_events_max
         self.queries: dict[str, Callable[[], Any]] = {
-            "nodes": self._nodes,
-            "total": self._total,
-            "available": self.available,
+            **self.nodes.queries(),
             "status": self._status,
             "jobs": self._jobs,
             "timeline": lambda: self.profile_events,
@@ -69,10 +64,9 @@ class Gcs:
         self.on_job_finished: list[Callable[[bytes], None]] = []
         self.on_worker_failed: list[Callable[[m.WorkerFailed], None]] = []
         self.handlers: dict[type[m.Message], Handler] = {
-            m.RegisterNode: self.on_register_node,
+            **self.nodes.handlers(),
             m.RegisterJob: self.on_register_job,
             m.JobFinished: self.on_job_finished_message,
-            m.ResourceReport: self.on_resource_report,
             m.WorkerFailed: self.on_worker_failed_message,
             m.ProfileEvents: self.on_profile_events,
             m.KvPut: self.on_kv_put,
@@ -113,39 +107,34 @@ class Gcs:
         for callback in self.on_peer_gone:
             callback(peer)
 
-    def head_raylet(self) -> Any:
-        """Link to the only node there is yet."""
-        return next(iter(self.nodes.values())).peer
-
-    # --- nodes and jobs -----------------------------------------------------------------------------------------------
-
-    def on_register_node(self, peer: Any, message: m.RegisterNode) -> None:
-        """A raylet joins."""
-        self.nodes[message.node_id] = NodeRecord(peer, _decode_node(message.info))
-        self.reply(peer, m.NodeRegistered(message.rid, epoch=1))
+    # --- jobs ---------------------------------------------------------------------------------------------------------
 
     def on_register_job(self, peer: Any, message: m.RegisterJob) -> None:
         """A driver begins: jobs are numbered from 1."""
         job_id = JobID.from_int(len(self.jobs) + 1).binary()
-        self.jobs[job_id] = JobRecord(job_id, message.driver.worker_id, message.pid, message.config)
+        job = JobRecord(job_id, message.driver, message.pid, message.config, peer.peer_id)
+        self.jobs[job_id] = job
         self.reply(peer, m.JobRegistered(message.rid, job_id, message.driver.worker_id))
+        self.nodes.broadcast(_started(job), besides=peer)
+
+    def _tell_jobs(self, node: Any) -> None:
+        """A node that joins hears of all jobs that run."""
+        for job in self.jobs.values():
+            if not job.finished:
+                node.peer.post(_started(job))
 
     def on_job_finished_message(self, _peer: Any, message: m.JobFinished) -> None:
         """A driver is gone."""
         job = self.jobs.get(message.job_id)
         if job is not None and not job.finished:
             job.finished = True
+            self.nodes.broadcast(m.JobEnded(message.job_id))
             for callback in self.on_job_finished:
                 callback(message.job_id)
 
-    def on_resource_report(self, _peer: Any, message: m.ResourceReport) -> None:
-        """What a node has left; older reports than the last are ignored."""
-        node = self.nodes.get(message.node_id)
-        if node is not None and message.revision > node.revision:
-            node.available, node.demand, node.revision = message.available, message.demand, message.revision
-
-    def on_worker_failed_message(self, _peer: Any, message: m.WorkerFailed) -> None:
-        """A runtime process is gone."""
+    def on_worker_failed_message(self, peer: Any, message: m.WorkerFailed) -> None:
+        """A runtime process is gone: its objects and actors with it, wherever they are."""
+        self.nodes.broadcast(message, besides=peer)
         for callback in self.on_worker_failed:
             callback(message)
 
@@ -194,25 +183,11 @@ class Gcs:
             return
         self.reply(peer, m.ClusterAnswer(message.rid, _encode(query())))
 
-    def _nodes(self) -> list[dict[str, Any]]:
-        return [
-            {**msgspec.structs.asdict(node.info), "alive": node.alive, "available": node.available}
-            for node in self.nodes.values()
-        ]
-
-    def _total(self) -> dict[str, float]:
-        return _sum(node.info.resources for node in self.nodes.values() if node.alive)
-
-    def available(self) -> dict[str, float]:
-        """What is free on living nodes, used-up names left out."""
-        available = _sum(node.available for node in self.nodes.values() if node.alive)
-        return {name: amount for name, amount in available.items() if amount}
-
     def _jobs(self) -> list[dict[str, Any]]:
         return [
             {
                 "job_id": job.job_id,
-                "driver_id": job.driver_id,
+                "driver_id": job.driver.worker_id,
                 "pid": job.pid,
                 "finished": job.finished,
                 "namespace": _decode_job(job.config).namespace,
@@ -224,17 +199,13 @@ class Gcs:
     def _status(self) -> dict[str, Any]:
         return {
             "session_name": self.session_name,
-            "nodes": self._nodes(),
-            "total": self._total(),
-            "available": self.available(),
-            "demand": [entry for node in self.nodes.values() for entry in node.demand],
+            "nodes": self.nodes.table(),
+            "total": self.nodes.total(),
+            "available": self.queries["available"](),
+            "demand": self.nodes.demand(),
             "jobs": self._jobs(),
         }
 
 
-def _sum(vectors: Any) -> dict[str, float]:
-    total: dict[str, float] = {}
-    for vector in vectors:
-        for name, amount in vector.items():
-            total[name] = round(total.get(name, 0.0) + amount, 4)
-    return total
+def _started(job: JobRecord) -> m.JobStarted:
+    return m.JobStarted(job.job_id, job.config, job.driver, job.node_id)

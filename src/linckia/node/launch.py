@@ -145,9 +145,7 @@ def start_node(options: NodeOptions) -> NodeProcess:
     life_read, life_write = map(_above_standard, os.pipe())
     ready_read, ready_write = map(_above_standard, os.pipe())
     log_fd = _above_standard(os.memfd_create("linckia-node-log"))
-    command = [sys.executable, "-P", "-c", BOOT, "linckia-node"]
-    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    boot = {"LINCKIA_BOOT_PATH": ":".join(_more_paths(package)), "LINCKIA_BOOT_ROOT": package}
+    command, boot = _program()
     try:
         pid = os.posix_spawn(
             sys.executable,
@@ -173,6 +171,19 @@ def start_node(options: NodeOptions) -> NodeProcess:
     with contextlib.suppress(BrokenPipeError):  # it is dead: wait_ready says why
         os.write(life_write, json.dumps(config.as_json_object()).encode() + b"\n")
     return node
+
+
+def _program() -> tuple[list[str], dict[str, str]]:
+    """The command of a node process, and what its environment must say."""
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    boot = {"LINCKIA_BOOT_PATH": ":".join(_more_paths(package)), "LINCKIA_BOOT_ROOT": package}
+    return [sys.executable, "-P", "-c", BOOT, "linckia-node"], boot
+
+
+def restart_program(env: dict[str, str]) -> None:
+    """Run the node's program anew in this very process (node/main.py). Never returns."""
+    command, boot = _program()
+    os.execve(sys.executable, command, {**env, **boot})
 
 
 def _above_standard(fd: int) -> int:

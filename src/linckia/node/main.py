@@ -13,6 +13,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from typing import Any
 
 import msgspec
@@ -21,6 +22,7 @@ from linckia.base.limits import STORE_DEFAULT_MAX_BYTES, STORE_DEFAULT_MEMORY_FR
 from linckia.host import environment, process
 from linckia.host.entropy import random_bytes
 from linckia.host.session import Session
+from linckia.node.launch import restart_program
 from linckia.node.options import NodeOptions
 from linckia.node.zygote_link import ZygoteLink, reap
 from linckia.rpc.handshake import Identity
@@ -28,7 +30,13 @@ from linckia.rpc.reactor import Reactor
 from linckia.shm.segment import Segment
 
 NODE_ID_BYTES = 28
+JOIN_MAX_S = 10.0
+AGAIN = "LINCKIA_NODE_AGAIN_FD"
 LOG_NAME = "node.log"
+
+
+class JoinError(RuntimeError):
+    """The head cannot be reached or refuses this node; the text says what to do."""
 
 
 class Node:
@@ -49,6 +57,8 @@ class Node:
         # Before anything else: the zygote boots beside us, and inherits little.
         self.zygote = ZygoteLink(self.reactor, {self.segment.fd}, options.worker_entry)
         self.reason = ""
+        self.starts_again = False
+        self.is_again = bool(environment.setting(AGAIN))
 
     def build(self) -> None:
         """The rooms, the link between them and the listening socket."""
@@ -58,26 +68,57 @@ class Node:
         self.rooms = Rooms(self.reactor, identity, self, self.zygote)
         self.zygote.log_to(os.path.join(self.session.logs, "zygote.log"))
 
+    def join(self) -> None:
+        """Wait until the head has accepted this node. RuntimeError, in a sentence, when it does not."""
+        rooms, deadline_s = self.rooms, time.monotonic() + JOIN_MAX_S
+        if rooms.head is not None:
+            return
+        link = rooms.raylet.gcs
+        link.open()
+        while not rooms.registered and not rooms.refused and not self.reactor.stopping:
+            left_s = deadline_s - time.monotonic()
+            if left_s <= 0 and not self.is_again:
+                raise JoinError(
+                    f"no head answers at {self.options.address} within {JOIN_MAX_S:g} s ({link.last_error}); check the "
+                    "address and port, that `linckia start --head` runs there, and that firewalls let it through"
+                )
+            self.reactor.poll(max(0.0, left_s) if not self.is_again else None)
+        if rooms.refused:
+            raise JoinError(f"the head at {self.options.address} does not accept this node: {rooms.refused}")
+
+    def rejoin(self, reason: str) -> None:
+        """End everything that runs here and start again, in this process, as a new node."""
+        print(f"this node ends what it runs and joins again as a new one: {reason}", file=sys.stderr)  # noqa: T201
+        self.starts_again = True
+        self.stop(reason)
+
     def announce(self) -> None:
         """Say that clients may connect; from now on the log is a file."""
+        addresses = {
+            "endpoint": self.rooms.endpoint,
+            "tcp_address": self.rooms.tcp_address,
+            "cluster_address": self.options.address or self.rooms.tcp_address,
+            "node_id": self.node_id.hex(),
+            "node_ip": self.rooms.node_ip,
+        }
         facts = {
             "ok": True,
-            "endpoint": self.rooms.endpoint,
+            **addresses,
             "session_dir": self.session.path,
             "session_name": self.session.name,
-            "node_id": self.node_id.hex(),
             "token_path": self.session.token_path,
             "pid": os.getpid(),
             "zygote_pid": self.zygote.pid,
         }
         self.session.write_facts(
             {
-                "endpoint": self.rooms.endpoint,
-                "node_id": self.node_id.hex(),
+                **addresses,
+                "is_head": not self.options.address,
                 "fate_share_with_driver": self.options.fate_share_with_driver,
             }
         )
-        os.write(1, msgspec.json.encode(facts) + b"\n")
+        if not self.is_again:
+            os.write(1, msgspec.json.encode(facts) + b"\n")
         _log_to_file(os.path.join(self.session.logs, LOG_NAME))
 
     # --- ends ---------------------------------------------------------------------------------------------------------
@@ -177,11 +218,22 @@ def _log_to_file(path: str) -> None:
     os.close(fd)
 
 
+def _start_again(options: NodeOptions) -> None:
+    """Replace this process's program: what it was is gone, its pid, log and life line stay. Never returns."""
+    fd = os.memfd_create("linckia-node-options")  # inherited, and not readable by others as an environment is
+    os.write(fd, msgspec.json.encode(options.as_json_object()) + b"\n")
+    os.lseek(fd, 0, os.SEEK_SET)
+    os.set_inheritable(fd, True)
+    more = environment.process_environment()
+    restart_program({**more, AGAIN: str(fd)})
+
+
 def _read_options() -> NodeOptions:
-    """One JSON line from standard input."""
+    """One JSON line from standard input, or from where this process left it before it started again."""
+    fd = int(environment.setting(AGAIN) or 0)
     line = b""
     while not line.endswith(b"\n"):
-        piece = os.read(0, 1 << 16)
+        piece = os.read(fd, 1 << 16)
         if not piece:
             raise RuntimeError("standard input ended before the options line")
         line += piece
@@ -200,6 +252,7 @@ def main() -> None:
         process.allow_many_descriptors()
         node.build()
         node.watch()
+        node.join()
         node.announce()
         is_ready = True
         node.rooms.start()
@@ -214,6 +267,8 @@ def main() -> None:
     finally:
         if node is not None:
             node.close(keep_session=status != 0 and is_ready)
+    if node is not None and node.starts_again:
+        _start_again(node.options)
     os._exit(status)
 
 

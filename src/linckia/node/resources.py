@@ -21,5 +21,6 @@ def node_resources(options: NodeOptions, node_ip: str, store_bytes: int) -> dict
     amounts["memory"] = float(memory)
     amounts["object_store_memory"] = float(store_bytes)
     amounts[f"node:{node_ip}"] = 1.0
-    amounts["node:__internal_head__"] = 1.0
+    if not options.address:
+        amounts["node:__internal_head__"] = 1.0
     return ResourceSet.node_total(amounts).amounts()

@@ -1,4 +1,5 @@
-"""The head and node rooms of one process, and the dispatcher that gives each message to the room that handles its type.
+"""The rooms of one node process (raylet, and on a head the GCS), its doors, and the dispatcher that gives each message
+to the room that handles its type.
 
 Built by node/main.py after the zygote is forked. A handler that fails never takes the process down: the failure is
 logged and, when the message was a request, answered.
@@ -7,93 +8,158 @@ logged and, when the message was a request, answered.
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from typing import TYPE_CHECKING, Any
 
-from linckia.gcs.actors import ActorService
-from linckia.gcs.service import Gcs
-from linckia.gcs.waits import WaitService
 from linckia.host import environment
 from linckia.model.specs import NodeInfo
 from linckia.node.resources import node_resources
-from linckia.protocol.messages import DriverMessage, Failure, Message
+from linckia.protocol import messages as m
+from linckia.protocol.batch import decode_batch, encode_batch
+from linckia.raylet.gcs_link import GcsLink
 from linckia.raylet.service import Raylet, RayletOptions
 from linckia.rpc.connection import Connection
+from linckia.rpc.endpoints import join_host_port, public_prefix
+from linckia.rpc.front_door import FrontDoor
 from linckia.rpc.handshake import Identity
 from linckia.rpc.inproc import LocalLink
 from linckia.rpc.reactor import Reactor
 
 if TYPE_CHECKING:
+    from linckia.node.head import HeadRoom
     from linckia.node.main import Node
     from linckia.node.zygote_link import ZygoteLink
 
-NODE_IP = "127.0.0.1"
+LOOPBACK = "127.0.0.1"
 GCS_ID = b"gcs"
 
 
 class Rooms:
-    """GCS and raylet behind one listening socket."""
+    """Everything of one node behind its Unix socket and, in clusters, its one port."""
 
     def __init__(self, reactor: Reactor, identity: Identity, node: Node, zygote: ZygoteLink) -> None:
-        self.reactor, self.node = reactor, node
+        self.reactor, self.node, self.identity = reactor, node, identity
+        self.node_ip = node.options.node_ip or LOOPBACK
+        reactor.local_node = node.node_id.hex()
         self.endpoint = f"unix:{node.session.sockets}/raylet.sock"
         self.listener = reactor.listen(self.endpoint, identity, self._on_messages, self._on_close)
-        at_gcs, at_raylet = LocalLink.pair(reactor, (GCS_ID, "gcs"), (node.node_id, "raylet"))
-        self.gcs = Gcs(node.session.name)
-        self.actors = ActorService(at_gcs.send, NODE_IP, reactor.call_later)
-        self.actors.reply = self.gcs.reply
-        self.gcs.handlers.update(self.actors.handlers())
-        self.gcs.on_worker_failed.append(lambda message: self.actors.owner_ended(message.worker_id))
-        self.waits = WaitService(self._tell_drivers)
-        self.gcs.handlers.update(self.waits.handlers())
-        self.gcs.on_worker_failed.append(lambda message: self.waits.worker_gone(message.worker_id))
-        self.raylet = Raylet(reactor, self._raylet_options(), zygote, at_raylet)
+        self.door: FrontDoor | None = None
+        if node.options.port >= 0:
+            self.door = FrontDoor(reactor, self.node_ip, node.options.port, self._on_node_socket, self._on_route)
+        self.head = None if node.options.address else self._own_head()
+        self.registered = self.head is not None
+        self.refused = ""
+        link = self._local_link(self.head) if self.head is not None else self._link_to_head()
+        self.raylet = Raylet(reactor, self._raylet_options(), zygote, link)
         self.raylet.on_stop = node.stop
+        self.raylet.on_fence = self._on_fence
         zygote.pool = self.raylet.pool
-        self.gcs.queries["available"] = self._available
-        at_gcs.listen(lambda link, batch: self._each(link, batch, self._to_gcs))
-        at_raylet.listen(lambda link, batch: self._each(link, batch, self._to_raylet))
+        if self.head is not None:
+            self.head.gcs.queries["available"] = self._available
 
-    def _tell_drivers(self, message: DriverMessage) -> None:
-        for driver in self.raylet.drivers.values():
-            driver.peer.post(message)
+    # --- the head: here or elsewhere ----------------------------------------------------------------------------------
+
+    def _own_head(self) -> HeadRoom:
+        from linckia.node.head import HeadRoom  # noqa: PLC0415 - 2 MB that only heads need
+
+        return HeadRoom(self.reactor, self.node.session.name, self._each)
+
+    def _local_link(self, head: HeadRoom) -> LocalLink:
+        at_gcs, at_raylet = LocalLink.pair(self.reactor, (GCS_ID, "gcs"), (self.node.node_id, "raylet"))
+        at_gcs.listen(head.on_batch)
+        at_raylet.listen(self._from_head)
+        return at_raylet
+
+    def _link_to_head(self) -> GcsLink:
+        endpoint = f"tcp:{self.node.options.address}"
+        return GcsLink(self.reactor, endpoint, self.identity, self._from_head, self._on_head_up, self._on_refused)
+
+    def _on_head_up(self) -> None:
+        self.raylet.announce()
+
+    def _on_refused(self, reason: str) -> None:
+        self.refused = self.refused or reason
+        if self.registered:
+            self.node.stop(f"the head does not accept this node any more: {reason}")
+
+    def _from_head(self, link: Any, batch: list[m.Message]) -> None:
+        for message in batch:
+            if type(message) is m.RelayedBack:
+                client = self.raylet.clients.get(message.worker_id)
+                if client is not None:
+                    for inner in decode_batch(message.batch):
+                        client.post(inner)
+                continue
+            if type(message) is m.NodeRegistered and not message.refused:
+                self.registered = True
+            self._each(link, [message], self._to_raylet)
+
+    def _on_fence(self, reason: str) -> None:
+        """The cluster goes on without this node."""
+        if not self.registered:
+            self.refused = reason
+        elif self.node.options.rejoin:
+            self.node.rejoin(reason)
+        else:
+            self.node.stop(reason)
 
     def _available(self) -> dict[str, float]:
-        """Free resources; of the object store what no object fills."""
-        available = self.gcs.available()
-        used = self.raylet.store.core.usage().sealed_bytes
-        available["object_store_memory"] = max(0.0, available.get("object_store_memory", 0.0) - used)
-        return available
+        """Free resources, this node's as of now; of the object store what no object fills."""
+        assert self.head is not None
+        mine = self.head.nodes.nodes.get(self.node.node_id)
+        if mine is not None:
+            mine.available = self.raylet.with_free_store(self.raylet.leases.available_amounts())
+        return self.head.nodes.available()
 
     def start(self) -> None:
-        """Register the node and start workers."""
+        """Register the node (heads; others have joined already) and start workers."""
         self.raylet.start()
 
     def close(self) -> None:
-        """Stop accepting, forget workers' exits."""
+        """Stop accepting, tell the head, forget workers' exits."""
         self.reactor.close_listener(self.listener)
+        if self.door is not None:
+            self.door.close()
+        link = self.raylet.gcs
+        if isinstance(link, GcsLink):
+            link.post_now(m.UnregisterNode(self.node.node_id, self.node.reason or "it was stopped"))
+            link.close()
         self.raylet.pool.kill_all()
+
+    # --- doors --------------------------------------------------------------------------------------------------------
+
+    def _on_node_socket(self, sock: socket.socket) -> None:
+        self.reactor.adopt(sock, self.identity, self._on_messages, self._on_close)
+
+    def _on_route(self, worker_id: bytes, sock: socket.socket) -> None:
+        """Somebody of another node wants one of our processes: hand the socket over."""
+        client = self.raylet.clients.get(worker_id)
+        if client is not None and not client.closed:
+            client.send_with_fd(m.IncomingConnection(), sock.fileno())
+        sock.close()
 
     # --- messages -----------------------------------------------------------------------------------------------------
 
-    def _on_messages(self, peer: Connection, batch: list[Message]) -> None:
-        self._each(peer, batch, self._dispatch)
+    def _on_messages(self, peer: Connection, batch: list[m.Message]) -> None:
+        head = self.head
+        if head is not None and peer.peer_role == "raylet":
+            head.on_batch(peer, batch)
+        else:
+            self._each(peer, batch, self._dispatch)
 
-    def _dispatch(self, peer: Any, message: Message) -> None:
+    def _dispatch(self, peer: Any, message: m.Message) -> None:
         if type(message) in self.raylet.handlers:
             self._to_raylet(peer, message)
+        elif self.head is not None:
+            self.head.handle(peer, message)
         else:
-            self._to_gcs(peer, message)
+            self.raylet.gcs.post(m.Relayed(peer.peer_id, peer.peer_role, encode_batch([message])))
 
-    def _to_raylet(self, peer: Any, message: Message) -> None:
+    def _to_raylet(self, peer: Any, message: m.Message) -> None:
         self.raylet.handlers[type(message)](peer, message)
 
-    def _to_gcs(self, peer: Any, message: Message) -> None:
-        if type(message) not in self.gcs.handlers:
-            raise LookupError(f"nobody here handles {type(message).__name__}")
-        self.gcs.on_message(peer, message)
-
-    def _each(self, peer: Any, batch: list[Message], handle: Any) -> None:
+    def _each(self, peer: Any, batch: list[m.Message], handle: Any) -> None:
         for message in batch:
             try:
                 handle(peer, message)
@@ -104,29 +170,38 @@ class Rooms:
                 traceback.print_exc()
                 rid = getattr(message, "rid", None)
                 if rid is not None:
-                    peer.post(Failure(rid, type(error).__name__, str(error)))
+                    peer.post(m.Failure(rid, type(error).__name__, str(error)))
 
     def _on_close(self, peer: Connection, reason: str) -> None:
         if not peer.established:
             print(f"connection refused or lost during its handshake: {reason}", file=sys.stderr)  # noqa: T201
             return
+        if self.head is not None:
+            self.head.peer_gone(peer)
         self.raylet.peer_gone(peer, reason)
-        self.gcs.peer_gone(peer)
 
     # --- facts --------------------------------------------------------------------------------------------------------
 
+    @property
+    def tcp_address(self) -> str:
+        """``host:port`` of this node; empty when it is embedded."""
+        return join_host_port(self.node_ip, self.door.port) if self.door is not None else ""
+
+    def _prefix(self) -> str:
+        return public_prefix(self.node.node_id, self.node_ip, self.door.port) if self.door is not None else ""
+
     def _raylet_options(self) -> RayletOptions:
         node, options = self.node, self.node.options
-        resources = node_resources(options, NODE_IP, node.segment.capacity_bytes)
+        resources = node_resources(options, self.node_ip, node.segment.capacity_bytes)
         info = NodeInfo(
             node_id=node.node_id,
-            node_ip=NODE_IP,
+            node_ip=self.node_ip,
             hostname=environment.host_name(),
-            endpoint=self.endpoint,
+            endpoint=self._prefix() or self.endpoint,
             pid=os.getpid(),
             resources=resources,
-            labels=dict(options.labels),
-            is_head=True,
+            labels={"ray.io/node-id": node.node_id.hex(), **options.labels},
+            is_head=self.head is not None,
             name=options.node_name,
         )
         prestart = options.prestart_workers
@@ -138,14 +213,18 @@ class Rooms:
             worker_config=self._worker_config(),
             prestart_workers=int(resources.get("CPU", 0)) if prestart is None else prestart,
             max_workers=options.max_workers,
+            is_head=self.head is not None,
+            public_prefix=self._prefix(),
+            identity=self.identity,
         )
 
     def _worker_config(self) -> dict[str, Any]:
         node = self.node
         return {
             "node_id": node.node_id,
-            "node_ip": NODE_IP,
+            "node_ip": self.node_ip,
             "raylet_endpoint": self.endpoint,
+            "public_prefix": self._prefix(),
             "token": node.token.encode(),
             "segment_fd": node.segment.fd,
             "store_capacity": node.segment.capacity_bytes,

@@ -152,16 +152,21 @@ class JobFinished(Message, tag=110):
 
 
 class StartActor(Message, tag=111):
-    """GCS to raylet: find a worker for this actor and start it there."""
+    """GCS to raylet: find a worker for this actor and start it there. ``may_wait`` False: answer ``busy`` when its
+    resources are not free now.
+    """
 
     actor_id: bytes
     spec: bytes
     restarts: int
     epoch: int
+    may_wait: bool = True
 
 
 class ActorStart(Message, tag=112):
-    """Raylet to GCS. ``phase``: leased | alive | failed | refused; ``error`` encoded when the constructor raised."""
+    """Raylet to GCS. ``phase``: leased | alive | failed | refused | busy. ``error``: encoded, what the constructor
+    raised.
+    """
 
     actor_id: bytes
     phase: str

@@ -14,7 +14,7 @@ import msgspec
 
 from linckia.base.limits import ACTOR_GRACEFUL_EXIT_MAX_S
 from linckia.core.leases.records import Grant, Lease, LeaseRequest, Refuse
-from linckia.core.leases.vectors import to_units
+from linckia.core.leases.vectors import fits, to_units
 from linckia.model.specs import ActorSpec
 from linckia.model.wire import Address
 from linckia.protocol.messages import (
@@ -51,6 +51,8 @@ class Shell(Protocol):
     pool: WorkerPool
     gcs: Any
 
+    def published(self, endpoint: str) -> str: ...
+
 
 class ActorHost:
     """Actors of this node by id."""
@@ -75,15 +77,16 @@ class ActorHost:
         if message.actor_id in self.actors:
             return
         spec = _decode_spec(message.spec)
-        obstacle = self.raylet.desk.wrong_node(spec.strategy)
-        if obstacle:
-            self.raylet.gcs.post(ActorStart(message.actor_id, "refused", reason=obstacle))
+        need = to_units(spec.lifetime_resources)
+        if not message.may_wait and not fits(need, self.raylet.desk.manager.available):
+            self.raylet.desk.report()
+            self.raylet.gcs.post(ActorStart(message.actor_id, "busy"))
             return
         self.actors[message.actor_id] = HostedActor(message.spec, spec, message.restarts)
         request = LeaseRequest(
             owner=message.actor_id,
             rid=ACTOR_RID,
-            resources=to_units(spec.lifetime_resources),
+            resources=need,
             placement=to_units(spec.placement_resources),
             job_id=spec.job_id,
             nested=True,
@@ -125,7 +128,7 @@ class ActorHost:
         actor.worker = worker
         worker.actor_id = grant.request.actor_id
         worker.peer.post(ActorStarting(actor.spec_bytes, actor.restarts, grant.assigned))
-        address = Address(worker.worker_id, worker.endpoint)
+        address = Address(worker.worker_id, self.raylet.published(worker.endpoint))
         self.raylet.gcs.post(ActorStart(worker.actor_id, "leased", address, worker.pid))
 
     def refused(self, refusal: Refuse) -> None:
@@ -160,7 +163,7 @@ class ActorHost:
             return
         worker = actor.worker
         phase = "alive" if message.error is None else "failed"
-        address = Address(worker.worker_id, worker.endpoint)
+        address = Address(worker.worker_id, self.raylet.published(worker.endpoint))
         self.raylet.gcs.post(
             ActorStart(message.actor_id, phase, address, worker.pid, message.error, repr_name=message.repr_name)
         )

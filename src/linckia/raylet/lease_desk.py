@@ -9,7 +9,11 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
+from linckia.base.limits import LEASE_HOPS_MAX, REPORT_EVERY_S
 from linckia.core.leases import vectors
+from linckia.core.leases.fairness import REQUESTS_LOOKED_AT_PER_SHAPE
 from linckia.core.leases.manager import LeaseManager
 from linckia.core.leases.records import (
     Broken,
@@ -23,9 +27,10 @@ from linckia.core.leases.records import (
     Retire,
     StartWorkers,
 )
-from linckia.model.placement import decode_strategy
+from linckia.core.scheduling.policy import Decision
 from linckia.model.wire import Address
 from linckia.protocol import messages as m
+from linckia.raylet.cluster import ClusterSide
 from linckia.raylet.worker_pool import WorkerProcess
 from linckia.rpc.idempotence import RecentReplies
 from linckia.rpc.reactor import Timer
@@ -41,6 +46,10 @@ class LeaseDesk:
 
     def __init__(self, raylet: Raylet, manager: LeaseManager, recent: RecentReplies) -> None:
         self.raylet, self.manager, self.recent = raylet, manager, recent
+        self.cluster = ClusterSide(raylet, manager, self.look_again)
+        self.parked: dict[bytes, list[LeaseRequest]] = {}  # by job: asked before this node heard of it
+        self._reported_s = 0.0
+        self._reported_total: dict[str, int] = dict(manager.total)
         self._retire_timer: Timer | None = None
         self._report_scheduled = False
         self._revision = 0
@@ -54,6 +63,7 @@ class LeaseDesk:
             m.Blocked: self.on_blocked,
             m.Unblocked: self.on_unblocked,
             m.WhyPending: self.on_why_pending,
+            **self.cluster.handlers(),
         }
 
     # --- from owners --------------------------------------------------------------------------------------------------
@@ -65,10 +75,7 @@ class LeaseDesk:
             if reply is not None:
                 peer.post(reply)
             return
-        obstacle = self.wrong_node(message.strategy)
-        if obstacle:
-            self._answer(peer.peer_id, m.LeaseRefused(message.rid, "unschedulable", obstacle))
-            return
+        self.raylet.note_owner(peer)
         request = LeaseRequest(
             owner=peer.peer_id,
             rid=message.rid,
@@ -78,17 +85,62 @@ class LeaseDesk:
             runtime_env=message.runtime_env,
             backlog=message.backlog,
             name=message.name,
+            strategy=message.strategy,
+            preferred=message.preferred,
+            hops=message.hops,
         )
-        self.carry_out(self.manager.request(request))
+        if message.job_id in self.raylet.jobs:
+            self.admit(request)
+        else:  # asked by a node that heard of the job before we did
+            self.parked.setdefault(message.job_id, []).append(request)
 
-    def wrong_node(self, strategy: bytes) -> str:
-        """Why this node, the only one, may not serve a request with that strategy; empty when it may."""
-        if not strategy:
-            return ""
-        chosen = decode_strategy(strategy)
-        if chosen.kind != "NODE_AFFINITY" or chosen.soft or chosen.node_id == self.raylet.options.node.node_id:
-            return ""
-        return f"node {chosen.node_id.hex()} is not in the cluster, and the affinity is hard"
+    def job_known(self, job_id: bytes) -> None:
+        """Requests of a job that this node had not heard of can go on."""
+        for request in self.parked.pop(job_id, []):
+            self.admit(request)
+
+    def admit(self, request: LeaseRequest) -> None:
+        """Serve it here, now or later, send its owner to another node, or refuse it for good."""
+        cluster = self.cluster
+        if cluster.alone and not request.strategy:
+            self.carry_out(self.manager.request(request))
+            return
+        decision = cluster.decide(request)
+        if decision.kind == "unschedulable":
+            self._answer(request.owner, m.LeaseRefused(request.rid, "unschedulable", decision.reason))
+        elif decision.kind == "infeasible":
+            self.carry_out(self.manager.request(msgspec.structs.replace(request, hold=decision.reason)))
+        elif self._stays(request, decision) or not self._spill(request, decision.node_id):
+            self.carry_out(self.manager.request(request))
+
+    def _stays(self, request: LeaseRequest, decision: Decision) -> bool:
+        """Here is right, or as good as anywhere else: all are busy, or it has been passed on too often."""
+        if decision.node_id == self.cluster.node_id:
+            return True
+        fits_here = not request.strategy and vectors.fits(request.resources, self.manager.total)
+        return (fits_here and (decision.kind == "busy" or request.hops >= 2)) or request.hops >= LEASE_HOPS_MAX
+
+    def _spill(self, request: LeaseRequest, node_id: bytes) -> bool:
+        answer = self.cluster.sent(node_id, request)
+        if answer is None:
+            return False
+        self._answer(request.owner, answer)
+        return True
+
+    def look_again(self) -> None:
+        """The cluster has changed: what waits here may go elsewhere, what nothing could run may run."""
+        for request in self.manager.held():
+            self.manager.cancel(request.key)
+            self.admit(msgspec.structs.replace(request, hold=""))
+        if self.cluster.alone:
+            return
+        for request in self.manager.movable(REQUESTS_LOOKED_AT_PER_SHAPE):
+            decision = self.cluster.decide(request)
+            if decision.kind == "node" and decision.node_id != self.cluster.node_id:
+                moved = self.cluster.sent(decision.node_id, request)
+                if moved is not None:
+                    self.carry_out(self.manager.cancel(request.key))
+                    self._answer(request.owner, moved)
 
     def on_cancel_lease(self, peer: Any, message: m.CancelLease) -> None:
         """An owner's request is obsolete. Answered with what became of it: a grant that was lost must be returned."""
@@ -159,21 +211,21 @@ class LeaseDesk:
         if request.actor_id:
             self.raylet.actors.granted(effect, worker)
             return
-        address = Address(worker.worker_id, worker.endpoint)
+        address = Address(worker.worker_id, self.raylet.published(worker.endpoint))
         self._answer(request.owner, m.LeaseGranted(request.rid, effect.lease_id, address, worker.pid, effect.assigned))
 
-    def _answer(self, owner: bytes, reply: m.LeaseGranted | m.LeaseRefused) -> None:
+    def _answer(self, owner: bytes, reply: m.LeaseGranted | m.LeaseRefused | m.LeaseSpilled) -> None:
         self.recent.finish(owner, reply.rid, reply)
         self.raylet.post_to(owner, reply)
 
     def _assign_job(self, worker: WorkerProcess, request: LeaseRequest, assigned: dict[str, float]) -> None:
         worker.job_id = request.job_id
-        config, _ = self.raylet.jobs.get(request.job_id, (b"", None))
+        job = self.raylet.jobs.get(request.job_id)
         node = self.raylet.options.node
         worker.peer.send(
             m.AssignJob(
                 request.job_id,
-                config,
+                job.config if job is not None else b"",
                 node.node_id,
                 node.node_ip,
                 self.raylet.options.session_name,
@@ -197,9 +249,7 @@ class LeaseDesk:
 
     def _warn_infeasible(self, effect: Infeasible) -> None:
         what = f"{effect.request.name or 'A task'} cannot run now: {effect.text}. It waits until such a node joins."
-        _, driver = self.raylet.jobs.get(effect.request.job_id, (b"", None))
-        if driver is not None:
-            driver.peer.post(m.DriverMessage("warning", f"infeasible {effect.text}", what))
+        self.raylet.tell_driver(effect.request.job_id, m.DriverMessage("warning", f"infeasible {effect.text}", what))
 
     # --- timers and reports -------------------------------------------------------------------------------------------
 
@@ -214,14 +264,27 @@ class LeaseDesk:
         self.carry_out(self.manager.retire_idle(time.monotonic()))
 
     def _schedule_report(self) -> None:
-        """At most one report per turn of the reactor."""
-        if not self._report_scheduled:
-            self._report_scheduled = True
-            self.raylet.reactor.call_soon(self._report)
+        """At most one report per turn of the reactor, and to a remote head one per REPORT_EVERY_S."""
+        self.cluster.want_news(waiting=len(self.manager.waiting) > 0)
+        if self._report_scheduled:
+            return
+        self._report_scheduled = True
+        pause_s = 0.0 if self.raylet.is_head else self._reported_s + REPORT_EVERY_S - time.monotonic()
+        if pause_s > 0:
+            self.raylet.reactor.call_later(pause_s, self.report)
+        else:
+            self.raylet.reactor.call_soon(self.report)
 
-    def _report(self) -> None:
+    def report(self, *, everything: bool = False) -> None:
+        """Tell the GCS what is free; the total only when it changed, or when the head does not know us yet."""
         self._report_scheduled = False
         self._revision += 1
+        self._reported_s = time.monotonic()
+        manager, total = self.manager, None
+        if everything or manager.total != self._reported_total:
+            self._reported_total = dict(manager.total)
+            total = vectors.to_amounts(manager.total)
+        available = self.raylet.with_free_store(manager.available_amounts())
+        idle = not manager.leases and not manager.pending
         node_id = self.raylet.options.node.node_id
-        demand = self.manager.demand()
-        self.raylet.gcs.post(m.ResourceReport(node_id, self.manager.available_amounts(), demand, self._revision))
+        self.raylet.gcs.post(m.ResourceReport(node_id, available, manager.demand(), self._revision, total, idle))

@@ -23,8 +23,11 @@ from linckia.protocol import messages as m
 from linckia.raylet.actors import ActorHost
 from linckia.raylet.lease_desk import LeaseDesk
 from linckia.raylet.logs import LogRouter
+from linckia.raylet.remote_drivers import RemoteDrivers
 from linckia.raylet.store_host import StoreHost
 from linckia.raylet.worker_pool import Spawner, WorkerPool, WorkerProcess
+from linckia.rpc.endpoints import published
+from linckia.rpc.handshake import Identity
 from linckia.rpc.idempotence import RecentReplies
 from linckia.rpc.reactor import Reactor
 from linckia.shm.segment import Segment
@@ -44,6 +47,9 @@ class RayletOptions(NamedTuple):
     worker_config: dict[str, Any]
     prestart_workers: int
     max_workers: int
+    is_head: bool = True
+    public_prefix: str = ""  # goes before the paths of this node's processes (rpc/endpoints.py)
+    identity: Identity | None = None
 
 
 class Driver:
@@ -54,6 +60,15 @@ class Driver:
         self.endpoint, self.config, self.register_rid = message.endpoint, message.config, message.rid
         self.log_to_driver = _decode_job(message.config).log_to_driver
         self.job_id = b""
+
+
+class Job:
+    """A job that this node has heard of. ``driver`` is set when its driver is on this node."""
+
+    def __init__(self, config: bytes, address: Address, driver: Driver | None = None) -> None:
+        self.config, self.address, self.driver = config, address, driver
+        self.log_to_driver = _decode_job(config).log_to_driver
+        self.ended = False
 
 
 class Raylet:
@@ -79,9 +94,12 @@ class Raylet:
         self.store = StoreHost(reactor, options.segment, self.post_to, self.recent)
         self.actors = ActorHost(self)
         self.drivers: dict[bytes, Driver] = {}  # by worker id
-        self.jobs: dict[bytes, tuple[bytes, Driver | None]] = {}  # job id -> encoded config, its living driver
-        self.clients: dict[bytes, Any] = {}  # worker id -> connection of a driver or registered worker
+        self.jobs: dict[bytes, Job] = {}
+        self.clients: dict[bytes, Any] = {}  # worker id -> connection of a driver or registered worker of this node
+        self.owners: dict[bytes, Any] = {}  # worker id -> connection of a process of another node that asked for leases
+        self.remote_drivers = RemoteDrivers(reactor, options.identity)
         self.on_stop: Callable[[str], None] = lambda _reason: None
+        self.on_fence: Callable[[str], None] = lambda _reason: None
         self.handlers: dict[type[m.Message], Handler] = {
             m.RegisterWorker: self.on_register_worker,
             m.RegisterDriver: self.on_register_driver,
@@ -90,16 +108,34 @@ class Raylet:
             m.ProfileEvents: self.on_forward_to_gcs,
             m.Ping: self.on_ping,
             m.Stop: self.on_stop_request,
-            m.NodeRegistered: self.on_ignored,
+            m.NodeRegistered: self.on_node_registered,
+            m.JobStarted: self.on_job_started,
+            m.JobEnded: self.on_job_ended,
+            m.WorkerFailed: self.on_remote_failure,
+            m.NodeFenced: self.on_fenced,
+            m.DriverMessage: self.on_driver_message,
             **self.desk.handlers(),
             **self.store.handlers(),
             **self.actors.handlers(),
         }
         self._rids = itertools.count(1)
+        self.is_head = options.is_head
+
+    def published(self, endpoint: str) -> str:
+        """The public form of the endpoint of one of this node's processes."""
+        return published(self.options.public_prefix, endpoint)
+
+    def announce(self) -> None:
+        """Tell the head who we are; on each new connection to it."""
+        post = getattr(self.gcs, "post_now", self.gcs.post)
+        post(m.RegisterNode(next(self._rids), self.options.node.node_id, _encode(self.options.node)))
+        self.desk.cluster.head_is_back()
+        self.desk.report(everything=True)
 
     def start(self) -> None:
         """Announce the node and start the first workers."""
-        self.gcs.post(m.RegisterNode(next(self._rids), self.options.node.node_id, _encode(self.options.node)))
+        if self.is_head:
+            self.announce()
         self.desk.carry_out(self.leases.prestart(self.options.prestart_workers))
 
     # --- drivers and workers ------------------------------------------------------------------------------------------
@@ -111,6 +147,7 @@ class Raylet:
             peer.close("refused: this node did not start that worker")
             return
         self.clients[message.worker_id] = peer
+        self.desk.cluster.introduce(peer)
         self.store.process_joined(message.worker_id, f"worker pid {worker.pid}")
         self.desk.carry_out(self.leases.worker_ready(message.worker_id, time.monotonic()))
 
@@ -121,7 +158,7 @@ class Raylet:
             driver = self.drivers[message.worker_id] = Driver(peer, message)
             self.clients[message.worker_id] = peer
             self.store.process_joined(message.worker_id, f"driver pid {message.pid}")
-            address = Address(message.worker_id, message.endpoint)
+            address = Address(message.worker_id, self.published(message.endpoint))
             self.gcs.post(m.RegisterJob(next(self._rids), address, message.pid, message.config))
         elif driver.job_id:
             self._confirm_driver(driver)
@@ -133,8 +170,42 @@ class Raylet:
             self.gcs.post(m.JobFinished(message.job_id))
             return
         driver.job_id = message.job_id
-        self.jobs[message.job_id] = (driver.config, driver)
+        address = Address(driver.worker_id, self.published(driver.endpoint))
+        self.jobs[message.job_id] = Job(driver.config, address, driver)
         self._confirm_driver(driver)
+        self.desk.cluster.introduce(driver.peer)
+        self.desk.job_known(message.job_id)
+
+    def on_job_started(self, _peer: Any, message: m.JobStarted) -> None:
+        """A driver of another node began a job."""
+        if message.job_id not in self.jobs:
+            self.jobs[message.job_id] = Job(message.config, message.driver)
+            self.desk.job_known(message.job_id)
+
+    def on_job_ended(self, _peer: Any, message: m.JobEnded) -> None:
+        """Nothing of the job goes on but detached actors."""
+        job = self.jobs.get(message.job_id)
+        if job is not None and not job.ended:
+            job.ended = True
+            job.driver = None
+            self.actors.job_gone(message.job_id)
+            self.desk.carry_out(self.leases.job_gone(message.job_id))
+            self.remote_drivers.forget(job.address.worker_id)
+
+    def on_remote_failure(self, _peer: Any, message: m.WorkerFailed) -> None:
+        """A runtime process of another node is gone: what it leased and owned here too."""
+        self._owner_gone(message.worker_id)
+        self.store.process_gone(message.worker_id)
+
+    def _owner_gone(self, worker_id: bytes) -> None:
+        self.recent.forget(worker_id)
+        self.owners.pop(worker_id, None)
+        self.desk.carry_out(self.leases.owner_gone(worker_id))
+
+    def note_owner(self, peer: Any) -> None:
+        """A process asks for leases: remember where to answer."""
+        if self.clients.get(peer.peer_id) is not peer:
+            self.owners[peer.peer_id] = peer
 
     def _confirm_driver(self, driver: Driver) -> None:
         node = self.options.node
@@ -147,20 +218,43 @@ class Raylet:
                 self.options.session_name,
                 self.options.segment.capacity_bytes,
                 node.resources,
+                self.options.public_prefix,
             )
         )
 
     def _driver_of(self, worker_id: bytes) -> Any:
         """Connection of the driver that reads this worker's output."""
         worker = self.pool.workers.get(worker_id)
-        _, driver = self.jobs.get(worker.job_id, (b"", None)) if worker is not None else (b"", None)
-        return driver.peer if driver is not None and driver.log_to_driver else None
+        job = self.jobs.get(worker.job_id) if worker is not None else None
+        return self._driver_peer(job) if job is not None and job.log_to_driver else None
+
+    def _driver_peer(self, job: Job) -> Any:
+        if job.ended:
+            return None
+        return job.driver.peer if job.driver is not None else self.remote_drivers.connection(job.address)
+
+    def tell_driver(self, job_id: bytes, message: m.DriverMessage) -> None:
+        """Show a message on the terminal of the job's driver, wherever that is."""
+        job = self.jobs.get(job_id)
+        peer = self._driver_peer(job) if job is not None else None
+        if peer is not None:
+            peer.post(message)
+
+    def on_driver_message(self, _peer: Any, message: m.DriverMessage) -> None:
+        """From the GCS: for all drivers of this node."""
+        for driver in self.drivers.values():
+            driver.peer.post(message)
 
     def peer_gone(self, peer: Any, reason: str) -> None:
         """A connection is closed. A worker's end is reported by its process; a driver's is the end of its job."""
         worker_id = peer.peer_id
+        if self.owners.get(worker_id) is peer:
+            self._owner_gone(worker_id)
+            return
         if self.clients.get(worker_id) is not peer:
             return
+        if not self.is_head:
+            self.gcs.post(m.RelayEnded(worker_id))
         del self.clients[worker_id]
         driver = self.drivers.pop(worker_id, None)
         if driver is not None:
@@ -176,7 +270,8 @@ class Raylet:
         self.desk.carry_out([*self.leases.owner_gone(driver.worker_id), *self.leases.job_gone(driver.job_id)])
         self.store.process_gone(driver.worker_id)
         if driver.job_id:
-            self.jobs[driver.job_id] = (driver.config, None)
+            job = self.jobs[driver.job_id]
+            job.driver, job.ended = None, True
             self.gcs.post(m.JobFinished(driver.job_id))
         failed = m.WorkerFailed(driver.worker_id, f"the driver {driver.pid} ended: {reason}", True)
         self._broadcast(failed, driver.job_id)
@@ -220,7 +315,7 @@ class Raylet:
 
     def post_to(self, worker_id: bytes, message: m.Message) -> None:
         """To a driver or worker, if it is still connected."""
-        peer = self.clients.get(worker_id)
+        peer = self.clients.get(worker_id) or self.owners.get(worker_id)
         if peer is not None:
             peer.post(message)
 
@@ -245,5 +340,16 @@ class Raylet:
         peer.send(m.Stopped(message.rid))
         self.on_stop(message.reason)
 
-    def on_ignored(self, _peer: Any, _message: m.Message) -> None:
-        """Nothing to do."""
+    def on_node_registered(self, _peer: Any, message: m.NodeRegistered) -> None:
+        """The head knows us, or will not have us."""
+        if message.refused:
+            self.on_fence(message.refused)
+
+    def on_fenced(self, _peer: Any, message: m.NodeFenced) -> None:
+        """This node was declared dead: others do its work now."""
+        self.on_fence(message.reason)
+
+    def with_free_store(self, available: dict[str, float]) -> dict[str, float]:
+        """``available`` with what of the object store no object fills."""
+        used = self.store.core.usage().sealed_bytes
+        return {**available, "object_store_memory": max(0.0, available.get("object_store_memory", 0.0) - used)}

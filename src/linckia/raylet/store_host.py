@@ -17,9 +17,9 @@ from linckia.protocol.messages import (
     ExtentReturned,
     FreeBlocks,
     Message,
-    Pong,
     RecallExtents,
     Sealed,
+    SegmentPassed,
     SegmentRequest,
 )
 from linckia.rpc.idempotence import RecentReplies
@@ -62,8 +62,8 @@ class StoreHost:
     # --- messages -----------------------------------------------------------------------------------------------------
 
     def on_segment_request(self, peer: Any, message: SegmentRequest) -> None:
-        """Pass the segment's descriptor, attached to a Pong with the request's rid."""
-        peer.send_with_fd(Pong(message.rid), self.segment.fd)
+        """Pass the segment's descriptor."""
+        peer.send_with_fd(SegmentPassed(message.rid), self.segment.fd)
 
     def on_alloc_extent(self, peer: Any, message: AllocExtent) -> None:
         """A process needs memory; a retry is answered from memory."""

@@ -9,15 +9,18 @@ the order posted, and nothing is delivered before the handshake is done. Used by
 from __future__ import annotations
 
 import contextlib
+import os
 import select
 import socket
 import struct
 import threading
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from linckia.base.invariant import invariant
 from linckia.base.limits import HANDSHAKE_MAX_S
 from linckia.host.entropy import random_bytes
 from linckia.protocol.batch import decode_batch, encode_batch
@@ -62,9 +65,10 @@ class Connection:
         self.established = False
         self.on_established: Callable[[Connection], None] | None = None
         self.expect_fds = False
-        self.received_fds: list[int] = []
+        self.received_fds: deque[int] = deque()
         self._lock = threading.Lock()
         self._unsent = bytearray(preamble)
+        self._fds: deque[tuple[bytes, int]] = deque()  # frames that carry a descriptor, behind what is unsent
         self._input = bytearray()
         self._handshake = Handshake(identity, random_bytes(32), initiator=initiator)
         reactor.register(self.fd, self._on_event, select.EPOLLIN)
@@ -117,7 +121,7 @@ class Connection:
             return
         with self._lock:
             self.dirty = False
-            if self.closed or not self.outbox:
+            if self.closed or not self.outbox or self._fds:
                 return
             batch, self.outbox = self.outbox, []
             body = encode_batch(batch)
@@ -138,18 +142,25 @@ class Connection:
                 self.reactor.modify(self.fd, select.EPOLLIN | select.EPOLLOUT)
 
     def send_with_fd(self, message: Message, fd: int) -> None:
-        """Send one message with a file descriptor attached (Unix sockets only; blocks for the few bytes it takes)."""
+        """Send one message with a file descriptor attached (Unix sockets only), in order, without blocking. The
+        descriptor stays the caller's.
+        """
         self.flush()
         body = encode_batch([message])
         with self._lock:
-            self.sock.setblocking(True)
-            try:
-                if self._unsent:
-                    self.sock.sendall(self._unsent)
-                    self._unsent.clear()
-                socket.send_fds(self.sock, [HEADER.pack(len(body)) + body], [fd])
-            finally:
-                self.sock.setblocking(False)
+            self._fds.append((HEADER.pack(len(body)) + body, os.dup(fd)))
+        self._write_unsent()
+
+    def _write_fds(self) -> None:
+        """Under the lock, with nothing unsent: the frames that carry descriptors. BlockingIOError when it is full."""
+        while self._fds:
+            frame, fd = self._fds[0]
+            sent = socket.send_fds(self.sock, [frame], [fd], SEND_FLAGS)
+            self._fds.popleft()
+            os.close(fd)
+            if sent < len(frame):
+                self._unsent += frame[sent:]
+                raise BlockingIOError
 
     def _write_frame(self, body: bytes) -> None:
         with self._lock:
@@ -166,12 +177,17 @@ class Connection:
                     sent = self.sock.send(piece, SEND_FLAGS)
                     piece.release()  # a bytearray with a view cannot shrink
                     del self._unsent[:sent]
+                    if not self._unsent:
+                        self._write_fds()
+                self._write_fds()
             except BlockingIOError:
                 self.reactor.modify(self.fd, select.EPOLLIN | select.EPOLLOUT)
                 return
             except OSError:
                 return
             self.reactor.modify(self.fd, select.EPOLLIN)
+        if self.outbox:
+            self.flush()
 
     # --- receiving (the polling thread only) --------------------------------------------------------------------------
 
@@ -270,4 +286,22 @@ class Connection:
         with contextlib.suppress(OSError):
             self.sock.shutdown(socket.SHUT_RDWR)
         self.sock.close()
+        while self._fds:
+            os.close(self._fds.popleft()[1])
         self.on_close(self, reason)
+
+    def detach(self) -> socket.socket:
+        """Hand the socket over, blocking, to a caller that speaks another protocol from here on; ``on_close`` is not
+        called. Only when the peer has agreed not to send before it knows that we are done.
+        """
+        with self._lock:
+            invariant(not self.closed, "a connection was detached after it was closed")
+            self.closed = True
+            unsent = bytes(self._unsent)
+            self._unsent.clear()
+        self._deadline.cancel()
+        self.reactor.unregister(self.fd)
+        self.sock.setblocking(True)
+        if unsent:
+            self.sock.sendall(unsent)
+        return self.sock

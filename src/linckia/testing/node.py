@@ -109,11 +109,12 @@ class SimNode:
         self.clock, self.network, self.rng = clock, network, rng
         self.changed = self.store_changed = False  # for whoever checks: since it was last reset
         self.endpoint = network.join(NODE, "raylet", self._on_message, self._on_close)
-        head = network.join(HEAD, "gcs", lambda link, message: self._to_gcs(link, message), lambda _c, _r: None)
+        network.join(HEAD, "gcs", lambda link, message: self._to_gcs(link, message), lambda _c, _r: None)
         at_raylet = network.connect(self.endpoint, HEAD)
         assert at_raylet is not None
-        self.gcs = Gcs("session")
-        self.actors = ActorService(head.connections[NODE].post, "127.0.0.1", clock.call_later)
+        self.gcs = Gcs("session", clock.call_later)
+        self.actors = ActorService(self.gcs.nodes, clock.call_later, lambda _job, _key, _text: None)
+        self.actors.placement.rng = rng
         self.actors.reply = self.gcs.reply
         self.gcs.handlers.update(self.actors.handlers())
         self.gcs.on_worker_failed.append(lambda message: self.actors.owner_ended(message.worker_id))

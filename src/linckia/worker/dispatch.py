@@ -42,10 +42,14 @@ def handlers_of(runtime: Runtime) -> dict[type, Handler]:
         m.Resumed: lambda peer, _message: submitter.on_resumed(peer),
         m.WorkerExiting: small.worker_exiting,
         m.Yielded: small.yielded,
-        m.LeaseGranted: lambda _peer, message: submitter.on_granted(message),
+        m.LeaseGranted: submitter.on_granted,
         m.LeaseRefused: lambda _peer, message: submitter.on_refused(message),
+        m.LeaseSpilled: submitter.on_spilled,
+        m.NodesChanged: runtime.raylets.on_nodes,
+        m.IncomingConnection: runtime.on_incoming,
+        m.SegmentPassed: objects.on_segment,
         m.LeaseBroken: small.lease_broken,
-        m.RecallLease: lambda _peer, message: submitter.on_recall(message),
+        m.RecallLease: submitter.on_recall,
         m.GetObject: objects.on_get,
         m.ObjectValue: objects.on_value,
         m.AddBorrower: borrowing.on_add_borrower,
@@ -79,11 +83,11 @@ class _Handlers:
         if peer.actor is None:
             self.runtime.submitter.on_worker_exiting(peer, message)
 
-    def lease_broken(self, _peer: Peer, message: m.LeaseBroken) -> None:
-        lease = self.runtime.submitter.leases.get(message.lease_id)
+    def lease_broken(self, raylet: Peer, message: m.LeaseBroken) -> None:
+        lease = self.runtime.submitter.lease_of(raylet, message.lease_id)
         if lease is not None and not lease.peer.closed:
             lease.peer.conn.drain()
-        self.runtime.submitter.on_broken(message)
+        self.runtime.submitter.on_broken(raylet, message)
 
     def borrower_added(self, peer: Peer, message: m.BorrowerAdded) -> None:
         self.runtime.borrowing.on_added(message)

@@ -48,7 +48,7 @@ class WorkerProcess:
         runtime = self.runtime
         runtime.job_id = message.job_id
         runtime.task_suffix = b"\xff" * 12 + message.job_id
-        runtime.node_id, runtime.node_ip, runtime.session_name = message.node_id, message.node_ip, message.session_name
+        runtime.node_ip, runtime.session_name = message.node_ip, message.session_name
         runtime.objects.capacity = message.store_capacity
         self.executor.controls.append(lambda: self._enter_job(_decode_job(message.config)))
         if message.runtime_env:
@@ -104,7 +104,7 @@ def run_worker(config: dict[str, Any]) -> None:
     """Never returns; the process ends with the worker."""
     identity = Identity("worker", config["worker_id"], config["token"])
     runtime = Runtime(identity, config["raylet_endpoint"], config["listen_endpoint"])
-    runtime.node_id, runtime.node_ip = config["node_id"], config["node_ip"]
+    runtime.node_ip = config["node_ip"]
     runtime.session_name = config["session_name"]
     runtime.session_dir = config["session_dir"]
     runtime.objects.segment_fd = config["segment_fd"]
@@ -120,6 +120,7 @@ def run_worker(config: dict[str, Any]) -> None:
     setproctitle("linckia::IDLE")
     signals.install(runtime, worker=True)
     runtime.raylet.post(m.RegisterWorker(identity.worker_id, os.getpid(), runtime.address.endpoint))
+    runtime.settle_in(config["node_id"], config.get("public_prefix", ""))
     runtime.progress.start_background()
     executor.loop()
     sys.stdout.flush()

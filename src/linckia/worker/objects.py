@@ -280,11 +280,13 @@ class Objects:
         return self.segment
 
     def _request_segment(self) -> int:
-        conn = self.runtime.raylet
-        conn.expect_fds = True
-        self.runtime.call(conn, m.SegmentRequest(self.runtime.next_rid()), SEGMENT_TIMEOUT_S)
-        conn.expect_fds = False
-        return conn.received_fds.pop()
+        self.runtime.call(self.runtime.raylet, m.SegmentRequest(self.runtime.next_rid()), SEGMENT_TIMEOUT_S)
+        return self.segment_fd
+
+    def on_segment(self, peer: Peer, message: m.SegmentPassed) -> None:
+        """The node passed the segment's descriptor."""
+        self.segment_fd = peer.conn.received_fds.popleft()
+        self.runtime.requests.on_answer(peer, message)
 
     def _arena(self) -> Arena:
         if self.arena is None:
@@ -328,11 +330,19 @@ class Objects:
 
     def free(self, block: Block) -> None:
         """The owner needs the block no more: recycle it here if it is ours, else tell the store."""
+        if block.node_id != self.runtime.node_id:
+            raylet = self.runtime.raylets.at(block.node_id)
+            if not raylet.closed:
+                raylet.conn.post(m.FreeBlocks([block.offset]))
+            return
         arena = self.arena
         if arena is not None and arena.holds(block.offset):
             arena.free(block.offset)
         if not self.runtime.raylet.closed:
             self.runtime.raylet.post(m.FreeBlocks([block.offset]))
+
+    def node_dead(self, node_id: bytes, why: str) -> None:
+        """Nothing is read from that node any more."""
 
     def on_free(self, message: m.FreeBlocks) -> None:
         """The store says that blocks in our extents are not needed by their owners any more."""

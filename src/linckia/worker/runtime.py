@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import pickle
+import socket
 import threading
 import time
 from collections import deque
@@ -21,14 +22,17 @@ from linckia.host import entropy, environment
 from linckia.model.wire import Address, Block, RefInfo, Result
 from linckia.protocol import messages as m
 from linckia.rpc.connection import Connection
+from linckia.rpc.endpoints import published
 from linckia.rpc.handshake import Identity
 from linckia.rpc.reactor import Reactor
+from linckia.worker import cancelling
 from linckia.worker.actor_client import ActorClients
 from linckia.worker.borrowing import Borrowing, OwnedBlock, Unseen, UnseenError
 from linckia.worker.dispatch import handlers_of
 from linckia.worker.futures import Futures
 from linckia.worker.objects import Objects
 from linckia.worker.progress import Flag, Progress, Target
+from linckia.worker.raylets import Raylets
 from linckia.worker.refs import BLOCK, ERROR, INLINE, LOST, ObjectRef, RefExtra
 from linckia.worker.requests import Requests
 from linckia.worker.streams import Stream, Streams
@@ -80,6 +84,7 @@ class Runtime:
         self._release_noted = False
         self.peers: dict[bytes, Peer] = {}
         self.borrowing = Borrowing(self)
+        self.raylets = Raylets(self)
         self.submitter = Submitter(self)
         self.actors = ActorClients(self)
         self.streams = Streams(self)
@@ -92,6 +97,7 @@ class Runtime:
         self.raylet_peer = Peer(None, Address(b"raylet", raylet_endpoint))
         self.raylet: Connection = self.reactor.connect(raylet_endpoint, identity, self.on_messages, self.on_close)
         self.raylet_peer.conn = self.raylet
+        self.raylet.expect_fds = True
         self.raylet_peer.closed = False
         self.raylet.state = self.raylet_peer
 
@@ -117,7 +123,9 @@ class Runtime:
         if peer is not None and not peer.closed and (not fresh or (peer.lease is None and peer.actor is None)):
             return peer
         try:
-            conn = self.reactor.connect(address.endpoint, self.identity, self.on_messages, self.on_close)
+            conn = self.reactor.connect(
+                address.endpoint, self.identity, self.on_messages, self.on_close, route=address.worker_id
+            )
         except OSError:
             return Peer(None, address)
         peer = Peer(conn, address)
@@ -179,6 +187,8 @@ class Runtime:
                     self.on_raylet_closed()
                 return
             worker_id = peer.address.worker_id
+            if self.raylets.closed(peer):
+                return
             if self.peers.get(worker_id) is peer:
                 del self.peers[worker_id]
             self.borrowing.forget(worker_id)
@@ -192,6 +202,21 @@ class Runtime:
                 peer.actor.on_peer_closed(peer)
             if self.executor is not None:
                 self.executor.on_peer_closed(peer)
+
+    def on_incoming(self, peer: Peer, _message: m.IncomingConnection) -> None:
+        """The node passed us a socket: a process of another node wants to talk."""
+        sock = socket.socket(fileno=peer.conn.received_fds.popleft())
+        self.reactor.adopt(sock, self.identity, self.on_messages, self.on_close)
+
+    def settle_in(self, node_id: bytes, public_prefix: str) -> None:
+        """This process is known to its node: from now on it can be reached from everywhere."""
+        self.node_id = node_id
+        self.reactor.local_node = node_id.hex()
+        self.address = Address(self.address.worker_id, published(public_prefix, self.address.endpoint))
+
+    def node_dead(self, node_id: bytes, why: str) -> None:
+        """Objects whose only copy was there are lost, or made again."""
+        self.objects.node_dead(node_id, why)
 
     def _cluster_lost(self, reason: str) -> None:
         error = errors.LocalRayletDiedError(
@@ -392,45 +417,13 @@ class Runtime:
                 if peer is not None and not peer.closed:
                     peer.conn.post(m.BorrowEnded(object_ids))
 
-    # --- cancel -----------------------------------------------------------------------------------------------------
-
     def cancel(self, ref: Any, *, force: bool, recursive: bool) -> None:
-        """Stages of R 4.23-4.27: drop it from its queue; tell the worker; kill the worker."""
-        with self.mutex:
-            if isinstance(ref, ObjectRef):
-                extra = ref.extra
-                if extra is not None and extra.owner is not None:
-                    self.peer(extra.owner).conn.send(m.CancelRemote(ref._id, force, recursive))
-                    return
-            record = ref.value if isinstance(ref, ObjectRef) else ref._stream.record
-            if not isinstance(record, TaskRecord) or (ref.state and isinstance(ref, ObjectRef)):
-                return
-            self.cancel_record(record, force=force, recursive=recursive)
+        """See ``cancelling.py``."""
+        cancelling.cancel(self, ref, force=force, recursive=recursive)
 
     def cancel_record(self, record: TaskRecord, *, force: bool, recursive: bool) -> None:
-        """See :meth:`cancel`."""
-        record.cancelled = True
-        record.retries_left = 0
-        peer = record.peer
-        if peer is None:
-            if record.actor is not None:
-                record.actor.remove_queued(record)
-            elif record.queue is not None:
-                self.submitter.remove_queued(record)
-            self.fail(
-                record,
-                errors.TaskCancelledError(error_message=f"task {record.template.name} was cancelled before it started"),
-            )
-            return
-        if peer.closed:
-            return
-        waits_behind = next(iter(peer.tasks), b"") != record.task_id  # then killing would hit its neighbour
-        if force and peer.actor is None and not waits_behind:
-            self.raylet.send(
-                m.KillWorker(peer.address.worker_id, f"task {record.template.name} was cancelled with force=True")
-            )
-        else:
-            peer.conn.send(m.CancelTask(record.task_id, recursive))
+        """See ``cancelling.py``."""
+        cancelling.cancel_record(self, record, force=force, recursive=recursive)
 
     # --- end --------------------------------------------------------------------------------------------------------
 
@@ -450,6 +443,7 @@ class Runtime:
                 peer.lease = peer.actor = None
                 if peer.conn is not None:
                     peer.conn.close()
+            self.raylets.close()
             self.raylet.close()
             self.reactor.close_listener(self.listener)
         self.objects.close()

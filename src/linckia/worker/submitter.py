@@ -37,7 +37,7 @@ class Submitter:
         self.runtime = runtime
         self.keys: dict[Any, SchedulingKey] = {}
         self.requests: dict[int, SchedulingKey] = {}
-        self.leases: dict[int, Lease] = {}
+        self.leases: dict[tuple[bytes, int], Lease] = {}  # by (node that granted it, its number there)
         self._tick: Any = None
 
     @property
@@ -156,47 +156,94 @@ class Submitter:
         if key.leases and key.requests and len(key.queue) < 4 * len(key.requests):
             return
         runtime = self.runtime
-        now = time.monotonic()
+        raylet = runtime.raylet_peer
+        if key.preferred:
+            nearest = runtime.raylets.at(key.preferred)
+            raylet = raylet if nearest.closed else nearest
         for _ in range(wanted - len(key.requests)):
             rid = runtime.next_rid()
-            key.requests[rid] = now
             self.requests[rid] = key
-            runtime.raylet.post(
-                m.RequestLease(
-                    rid,
-                    key.resources,
-                    len(key.queue),
-                    runtime.job_id,
-                    nested=runtime.executor is not None,
-                    runtime_env=key.runtime_env,
-                    strategy=key.strategy,
-                    name=key.queue[0].template.name if key.queue else "",
-                )
-            )
-        runtime.raylet.flush()
+            self._ask(key, rid, raylet, 0)
+        raylet.conn.flush()
         self._schedule_tick()
 
+    def _ask(self, key: SchedulingKey, rid: int, raylet: Peer, hops: int) -> None:
+        """Send one request, first to the raylet nearest to us or to the arguments, then where raylets point."""
+        key.requests[rid] = raylet
+        runtime = self.runtime
+        raylet.conn.post(
+            m.RequestLease(
+                rid,
+                key.resources,
+                len(key.queue),
+                runtime.job_id,
+                nested=runtime.executor is not None,
+                runtime_env=key.runtime_env,
+                strategy=key.strategy,
+                name=key.queue[0].template.name if key.queue else "",
+                preferred=key.preferred,
+                hops=hops,
+            )
+        )
+
+    def on_spilled(self, _peer: Peer, message: m.LeaseSpilled) -> None:
+        """That raylet knows a better node: ask there; if it cannot be reached, begin again."""
+        key = self.requests.get(message.rid)
+        if key is None or message.rid not in key.requests:
+            return
+        raylet = self.runtime.raylets.at(message.node_id, message.endpoint)
+        if raylet.closed:
+            self._ask_anew(key, message.rid)
+        else:
+            self._ask(key, message.rid, raylet, message.hops)
+
+    def _ask_anew(self, key: SchedulingKey, rid: int) -> None:
+        """The raylet that was asked is gone: another request takes its place."""
+        self.requests.pop(rid, None)
+        key.requests.pop(rid, None)
+        if key.queue:
+            self._want_workers(key)
+
+    def raylet_gone(self, node_id: bytes, why: str) -> None:
+        """A node, or the way to it, is gone: its leases are broken, what was asked there is asked anew."""
+        for rid, key in list(self.requests.items()):
+            raylet = key.requests.get(rid)
+            if raylet is not None and raylet.address.worker_id == node_id:
+                self._ask_anew(key, rid)
+        for lease in [lease for (where, _), lease in self.leases.items() if where == node_id]:
+            lease.broken = m.LeaseBroken(lease.lease_id, lease.peer.address.worker_id, why)
+            lease.node_died = True
+            if not lease.peer.closed:
+                lease.peer.conn.close(why)
+            elif self.lease_of(lease.raylet, lease.lease_id) is lease:
+                self._bury(lease)
+
+    def lease_of(self, raylet: Peer, lease_id: int) -> Lease | None:
+        """A lease by who granted it and its number there."""
+        return self.leases.get((raylet.address.worker_id, lease_id))
+
     def _cancel_requests(self, key: SchedulingKey) -> None:
-        for rid in key.requests:
+        for rid, raylet in key.requests.items():
             self.requests.pop(rid, None)
-            self.runtime.raylet.post(m.CancelLease(rid))
+            if not raylet.closed:
+                raylet.conn.post(m.CancelLease(rid))
         key.requests.clear()
 
-    def on_granted(self, message: m.LeaseGranted) -> None:
+    def on_granted(self, raylet: Peer, message: m.LeaseGranted) -> None:
         """A worker is ours, or comes too late. An answer that comes twice is no second lease."""
-        if message.lease_id in self.leases:
+        if self.lease_of(raylet, message.lease_id) is not None:
             return
         key = self.requests.pop(message.rid, None)
         if key is None or (not key.queue and key.leases):
-            self.runtime.raylet.post(m.ReturnLease(message.lease_id))
+            raylet.conn.post(m.ReturnLease(message.lease_id))
             if key is not None:
                 key.requests.pop(message.rid, None)
             return
         key.requests.pop(message.rid, None)
         peer = self.runtime.peer(message.worker, fresh=True)
-        lease = Lease(message.lease_id, peer, key)
+        lease = Lease(message.lease_id, peer, key, raylet)
         peer.lease = lease
-        self.leases[message.lease_id] = lease
+        self.leases[raylet.address.worker_id, message.lease_id] = lease
         key.leases.append(lease)
         if peer.closed:
             self.on_peer_closed(peer)
@@ -230,9 +277,9 @@ class Submitter:
         while key.queue:
             self.runtime.fail(key.queue.popleft(), error)
 
-    def on_recall(self, message: m.RecallLease) -> None:
+    def on_recall(self, raylet: Peer, message: m.RecallLease) -> None:
         """Others wait for this worker."""
-        lease = self.leases.get(message.lease_id)
+        lease = self.lease_of(raylet, message.lease_id)
         if lease is None:
             return
         if not lease.peer.tasks and (not lease.key.queue or len(lease.key.leases) > 1):
@@ -247,7 +294,8 @@ class Submitter:
 
     def _return(self, lease: Lease, *, reusable: bool = True) -> None:
         self._drop(lease)
-        self.runtime.raylet.send(m.ReturnLease(lease.lease_id, reusable))
+        if not lease.raylet.closed:
+            lease.raylet.conn.send(m.ReturnLease(lease.lease_id, reusable))
         key = lease.key
         if key.queue and not key.leases:
             self._want_workers(key)
@@ -255,7 +303,7 @@ class Submitter:
     def _drop(self, lease: Lease) -> None:
         lease.closing = True
         lease.peer.lease = None
-        self.leases.pop(lease.lease_id, None)
+        self.leases.pop((lease.raylet.address.worker_id, lease.lease_id), None)
         if lease in lease.key.leases:
             lease.key.leases.remove(lease)
         if lease in lease.key.idle:
@@ -329,9 +377,9 @@ class Submitter:
 
     # --- death of workers -------------------------------------------------------------------------------------------
 
-    def on_broken(self, message: m.LeaseBroken) -> None:
+    def on_broken(self, raylet: Peer, message: m.LeaseBroken) -> None:
         """The raylet's word on a dead worker. Answers that it sent before are read first."""
-        lease = self.leases.get(message.lease_id)
+        lease = self.lease_of(raylet, message.lease_id)
         if lease is None:
             return
         lease.broken = message
@@ -355,7 +403,7 @@ class Submitter:
 
         def give_up() -> None:
             with self.runtime.mutex:
-                if self.leases.get(lease.lease_id) is lease:
+                if self.lease_of(lease.raylet, lease.lease_id) is lease:
                     self._bury(lease)
 
         self.runtime.reactor.call_later(BROKEN_WAIT_S, give_up)
@@ -364,7 +412,8 @@ class Submitter:
         """Decide for each task of a dead worker: the oldest may have run, the others were not started."""
         key, peer = lease.key, lease.peer
         self._drop(lease)
-        self.runtime.raylet.post(m.ReturnLease(lease.lease_id, reusable=False))
+        if not lease.raylet.closed:
+            lease.raylet.conn.post(m.ReturnLease(lease.lease_id, reusable=False))
         records = list(peer.tasks.values())
         peer.tasks.clear()
         broken: m.LeaseBroken | None = lease.broken
@@ -379,7 +428,7 @@ class Submitter:
             elif position > 0:
                 again.append(record)  # pushed behind it and never started, or answered too late: run it again
             elif record.retries_left == 0:
-                self.runtime.fail(record, self._crash_error(record, reason, broken))
+                self.runtime.fail(record, self._crash_error(record, reason, lease))
             else:
                 self.note_retry(record)
                 again.append(record)
@@ -390,9 +439,11 @@ class Submitter:
             self._fill(key)
             self._want_workers(key)
 
-    def _crash_error(self, record: TaskRecord, reason: str, broken: m.LeaseBroken | None) -> errors.RayError:
-        if broken is not None and broken.oom:
+    def _crash_error(self, record: TaskRecord, reason: str, lease: Lease) -> errors.RayError:
+        if lease.broken is not None and lease.broken.oom:
             return errors.OutOfMemoryError(reason)
+        if lease.node_died:
+            return errors.NodeDiedError(f"task {record.template.name} ({record.task_id.hex()[:16]}): {reason}")
         return errors.WorkerCrashedError(
             f"the worker running task {record.template.name} ({record.task_id.hex()[:16]}) died: {reason}; "
             f"attempts made: {record.attempt + 1}; raise max_retries to try again"

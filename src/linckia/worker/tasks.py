@@ -57,6 +57,7 @@ class SchedulingKey:
         "idle",
         "job_id",
         "leases",
+        "preferred",
         "queue",
         "requests",
         "resources",
@@ -72,10 +73,11 @@ class SchedulingKey:
         self.queue: deque[TaskRecord] = deque()
         self.leases: list[Lease] = []
         self.idle: list[Lease] = []
-        self.requests: dict[int, float] = {}  # rid -> when asked
+        self.requests: dict[int, Peer] = {}  # rid -> the raylet that was asked last
         self.run_time_s = -1.0
         self.depth = 1
         self.runtime_env = b""
+        self.preferred = b""  # node that has most of the argument bytes
 
 
 class Template:
@@ -116,16 +118,19 @@ class Lease:
         "idle_since",
         "key",
         "lease_id",
+        "node_died",
         "oldest_push_s",
         "peer",
+        "raylet",
         "recalled",
         "stalled",
         "taking_back",
     )
 
-    def __init__(self, lease_id: int, peer: Peer, key: SchedulingKey) -> None:
+    def __init__(self, lease_id: int, peer: Peer, key: SchedulingKey, raylet: Peer) -> None:
         self.lease_id = lease_id
         self.peer = peer
+        self.raylet = raylet  # of the node that granted it
         self.key = key
         self.idle_since = 0.0
         self.oldest_push_s = 0.0
@@ -133,6 +138,7 @@ class Lease:
         self.stalled = False
         self.closing = False
         self.taking_back = False
+        self.node_died = False
         self.broken: Any = None  # LeaseBroken once the raylet said so
 
 

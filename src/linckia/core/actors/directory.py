@@ -59,6 +59,7 @@ class Actor:
         "death_text",
         "error",
         "killed",
+        "node_id",
         "pid",
         "repr_name",
         "restarts",
@@ -75,11 +76,16 @@ class Actor:
         self.worker: Address | None = None
         self.pid = 0
         self.repr_name = ""
+        self.node_id = b""
         self.killed = False
         self.scope_ended = False
         self.death: ActorDeathReason | None = None
         self.death_text = ""
         self.error: bytes | None = None  # encoded by the worker when its constructor raised
+
+    def lives_by(self, owner_prefix: str) -> bool:
+        """Whether its owner's address begins like that and its life depends on it."""
+        return self.state is not S.DEAD and not self.spec.detached and self.spec.owner.endpoint.startswith(owner_prefix)
 
     @property
     def never_started(self) -> bool:

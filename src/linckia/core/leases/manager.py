@@ -83,12 +83,26 @@ class LeaseManager:
 
     def _infeasibility(self, request: LeaseRequest) -> str:
         """Why this node can never run it; empty when it can."""
+        if request.hold:
+            return request.hold
         for need in (request.resources, request.placement):
             missing = [name for name, count in sorted(need.items()) if count > self.total.get(name, 0)]
             if missing:
                 here = {name: self.total.get(name, 0) for name in missing}
                 return f"needs {vectors.describe(need)}, the node has {vectors.describe(here)}"
         return ""
+
+    def movable(self, limit_per_shape: int) -> list[LeaseRequest]:
+        """Requests of tasks that wait for resources: the first few of each shape."""
+        found: list[LeaseRequest] = []
+        for queue in self.waiting:
+            heads = itertools.islice(queue.values(), limit_per_shape)
+            found += [pending.request for pending in heads if not pending.request.actor_id]
+        return found
+
+    def held(self) -> list[LeaseRequest]:
+        """Requests that nothing can run as things are."""
+        return [pending.request for pending in self.infeasible.values()]
 
     def cancel(self, key: RequestKey) -> list[Effect]:
         """The request is no longer needed. Unknown keys (granted already) are ignored: the owner returns the lease."""

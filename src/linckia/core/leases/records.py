@@ -34,6 +34,10 @@ class LeaseRequest(msgspec.Struct, frozen=True):
     placement: Units = {}
     backlog: int = 1
     name: str = ""
+    strategy: bytes = b""  # encoded model.placement.Strategy
+    preferred: bytes = b""  # node with most of the argument bytes
+    hops: int = 0
+    hold: str = ""  # why no node of the cluster can run it now: it waits for the cluster to change
 
     @property
     def key(self) -> RequestKey:

@@ -1,6 +1,6 @@
 """What a raylet or the GCS knows of all nodes, as of some revision: amounts, labels, whether they take new work. Pure.
 
-Fed by raylet/view.py and gcs/nodes.py; asked by ``policy.py`` and core/placement. It is a cache: what it says may be
+Fed by raylet/cluster.py and gcs/nodes.py; asked by ``policy.py`` and core/placement. It is a cache: what it says may be
 late, so whoever acts on it must be able to hear "no" from the node itself.
 """
 
@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from linckia.core.leases import vectors
 from linckia.core.leases.vectors import Units
+from linckia.core.scheduling.shapes import Shape, ShapeTable
 
 
 class NodeView:
@@ -26,6 +27,15 @@ class NodeView:
         self.labels = dict(labels)
         self.takes_work = takes_work
 
+    def utilisation(self, need: Units) -> float:
+        """The fullest of the needed resources, from 0 to 1; of CPU, memory and GPU for work that needs nothing."""
+        fullest = 0.0
+        for name in need or ("CPU", "GPU"):
+            total = self.total.get(name, 0)
+            if total:
+                fullest = max(fullest, 1 - self.available.get(name, 0) / total)
+        return fullest
+
 
 class ClusterView:
     """All living nodes by id, in the order in which they joined."""
@@ -33,32 +43,57 @@ class ClusterView:
     def __init__(self) -> None:
         self.nodes: dict[bytes, NodeView] = {}
         self.as_of = 0
+        self.members = 0  # counts joins, departures and marks: what was computed from labels is good while it stands
+        self._shapes = ShapeTable(self._fill)
 
     def join(self, node: NodeView) -> None:
         """A node is there. Replaces an earlier record of it."""
         self.nodes[node.node_id] = node
+        self.members += 1
+        self._update(node)
 
     def leave(self, node_id: bytes) -> None:
         """A node is gone; unknown ones are ignored."""
-        self.nodes.pop(node_id, None)
+        if self.nodes.pop(node_id, None) is not None:
+            self.members += 1
+            for shape in self._shapes:
+                shape.remove(node_id)
 
     def mark(self, node_id: bytes, *, takes_work: bool) -> None:
         """It became suspect or draining, or recovered."""
         node = self.nodes.get(node_id)
-        if node is not None:
+        if node is not None and node.takes_work is not takes_work:
             node.takes_work = takes_work
+            self.members += 1
+            self._update(node)
 
     def report(self, node_id: bytes, available: Units, total: Units | None = None) -> None:
         """News of a node's amounts; ``total`` only when bundles changed it. Unknown nodes are ignored."""
         node = self.nodes.get(node_id)
         if node is None:
             return
+        if available == node.available and (total is None or total == node.total):
+            return
         node.available = dict(available)
         if total is not None:
             node.total = dict(total)
+        self._update(node)
 
     def debit(self, node_id: bytes, need: Units) -> None:
         """Work was just sent there: less is free than it last said."""
         node = self.nodes.get(node_id)
-        if node is not None:
+        if node is not None and need:
             vectors.subtract(node.available, need)
+            self._update(node)
+
+    def shape(self, need: Units, placement: Units) -> Shape:
+        """The nodes that fit ``need`` (and ``placement``, which only decides feasibility)."""
+        return self._shapes.get(need, placement)
+
+    def _fill(self, shape: Shape) -> None:
+        for node in self.nodes.values():
+            shape.update(node.node_id, node.total, node.available, takes_work=node.takes_work)
+
+    def _update(self, node: NodeView) -> None:
+        for shape in self._shapes:
+            shape.update(node.node_id, node.total, node.available, takes_work=node.takes_work)

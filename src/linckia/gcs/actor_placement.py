@@ -1,0 +1,107 @@
+"""Which node an actor goes to: asks the policies (`core/scheduling`), waits while no node has room, sends StartActor.
+
+Called by gcs/actors.py. With a single node there is nothing to choose: its raylet keeps what has to wait. A raylet that
+turns out to have no room says ``busy``, and the actor waits here for the next change of the view.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from linckia.core.leases import vectors
+from linckia.core.scheduling.policy import Ask, Decision, Rng, Scheduler
+from linckia.host.entropy import random_generator
+from linckia.model.placement import DEFAULT, decode_strategy
+from linckia.model.specs import ActorSpec, encode
+from linckia.protocol import messages as m
+
+if TYPE_CHECKING:
+    from linckia.gcs.nodes import NodeService
+
+WAITING_LOOKED_AT_MAX = 200  # per change of the view; the next change looks again
+
+
+class ActorPlacement:
+    """``refused(actor_id, reason)`` is called when an actor can never be placed; ``warn(job_id, key, text)`` shows a
+    message to its driver.
+    """
+
+    def __init__(
+        self,
+        nodes: NodeService,
+        epoch: int,
+        refused: Callable[[bytes, str], None],
+        warn: Callable[[bytes, str, str], None],
+    ) -> None:
+        self._nodes, self._epoch, self._refused, self._warn = nodes, epoch, refused, warn
+        self._scheduler = Scheduler()
+        self.rng: Rng = random_generator()  # replaced by the simulator
+        self.node_of: dict[bytes, bytes] = {}
+        self.waiting: dict[bytes, tuple[ActorSpec, int, str]] = {}  # actor id -> spec, restarts, why
+        nodes.on_resources.append(self._look_again)
+        nodes.on_joined.append(lambda _node: self._look_again())
+
+    def start(self, spec: ActorSpec, restarts: int) -> None:
+        """Find a node for this incarnation, now or later."""
+        self.node_of.pop(spec.actor_id, None)
+        decision = self.decide(spec)
+        if decision.kind == "unschedulable":
+            self._refused(spec.actor_id, decision.reason)
+            return
+        node_id = decision.node_id
+        living = self._nodes.living()
+        if decision.kind != "node":
+            node_id = living[0].info.node_id if len(living) == 1 else b""
+        if not node_id:
+            if decision.kind == "infeasible":
+                text = f"actor {spec.class_name} cannot start now: {decision.reason}. It waits until such a node joins."
+                self._warn(spec.job_id, f"infeasible {decision.reason}", text)
+            self.waiting[spec.actor_id] = (spec, restarts, decision.reason)
+            return
+        self.waiting.pop(spec.actor_id, None)
+        self.node_of[spec.actor_id] = node_id
+        self._nodes.view.debit(node_id, vectors.to_units(spec.lifetime_resources))
+        may_wait = decision.kind != "node" or len(living) == 1
+        self._nodes.send(node_id, m.StartActor(spec.actor_id, encode(spec), restarts, self._epoch, may_wait))
+
+    def decide(self, spec: ActorSpec) -> Decision:
+        """Where it would go now, and why."""
+        return self._scheduler.decide(
+            self._nodes.view,
+            Ask(
+                need=vectors.to_units(spec.lifetime_resources),
+                placement=vectors.to_units(spec.placement_resources),
+                strategy=decode_strategy(spec.strategy) if spec.strategy else DEFAULT,
+                preferred=b"",
+                name=spec.class_name,
+            ),
+            self.rng,
+        )
+
+    def stop(self, actor_id: bytes) -> bytes:
+        """It ends: its node, or empty when it was still waiting for one."""
+        self.waiting.pop(actor_id, None)
+        return self.node_of.get(actor_id, b"")
+
+    def forget(self, actor_id: bytes) -> None:
+        """It is dead."""
+        self.waiting.pop(actor_id, None)
+        self.node_of.pop(actor_id, None)
+
+    def busy(self, spec: ActorSpec, restarts: int) -> None:
+        """The node that was chosen has no room after all."""
+        self.node_of.pop(spec.actor_id, None)
+        self.waiting[spec.actor_id] = (spec, restarts, "the node that was chosen had no room after all")
+
+    def of_node(self, node_id: bytes) -> list[bytes]:
+        """Actors that are there, or on their way."""
+        return [actor_id for actor_id, where in self.node_of.items() if where == node_id]
+
+    def demand(self) -> list[tuple[dict[str, float], int]]:
+        """Shapes that wait for a node."""
+        return [(spec.placement_resources or spec.lifetime_resources, 1) for spec, _, _ in self.waiting.values()]
+
+    def _look_again(self, *_: Any) -> None:
+        for spec, restarts, _why in list(self.waiting.values())[:WAITING_LOOKED_AT_MAX]:
+            self.start(spec, restarts)

@@ -1,0 +1,224 @@
+"""The GCS's node service: who is in the cluster, what each has left, and telling the others.
+
+`core/nodes` decides who is alive; here are the connections, the view (`core/scheduling`), the changes that interested
+raylets have not been told yet, and the questions about nodes. Built by node/rooms.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from linckia.base.limits import VIEW_BATCH_S
+from linckia.core.leases import vectors
+from linckia.core.scheduling.view import ClusterView, NodeView
+from linckia.model.specs import NodeInfo
+from linckia.protocol import messages as m
+
+_decode_node = msgspec.msgpack.Decoder(NodeInfo).decode
+_encode = msgspec.msgpack.encode
+
+
+class NodeRecord:
+    """A node that registered; kept for a while after its death."""
+
+    def __init__(self, peer: Any, info: NodeInfo, encoded: bytes) -> None:
+        self.peer, self.info, self.encoded = peer, info, encoded
+        self.available = dict(info.resources)
+        self.total = dict(info.resources)
+        self.demand: list[tuple[dict[str, float], int]] = []
+        self.revision = -1
+        self.idle = False
+        self.alive = True
+        self.state = "ALIVE"
+        self.death_reason = ""
+        self.changed_at = 0  # cluster revision of its last change
+
+
+class NodeService:
+    """``reply`` answers requests (Gcs.reply). Listeners: ``on_joined``, ``on_dead``, ``on_resources``."""
+
+    def __init__(
+        self, reply: Callable[[Any, m.Message], None], call_later: Callable[[float, Callable[[], None]], Any]
+    ) -> None:
+        self._reply, self._call_later = reply, call_later
+        self.nodes: dict[bytes, NodeRecord] = {}
+        self.view = ClusterView()
+        self.revision = 0
+        self.on_joined: list[Callable[[NodeRecord], None]] = []
+        self.on_dead: list[Callable[[NodeRecord, str], None]] = []
+        self.on_resources: list[Callable[[], None]] = []
+        self._interested: dict[bytes, int] = {}  # node id -> what it has been told
+        self._flush_scheduled = False
+
+    def handlers(self) -> dict[type, Callable[[Any, Any], None]]:
+        """Message type -> handler(peer, message)."""
+        return {
+            m.RegisterNode: self.on_register,
+            m.ResourceReport: self.on_report,
+            m.ViewInterest: self.on_interest,
+            m.UnregisterNode: self.on_unregister,
+        }
+
+    def living(self) -> list[NodeRecord]:
+        """Nodes that are not dead."""
+        return [node for node in self.nodes.values() if node.alive]
+
+    def send(self, node_id: bytes, message: m.Message) -> bool:
+        """To one node's raylet; False when it is not there."""
+        node = self.nodes.get(node_id)
+        if node is None or not node.alive:
+            return False
+        node.peer.post(message)
+        return True
+
+    def broadcast(self, message: m.Message, besides: Any = None) -> None:
+        """To all living raylets, in order of joining, ``besides`` one connection."""
+        for node in self.nodes.values():
+            if node.alive and node.peer is not besides:
+                node.peer.post(message)
+
+    # --- joining and leaving ------------------------------------------------------------------------------------------
+
+    def on_register(self, peer: Any, message: m.RegisterNode) -> None:
+        """A raylet joins, or is back on a new connection."""
+        known = self.nodes.get(message.node_id)
+        if known is not None and not known.alive:
+            text = f"node {message.node_id.hex()} was declared dead: {known.death_reason}"
+            self._reply(peer, m.NodeRegistered(message.rid, 1, text))
+            peer.post(m.NodeFenced(message.node_id, text))
+            return
+        if known is not None:
+            known.peer = peer
+            self._reply(peer, m.NodeRegistered(message.rid, 1))
+            return
+        info = _decode_node(message.info)
+        node = self.nodes[message.node_id] = NodeRecord(peer, info, message.info)
+        joined = NodeView(info.node_id, vectors.to_units(info.resources), info.labels, node_ip=info.node_ip)
+        self.view.join(joined)
+        self._reply(peer, m.NodeRegistered(message.rid, 1))
+        others = [other.encoded for other in self.living() if other is not node]
+        if others:
+            peer.post(m.NodesChanged(joined=others))
+        self.broadcast(m.NodesChanged(joined=[message.info]), besides=peer)
+        self._changed(node)
+        for listener in self.on_joined:
+            listener(node)
+
+    def on_unregister(self, _peer: Any, message: m.UnregisterNode) -> None:
+        """It ends on purpose."""
+        self.declare_dead(message.node_id, "EXPECTED_TERMINATION", message.reason)
+
+    def peer_gone(self, peer: Any) -> None:
+        """A raylet's connection is closed."""
+        for node in self.living():
+            if node.peer is peer:
+                text = f"its connection closed: node process {node.info.pid} on {node.info.node_ip} is gone"
+                self.declare_dead(node.info.node_id, "UNEXPECTED_TERMINATION", text)
+
+    def declare_dead(self, node_id: bytes, reason: str, text: str) -> None:
+        """For good: its id never comes back. Idempotent."""
+        node = self.nodes.get(node_id)
+        if node is None or not node.alive:
+            return
+        node.alive, node.state, node.death_reason = False, "DEAD", text
+        node.available = {}
+        node.demand = []
+        self.view.leave(node_id)
+        self._interested.pop(node_id, None)
+        self.broadcast(m.NodesChanged(dead=[(node_id, reason, text)]))
+        if not node.peer.closed:
+            node.peer.post(m.NodeFenced(node_id, text))
+        for listener in self.on_dead:
+            listener(node, text)
+
+    # --- the view -----------------------------------------------------------------------------------------------------
+
+    def on_report(self, _peer: Any, message: m.ResourceReport) -> None:
+        """What a node has left; older reports than the last are ignored."""
+        node = self.nodes.get(message.node_id)
+        if node is None or not node.alive or message.revision <= node.revision:
+            return
+        node.available, node.demand, node.revision = message.available, message.demand, message.revision
+        node.idle = message.idle
+        total = None
+        if message.total is not None:
+            node.total = message.total
+            total = vectors.to_units(message.total)
+        self.view.report(message.node_id, vectors.to_units(message.available), total)
+        self._changed(node)
+        for listener in self.on_resources:
+            listener()
+
+    def _changed(self, node: NodeRecord) -> None:
+        self.revision += 1
+        node.changed_at = self.view.as_of = self.revision
+        if self._interested and not self._flush_scheduled:
+            self._flush_scheduled = True
+            self._call_later(VIEW_BATCH_S, self._flush)
+
+    def on_interest(self, peer: Any, message: m.ViewInterest) -> None:
+        """A raylet has work that it cannot do itself, or has no longer."""
+        if message.on:
+            self._interested[peer.peer_id] = message.as_of
+            self._tell(peer.peer_id)
+        else:
+            self._interested.pop(peer.peer_id, None)
+
+    def _flush(self) -> None:
+        self._flush_scheduled = False
+        for node_id in list(self._interested):
+            self._tell(node_id)
+
+    def _tell(self, node_id: bytes) -> None:
+        """What changed since it was told last, its own changes excepted."""
+        told = self._interested[node_id]
+        changes: list[tuple[bytes, dict[str, float], dict[str, float] | None]] = [
+            (node.info.node_id, node.available, node.total)
+            for node in self.nodes.values()
+            if node.alive and node.changed_at > told and node.info.node_id != node_id
+        ]
+        self._interested[node_id] = self.revision
+        self.send(node_id, m.ViewDelta(self.revision, changes))
+
+    # --- questions ----------------------------------------------------------------------------------------------------
+
+    def queries(self) -> dict[str, Callable[[], Any]]:
+        """Questions of `ClusterQuery` that are about nodes."""
+        return {"nodes": self.table, "total": self.total, "available": self.available}
+
+    def table(self) -> list[dict[str, Any]]:
+        """All nodes, the dead included."""
+        return [
+            {
+                **msgspec.structs.asdict(node.info),
+                "alive": node.alive,
+                "available": node.available,
+                "state": node.state,
+                "death_reason": node.death_reason,
+            }
+            for node in self.nodes.values()
+        ]
+
+    def total(self) -> dict[str, float]:
+        """Of living nodes."""
+        return _sum(node.info.resources for node in self.living())
+
+    def available(self) -> dict[str, float]:
+        """What is free on living nodes, used-up names left out."""
+        available = _sum(node.available for node in self.living())
+        return {name: amount for name, amount in available.items() if amount}
+
+    def demand(self) -> list[tuple[dict[str, float], int]]:
+        """Shapes that wait, of all nodes."""
+        return [entry for node in self.living() for entry in node.demand]
+
+
+def _sum(vectors_: Any) -> dict[str, float]:
+    total: dict[str, float] = {}
+    for vector in vectors_:
+        for name, amount in vector.items():
+            total[name] = round(total.get(name, 0.0) + amount, 4)
+    return total

@@ -1,0 +1,138 @@
+"""The raylet's knowledge of the cluster: the cached view, when it wants news of it, where a request should go.
+
+Decisions are `core/scheduling`'s. Called by raylet/lease_desk.py; fed by the GCS (`NodesChanged`, `ViewDelta`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from linckia.base.limits import VIEW_INTEREST_S
+from linckia.core.leases import vectors
+from linckia.core.leases.records import LeaseRequest
+from linckia.core.scheduling.policy import Ask, Decision, Scheduler
+from linckia.core.scheduling.view import ClusterView, NodeView
+from linckia.host.entropy import random_generator
+from linckia.model.placement import DEFAULT, decode_strategy
+from linckia.model.specs import NodeInfo
+from linckia.protocol import messages as m
+
+if TYPE_CHECKING:
+    from linckia.core.leases.manager import LeaseManager
+    from linckia.raylet.service import Raylet
+
+_decode_node = msgspec.msgpack.Decoder(NodeInfo).decode
+
+
+class ClusterSide:
+    """One per raylet. ``changed`` is called when a node joined, left or has more room than before."""
+
+    def __init__(self, raylet: Raylet, manager: LeaseManager, changed: Callable[[], None]) -> None:
+        self.raylet, self.manager, self._changed = raylet, manager, changed
+        self.view = ClusterView()
+        self.nodes: dict[bytes, NodeInfo] = {}
+        self.encoded: dict[bytes, bytes] = {}
+        self._scheduler = Scheduler()
+        self._rng = random_generator()
+        self._interested = False
+        self._quiet_timer: Any = None
+        self.node_id = raylet.options.node.node_id
+        self._join(raylet.options.node)
+
+    @property
+    def alone(self) -> bool:
+        """No other node is known: nothing to choose."""
+        return len(self.view.nodes) == 1
+
+    def handlers(self) -> dict[type, Callable[[Any, Any], None]]:
+        """Message type -> handler(peer, message)."""
+        return {m.NodesChanged: self.on_nodes, m.ViewDelta: self.on_delta, m.SetDraining: self.on_draining}
+
+    # --- news ---------------------------------------------------------------------------------------------------------
+
+    def _join(self, info: NodeInfo) -> None:
+        self.nodes[info.node_id] = info
+        self.view.join(NodeView(info.node_id, vectors.to_units(info.resources), info.labels, node_ip=info.node_ip))
+
+    def on_nodes(self, _peer: Any, message: m.NodesChanged) -> None:
+        """Nodes joined, died, became suspect or recovered; our runtimes want to know too."""
+        for encoded in message.joined:
+            info = _decode_node(encoded)
+            if info.node_id != self.node_id:
+                self.encoded[info.node_id] = encoded
+                self._join(info)
+        for node_id, _reason, _text in message.dead:
+            self.view.leave(node_id)
+            self.nodes.pop(node_id, None)
+            self.encoded.pop(node_id, None)
+        for node_id, takes_work in message.states:
+            self.view.mark(node_id, takes_work=takes_work)
+        for peer in self.raylet.clients.values():
+            peer.post(message)
+        self._changed()
+
+    def introduce(self, peer: Any) -> None:
+        """Tell a runtime that has just registered which nodes there are besides ours."""
+        if self.encoded:
+            peer.post(m.NodesChanged(joined=list(self.encoded.values())))
+
+    def on_delta(self, _peer: Any, message: m.ViewDelta) -> None:
+        """What other nodes have left."""
+        for node_id, available, total in message.changes:
+            self.view.report(node_id, vectors.to_units(available), vectors.to_units(total) if total else None)
+        self.view.as_of = message.as_of
+        if message.changes:
+            self._changed()
+
+    def on_draining(self, _peer: Any, message: m.SetDraining) -> None:
+        """This node takes no new work."""
+        self.view.mark(self.node_id, takes_work=not message.on)
+        self._changed()
+
+    # --- interest -----------------------------------------------------------------------------------------------------
+
+    def want_news(self, *, waiting: bool) -> None:
+        """Requests wait here (or no longer do): listen to the view, or stop a while after."""
+        if waiting and self._quiet_timer is not None:
+            self._quiet_timer.cancel()
+            self._quiet_timer = None
+        if waiting and not self._interested and not self.alone:
+            self._interested = True
+            self.raylet.gcs.post(m.ViewInterest(self.view.as_of))
+        elif not waiting and self._interested and self._quiet_timer is None:
+            self._quiet_timer = self.raylet.reactor.call_later(VIEW_INTEREST_S, self._lose_interest)
+
+    def _lose_interest(self) -> None:
+        self._quiet_timer = None
+        self._interested = False
+        self.raylet.gcs.post(m.ViewInterest(self.view.as_of, on=False))
+
+    def head_is_back(self) -> None:
+        """A new connection to the head: it does not know what we listened to."""
+        if self._interested:
+            self.raylet.gcs.post(m.ViewInterest(0))
+
+    # --- decisions ----------------------------------------------------------------------------------------------------
+
+    def decide(self, request: LeaseRequest) -> Decision:
+        """Where the request should go now."""
+        self.view.report(self.node_id, self.manager.available, self.manager.total)
+        ask = Ask(
+            need=request.resources,
+            placement=request.placement,
+            strategy=decode_strategy(request.strategy) if request.strategy else DEFAULT,
+            preferred=request.preferred or self.node_id,
+            name=request.name,
+        )
+        return self._scheduler.decide(self.view, ask, self._rng)
+
+    def sent(self, node_id: bytes, request: LeaseRequest) -> m.LeaseSpilled | None:
+        """The answer that sends an owner to that node; None when it has just gone."""
+        node = self.nodes.get(node_id)
+        if node is None:
+            return None
+        self.view.debit(node_id, request.resources)
+        return m.LeaseSpilled(request.rid, node_id, node.endpoint, request.hops + 1)
