@@ -15,25 +15,39 @@ FANOUT = 2
 class Placement:
     """The places of one object. ``primary`` is None while it is lost."""
 
-    __slots__ = ("complete", "primary", "pulling", "size")
+    __slots__ = ("complete", "primary", "pulling", "_children", "_roomy")
 
     def __init__(self, primary: Block) -> None:
         self.primary: Block | None = primary
-        self.size = primary.size
         self.complete: dict[bytes, None] = {}  # nodes with copies, oldest first
         self.pulling: dict[bytes, bytes] = {}  # node -> the node it pulls from
+        self._children: dict[bytes, int] = {}  # node -> how many pull from it
+        self._roomy: dict[bytes, None] = {}  # nodes that are pulling and could serve more, those nearest the root first
 
-    def load(self, node: bytes) -> int:
-        """How many nodes pull from it."""
-        return sum(source == node for source in self.pulling.values())
+    def attach(self, node: bytes, source: bytes) -> None:
+        """``node`` pulls from ``source`` from now on."""
+        self.pulling[node] = source
+        self._children[source] = self._children.get(source, 0) + 1
+        if self._children[source] >= FANOUT:
+            self._roomy.pop(source, None)
+        if self._children.get(node, 0) < FANOUT:
+            self._roomy[node] = None
 
-    def depth(self, node: bytes) -> int:
-        """How far from a complete copy."""
-        steps = 0
-        while node in self.pulling and steps <= len(self.pulling):
-            node = self.pulling[node]
-            steps += 1
-        return steps
+    def detach(self, node: bytes) -> None:
+        """``node`` does not pull (any more)."""
+        self._roomy.pop(node, None)
+        source = self.pulling.pop(node, None)
+        if source is not None:
+            self._children[source] -= 1
+            if not self._children[source]:
+                del self._children[source]
+            if source in self.pulling:
+                self._roomy[source] = None
+
+    def forget(self, node: bytes) -> None:
+        """It has nothing of this object."""
+        self.detach(node)
+        self.complete.pop(node, None)
 
     def feeds(self, node: bytes, other: bytes) -> bool:
         """``other`` gets its bytes, directly or not, from ``node``."""
@@ -44,6 +58,19 @@ class Placement:
                 return False
             other = self.pulling[other]
         return True
+
+    def sources(self, node: bytes, exclude: list[bytes]) -> list[bytes]:
+        """Whom ``node`` may ask, best first: complete copies with room, then the highest of the tree with room."""
+        holders = [self.primary.node_id] if self.primary is not None else []
+        holders += [other for other in self.complete if other not in holders]
+        holders = [other for other in holders if other not in exclude and other != node]
+        holders.sort(key=lambda other: self._children.get(other, 0))
+        if holders and self._children.get(holders[0], 0) < FANOUT:
+            return holders
+        for other in self._roomy:
+            if other not in exclude and not self.feeds(node, other):
+                return [other, *holders]
+        return holders or [each for each in self.pulling if each not in exclude and not self.feeds(node, each)][:1]
 
 
 class LocationTable:
@@ -58,21 +85,15 @@ class LocationTable:
         if placement is None:
             placement = self.placements[object_id] = Placement(primary)
         placement.primary = primary
-        placement.pulling.pop(node, None)
-        placement.complete.pop(node, None)  # it asks: it has none
+        placement.forget(node)  # it asks: it has none
         home = primary.node_id
-        found = [other for other in (home, *placement.complete) if other not in exclude and other != node]
-        found += [
-            other
-            for other in placement.pulling
-            if other not in exclude and other not in found and not placement.feeds(node, other)
-        ]
-        found.sort(key=lambda other: (placement.load(other) >= FANOUT, placement.depth(other), placement.load(other)))
+        found = placement.sources(node, exclude)
         if home == node and home not in exclude:
             found.insert(0, home)  # on its own disk
         if not found:
             return []
-        placement.pulling[node] = found[0]
+        if found[0] != node:
+            placement.attach(node, found[0])
         return [primary if other == home else Block(-1, primary.size, other) for other in found]
 
     def added(self, object_id: bytes, node: bytes) -> bool:
@@ -80,7 +101,7 @@ class LocationTable:
         placement = self.placements.get(object_id)
         if placement is None:
             return False
-        placement.pulling.pop(node, None)
+        placement.detach(node)
         placement.complete[node] = None
         return True
 
@@ -93,15 +114,13 @@ class LocationTable:
         """``node`` has evicted its copy, or gave up pulling."""
         placement = self.placements.get(object_id)
         if placement is not None:
-            placement.complete.pop(node, None)
-            placement.pulling.pop(node, None)
+            placement.forget(node)
 
     def node_dead(self, node: bytes) -> list[bytes]:
         """Forget the node; the objects whose primary it had."""
         lost = []
         for object_id, placement in self.placements.items():
-            placement.complete.pop(node, None)
-            placement.pulling.pop(node, None)
+            placement.forget(node)
             if placement.primary is not None and placement.primary.node_id == node:
                 placement.primary = None
                 lost.append(object_id)
