@@ -37,6 +37,7 @@ class StoreHost:
     def __init__(self, reactor: Reactor, segment: Segment, post_to: PostTo, recent: RecentReplies) -> None:
         self.reactor, self.segment, self.post_to, self.recent = reactor, segment, post_to, recent
         self.core = StoreCore(segment.capacity_bytes)
+        self.internal: dict[bytes, Callable[[Message], None]] = {}  # clients inside this process, such as copies
         self._timer: Timer | None = None
 
     def handlers(self) -> dict[type[Message], Callable[[Any, Any], None]]:
@@ -86,6 +87,29 @@ class StoreHost:
         """Objects are garbage."""
         self._carry_out(self.core.free_blocks(peer.peer_id, message.offsets, time.monotonic()))
 
+    # --- clients inside this process ----------------------------------------------------------------------------------
+
+    def join_internal(self, client: bytes, name: str, handler: Callable[[Message], None]) -> None:
+        """``handler`` gets what other clients get as messages."""
+        self.internal[client] = handler
+        self.core.client_joined(client, name)
+
+    def alloc_extent(self, client: bytes, rid: int, size: int) -> None:
+        """See AllocExtent."""
+        self._carry_out(self.core.alloc_extent(client, rid, size, time.monotonic()))
+
+    def return_extents(self, client: bytes, extents: list[tuple[int, int]]) -> None:
+        """See ExtentReturned."""
+        self._carry_out(self.core.extents_returned(client, extents, time.monotonic()))
+
+    def seal(self, client: bytes, objects: list[tuple[int, int, bytes, bytes]]) -> None:
+        """See Sealed."""
+        self._carry_out(self.core.sealed(client, objects))
+
+    def free_blocks(self, client: bytes, offsets: list[int]) -> None:
+        """See FreeBlocks."""
+        self._carry_out(self.core.free_blocks(client, offsets, time.monotonic()))
+
     # --- effects ------------------------------------------------------------------------------------------------------
 
     def _carry_out(self, effects: Iterable[Effect]) -> None:
@@ -96,16 +120,25 @@ class StoreHost:
                 case DenyExtent():
                     self._answer(effect.client, ExtentDenied(effect.rid, effect.reason))
                 case Recall():
-                    self.post_to(effect.client, RecallExtents())
+                    self._post(effect.client, RecallExtents())
                 case ForwardFree():
-                    self.post_to(effect.client, FreeBlocks(list(effect.offsets)))
+                    self._post(effect.client, FreeBlocks(list(effect.offsets)))
                 case ReleasePages():
                     self.segment.release_pages(effect.offset, effect.size)
         self._schedule()
 
     def _answer(self, client: bytes, reply: ExtentGranted | ExtentDenied) -> None:
-        self.recent.finish(client, reply.rid, reply)
-        self.post_to(client, reply)
+        if client not in self.internal:
+            self.recent.finish(client, reply.rid, reply)
+        self._post(client, reply)
+
+    def _post(self, client: bytes, message: Message) -> None:
+        """Clients inside this process hear of it in the reactor's next turn, never inside their own call."""
+        handler = self.internal.get(client)
+        if handler is not None:
+            self.reactor.call_soon(lambda: handler(message))
+        else:
+            self.post_to(client, message)
 
     def _schedule(self) -> None:
         """One timer for the core's next deadline."""

@@ -217,6 +217,16 @@ class StoreCore:
             times.append(self._release_at)
         return min(times, default=None)
 
+    def sealed_size(self, offset: int, object_id: bytes) -> int:
+        """Size of that object when it is sealed at ``offset``, else -1."""
+        block = self._blocks.get(offset)
+        return block.size if block is not None and block.object_id == object_id else -1
+
+    @property
+    def requests_waiting(self) -> int:
+        """How many requests for memory are not served yet."""
+        return len(self._waiting)
+
     def usage(self) -> StoreUsage:
         """Figures for status and for denials."""
         owners = sorted(self._clients.values(), key=lambda c: -c.owned_bytes)[:3]
