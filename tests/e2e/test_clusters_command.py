@@ -57,7 +57,7 @@ def test_start_join_status_stop(world: World, monkeypatch: pytest.MonkeyPatch) -
     (found,) = clusters(world)
     assert (found["session"], found["error"]) == (name, "")
     assert (found["total"]["CPU"], found["available"]["disk"]) == (2, 3)
-    assert [node["Alive"] for node in found["nodes"]] == [True]
+    assert [node["alive"] for node in found["nodes"]] == [True]
     text = world.linckia("status")
     assert name in text
     assert "0 of 3 in use" in text
@@ -89,7 +89,7 @@ def test_nothing_runs(world: World) -> None:
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        ((), "needs --head"),
+        ((), "say either --head"),
         (("--head", "--resources", "{disk"), "is not JSON"),
         (("--head", "--num-cpus", "-1"), "num_cpus=-1"),
         (("--head", "--object-store-memory", "5"), "75 MiB"),

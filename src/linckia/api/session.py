@@ -18,7 +18,8 @@ from linckia.api import session_options
 from linckia.base import errors
 from linckia.base.version import __version__
 from linckia.host import environment
-from linckia.node.launch import NodeProcess, start_node
+from linckia.node.launch import NodeProcess, NodeStartError, start_node
+from linckia.node.options import NodeOptions
 from linckia.worker import current
 
 FILE_LIMIT_MAX = 65_536
@@ -83,15 +84,17 @@ class Session:
         where = session_options.resolve_address(self.options)
         if where is None:
             self.node = start_node(self.options.node)
+        elif isinstance(where, str):
+            self.node = start_node(_driver_node(self.options.node, where))
         from linckia.api import driver  # noqa: PLC0415  (imported while the node boots)
 
         try:
             if self.node is not None:
-                self.node.wait_ready()
+                _wait_ready(self.node, where)
                 self.session_dir, self.endpoint = self.node.session_dir, self.node.endpoint
                 token_path = self.node.token_path
             else:
-                assert where is not None
+                assert isinstance(where, session_options.Found)
                 self.session_dir, self.endpoint, token_path = where
             self.runtime = driver.connect(self.endpoint, self.session_dir, token_path, self.options)
         except BaseException:
@@ -126,6 +129,31 @@ class Session:
             driver.disconnect(runtime, self.node)
         elif self.node is not None:
             self.node.stop()
+
+
+def _driver_node(options: NodeOptions, address: str) -> NodeOptions:
+    """No node of that cluster is on this machine: one of our own, for this driver only, that runs no tasks."""
+    from linckia.host import tokens  # noqa: PLC0415  (only to join a distant cluster)
+
+    try:
+        token = tokens.token_for(address, options.temp_dir)
+    except tokens.TokenError as error:
+        raise ConnectionError(f"init(address={address!r}): {error}") from None
+    return options._replace(
+        address=address, node_ip=environment.address_towards(address), port=0, token=token, num_cpus=0, num_gpus=None,
+        prestart_workers=0, rejoin=False,
+    )  # fmt: skip
+
+
+def _wait_ready(node: NodeProcess, where: object) -> None:
+    try:
+        node.wait_ready()
+    except NodeStartError as error:
+        if not isinstance(where, str):
+            raise
+        if "wrong cluster token" in str(error):
+            raise errors.AuthenticationError(str(error)) from None
+        raise ConnectionError(f"init(address={where!r}): {error}") from None
 
 
 def _raise_file_limit() -> None:

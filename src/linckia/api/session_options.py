@@ -155,9 +155,18 @@ def auto_connect_enabled() -> bool:
     return environment.option_on("ENABLE_AUTO_CONNECT", default=True)
 
 
-def resolve_address(options: InitOptions) -> tuple[str, str, str] | None:
-    """(session_dir, endpoint, token_path) of the cluster to join; None: start a new one. ConnectionError when there
-    is none.
+class Found(NamedTuple):
+    """A node of the cluster on this machine: its session directory, Unix endpoint and the file with the token."""
+
+    session_dir: str
+    endpoint: str
+    token_path: str
+
+
+def resolve_address(options: InitOptions) -> Found | str | None:
+    """A node of the cluster on this machine; ``host:port`` of a head that has none here; None: start a new cluster.
+
+    ConnectionError when there is nothing to join.
     """
     address = options.address or environment.option("ADDRESS") or None
     if address == "local":
@@ -168,34 +177,68 @@ def resolve_address(options: InitOptions) -> tuple[str, str, str] | None:
         )
     if address is not None and address.startswith("unix:"):
         session_dir = os.path.dirname(os.path.dirname(address.removeprefix("unix:")))
-        return session_dir, address, f"{session_dir}/token"
+        return Found(session_dir, address, f"{session_dir}/token")
     found = _running_cluster(options.node.temp_dir, address)
     if found is None:
         if address is None:
             return None
+        if _is_host_port(address):
+            _refuse_resources(options, address)
+            return address
         raise ConnectionError(
             f"init(address={address!r}): no running cluster found; start one with `linckia start --head`"
         )
-    given = [name for name in ONLY_FOR_NEW if options.given.get(name) is not None]
-    if given:
-        raise ValueError(
-            f"init({given[0]}=...) is only possible when a new cluster is started, and one is running: {found[1]}"
-        )
+    _refuse_resources(options, found.endpoint)
     return found
 
 
-def _running_cluster(temp_dir: str, address: str | None) -> tuple[str, str, str] | None:
+def _refuse_resources(options: InitOptions, where: str) -> None:
+    given = [name for name in ONLY_FOR_NEW if options.given.get(name) is not None]
+    if given:
+        raise ValueError(
+            f"init({given[0]}=...) is only possible when a new cluster is started, and one is running: {where}"
+        )
+
+
+def _is_host_port(address: str) -> bool:
+    host, colon, port = address.rpartition(":")
+    return bool(colon and host and port.isdecimal())
+
+
+def _running_cluster(temp_dir: str, address: str | None) -> Found | None:
     """The newest cluster of this user ("auto"), the newest that does not belong to one driver (None), or the one at
-    ``address``.
+    ``address``; of several nodes of one cluster the one that has the address, then the head.
     """
     from linckia.host import session  # noqa: PLC0415  (not needed when a new cluster is the answer)
 
+    best: tuple[int, Found] | None = None
     for path, facts in reversed(session.live_sessions(temp_dir or environment.temporary_directory())):
-        endpoint = str(facts.get("endpoint", ""))
-        if address is None:
-            wanted = not facts.get("fate_share_with_driver")
-        else:
-            wanted = address in ("auto", endpoint, endpoint.partition(":")[2], path)
-        if endpoint and wanted:
-            return path, endpoint, str(facts.get("token_path") or f"{path}/token")
-    return None
+        rank = _rank(path, facts, address)
+        if rank and (best is None or rank > best[0]):
+            found = Found(path, str(facts["endpoint"]), str(facts.get("token_path") or f"{path}/token"))
+            best = (rank, found)
+    return best[1] if best is not None else None
+
+
+def _rank(path: str, facts: dict[str, Any], address: str | None) -> int:
+    """How well a living session fits the address; 0: not at all."""
+    endpoint = str(facts.get("endpoint", ""))
+    is_head = bool(facts.get("is_head", True))
+    if not endpoint:
+        return 0
+    if address is None:
+        return (1 + is_head) * (not facts.get("fate_share_with_driver"))
+    if address == "auto":
+        return 1 + is_head
+    if address in (endpoint, endpoint.partition(":")[2], path):
+        return 4
+    known = [facts.get("tcp_address"), facts.get("cluster_address")]
+    if address not in [each for each in (*known, *map(_loopback_names, known)) if each]:
+        return 0
+    return 3 if address in (known[0], _loopback_names(known[0])) else 1 + is_head
+
+
+def _loopback_names(address: object) -> str:
+    """``localhost:port`` for an address on the loopback interface."""
+    text = str(address or "")
+    return text.replace("127.0.0.1:", "localhost:") if text.startswith("127.0.0.1:") else ""

@@ -13,25 +13,11 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rich.console import Console
-from rich.table import Table
-
 import linckia
-from linckia.api import session_options
 from linckia.host import environment, process, session
-from linckia.node.launch import NodeProcess, NodeStartError, start_node
 
 REMOVE_GRACE_S = 2.0
 GIB = 1024**3
-
-
-class Offer(NamedTuple):
-    """What a new node offers; None means that the node finds out."""
-
-    num_cpus: int | None
-    num_gpus: int | None
-    resources: str
-    object_store_memory: int | None
 
 
 class Cluster(NamedTuple):
@@ -52,54 +38,6 @@ class Cluster(NamedTuple):
 def living() -> list[Cluster]:
     """All clusters of this user here, oldest first."""
     return [Cluster(path, facts) for path, facts in session.live_sessions(environment.temporary_directory())]
-
-
-# --- start ------------------------------------------------------------------------------------------------------------
-
-
-def start(offer: Offer, *, head: bool, block: bool) -> int:
-    """Start a head node, say how to use it, and with `block` wait for its end. Returns the exit code."""
-    if not head:
-        return _refuse("`linckia start` needs --head; joining a cluster on another machine is not available yet")
-    try:
-        options = session_options.parse(None, _given(offer)).node._replace(fate_share_with_driver=False)
-    except (TypeError, ValueError) as error:
-        return _refuse(str(error))
-    node = start_node(options)
-    try:
-        node.wait_ready()
-    except NodeStartError as error:
-        return _refuse(str(error))
-    print(f"cluster {node.session_name} runs\n")
-    print('  in a program     linckia.init(address="auto")')
-    print(f"  its address      {node.endpoint}")
-    print(f"  its logs         {node.session_dir}/logs")
-    print("  look at it       linckia status")
-    print(f"  stop it          {'Ctrl-C' if block else f'linckia stop {node.session_name}'}", flush=True)
-    return _stay(node) if block else 0
-
-
-def _given(offer: Offer) -> dict[str, Any]:
-    try:
-        resources = json.loads(offer.resources)
-    except ValueError as error:
-        raise ValueError(f"--resources {offer.resources!r} is not JSON: {error}") from error
-    return {**offer._asdict(), "resources": resources}
-
-
-def _stay(node: NodeProcess) -> int:
-    """Until the node ends or a signal asks for its end."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
-    try:
-        while not process.wait_pidfd(node.pidfd, 3600.0):
-            pass
-    except KeyboardInterrupt:
-        print("\nstopping", flush=True)
-        node.stop(REMOVE_GRACE_S)
-        return 0
-    node.stop()
-    return _refuse(f"the node process {node.pid} has ended; see {node.session_dir}/logs if it is still there")
 
 
 # --- stop -------------------------------------------------------------------------------------------------------------
@@ -162,70 +100,7 @@ def _finish(cluster: Cluster, pidfd: int | None, grace_s: float) -> str:
     return f"was killed: it did not stop within {grace_s:g} s" if ended else ""
 
 
-# --- status, timeline -------------------------------------------------------------------------------------------------
-
-
-def show_status(*, as_json: bool) -> bool:
-    """Print all clusters; False when there are none."""
-    reports = [_report(cluster) for cluster in living()]
-    if as_json:
-        print(json.dumps({"clusters": reports}, indent=2))
-    elif not reports:
-        print(
-            "no cluster of yours runs on this machine; `linckia start --head` starts one, linckia.init() a private one"
-        )
-    for report in reports if not as_json else []:
-        _print_report(report)
-    return bool(reports)
-
-
-def _report(cluster: Cluster) -> dict[str, Any]:
-    """What is known about one cluster; `error` says why the rest is missing."""
-    born_s = Path(cluster.path, "lock").stat().st_mtime
-    report: dict[str, Any] = {
-        "session": cluster.name,
-        "session_dir": cluster.path,
-        "address": cluster.facts.get("endpoint", ""),
-        "pid": cluster.facts["pid"],
-        "uptime_s": round(environment.wall_time_s() - born_s, 1),
-        "belongs_to_a_program": cluster.belongs_to_a_program,
-        "nodes": [],
-        "total": {},
-        "available": {},
-        "error": "",
-    }
-    try:
-        with linckia.init(address=cluster.path, log_to_driver=False):
-            report["nodes"] = linckia.nodes()
-            report["total"] = linckia.cluster_resources()
-            report["available"] = linckia.available_resources()
-    except (OSError, linckia.exceptions.RayError) as error:  # OSError: it has just ended, or will not let us in
-        report["error"] = f"{type(error).__name__}: {error}"
-    return report
-
-
-def _print_report(report: dict[str, Any]) -> None:
-    console = Console(highlight=False)
-    owner = "a running program (ends with it)" if report["belongs_to_a_program"] else "nobody (linckia stop ends it)"
-    table = Table(title=report["session"], title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 0))
-    table.add_column()
-    table.add_column(overflow="fold")  # an address is there to be copied
-    table.add_row("address", report["address"])
-    table.add_row("belongs to", owner)
-    table.add_row("running for", f"{report['uptime_s']:,.0f} s, node process {report['pid']}")
-    for node in report["nodes"]:
-        table.add_row("node", f"{node['NodeID'][:12]} {'alive' if node['Alive'] else 'dead'} {node['NodeName']}")
-    for name, total in sorted(report["total"].items()):
-        if not name.startswith("node:"):
-            free = report["available"].get(name, 0.0)
-            table.add_row(name, f"{_amount(name, total - free)} of {_amount(name, total)} in use")
-    if report["error"]:
-        table.add_row("does not answer", report["error"], style="red")
-    console.print(table)
-
-
-def _amount(name: str, value: float) -> str:
-    return f"{value / GIB:.2f} GiB" if name.endswith("memory") else f"{value:g}"
+# --- timeline ------------------------------------------------------------------------------------------------------
 
 
 def write_timeline(file: str) -> int:

@@ -74,31 +74,106 @@ def demo(
 
 
 @app.command()
-def start(
-    head: Annotated[bool, typer.Option("--head", help="Start a new cluster on this machine.")] = False,
-    num_cpus: Annotated[int | None, typer.Option(help="CPUs to offer; default: those of this machine.")] = None,
-    num_gpus: Annotated[int | None, typer.Option(help="GPUs to offer.")] = None,
+def start(  # noqa: PLR0913 - the options of a node
+    head: Annotated[bool, typer.Option("--head", help="Start a new cluster; this machine is its head.")] = False,
+    address: Annotated[str, typer.Option(metavar="HOST:PORT", help="Join the cluster of that head.")] = "",
+    node_ip_address: Annotated[
+        str, typer.Option(help="Where others reach this node. A head listens on loopback unless you name an address.")
+    ] = "",
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="The node's one TCP port; 0: any. Heads try 6379 first.")
+    ] = None,
+    num_cpus: Annotated[float | None, typer.Option(help="CPUs to offer; default: those of this machine.")] = None,
+    num_gpus: Annotated[float | None, typer.Option(help="GPUs to offer.")] = None,
+    memory: Annotated[int | None, typer.Option(help="Memory to offer to tasks that ask for it, in bytes.")] = None,
     resources: Annotated[str, typer.Option(help="More resources, as JSON: '{\"disk\": 2}'.")] = "{}",
+    labels: Annotated[str, typer.Option(help="Labels: 'zone=a,disk=ssd', or JSON.")] = "",
+    node_name: Annotated[str, typer.Option(help="A name for people.")] = "",
+    worker_group: Annotated[str, typer.Option(help="Name of the worker group this node belongs to.")] = "",
     object_store_memory: Annotated[int | None, typer.Option(help="Shared memory for objects, in bytes.")] = None,
-    block: Annotated[bool, typer.Option("--block", help="Stay in the foreground; Ctrl-C stops the cluster.")] = False,
+    object_spilling_directory: Annotated[str, typer.Option(help="Where objects go when memory is full.")] = "",
+    autoscaling_config: Annotated[str, typer.Option(help="Worker groups to start on demand (a YAML file).")] = "",
+    temp_dir: Annotated[str, typer.Option(help="Where the session directory is made.")] = "",
+    block: Annotated[bool, typer.Option("--block", help="Stay in the foreground; Ctrl-C stops the node.")] = False,
 ) -> None:
-    """Start a cluster that outlives programs. They join it with `linckia.init(address="auto")`."""
-    from linckia.cli import clusters  # noqa: PLC0415 - start-up time
+    """Start a node: the head of a new cluster, or one that joins (`--address`).
 
-    offer = clusters.Offer(num_cpus, num_gpus, resources, object_store_memory)
-    raise typer.Exit(clusters.start(offer, head=head, block=block))
+    Programs on this machine find the cluster with `linckia.init()`, on others with `linckia.init(address="HOST:PORT")`.
+    A joining machine needs the cluster's token: `linckia get-auth-token` prints it on the head.
+    """
+    from linckia.cli import starting  # noqa: PLC0415 - start-up time
+
+    given: dict[str, object] = {
+        "num_cpus": num_cpus,
+        "num_gpus": num_gpus,
+        "_memory": memory,
+        "object_store_memory": object_store_memory,
+    }
+    given |= {"_node_name": node_name or None, "_temp_dir": temp_dir or None}
+    place = starting.Place(address, node_ip_address, port, worker_group, object_spilling_directory)
+    raise typer.Exit(
+        starting.start(
+            given, place, resources=resources, labels=labels, head=head, block=block, scaling=autoscaling_config
+        )
+    )
 
 
 @app.command()
 def status(
+    address: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="That cluster; default: yours on this machine.")
+    ] = "",
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Every node with its resources and labels.")] = False,
     output: Annotated[
         Literal["text", "json"], typer.Option("--format", help="`json` is for programs; its keys stay.")
     ] = "text",
 ) -> None:
-    """Show your clusters on this machine: nodes, resources, sessions. Exit code 1 when there are none."""
-    from linckia.cli import clusters  # noqa: PLC0415 - start-up time
+    """Show your clusters: nodes, resources, what waits and why. Exit code 1 when there are none."""
+    from linckia.cli import looking  # noqa: PLC0415 - start-up time
 
-    raise typer.Exit(0 if clusters.show_status(as_json=output == "json") else 1)
+    raise typer.Exit(0 if looking.show_status(address, as_json=output == "json", verbose=verbose) else 1)
+
+
+@app.command("drain-node")
+def drain_node(
+    node_id: Annotated[str, typer.Option(help="The node, from `linckia status` (a unique beginning is enough).")],
+    reason: Annotated[
+        Literal["idle-termination", "preemption"], typer.Option(help="Idle termination is refused while it works.")
+    ] = "idle-termination",
+    reason_message: Annotated[str, typer.Option(help="For people.")] = "",
+    deadline_s: Annotated[
+        float, typer.Option("--deadline-s", min=0, help="Preemption: seconds until the node goes.")
+    ] = 0.0,
+    address: Annotated[str, typer.Option(metavar="HOST:PORT", help="The cluster.")] = "",
+) -> None:
+    """Give a node no new work, because it is to go. Exit code 1 when the cluster refuses."""
+    from linckia.cli import looking  # noqa: PLC0415 - start-up time
+
+    kind = reason.replace("-", "_").upper()
+    raise typer.Exit(looking.drain(address, node_id, kind, reason_message, deadline_s))
+
+
+@app.command("health-check")
+def health_check(
+    address: Annotated[str, typer.Option(metavar="HOST:PORT", help="A node; default: yours on this machine.")] = "",
+) -> None:
+    """Exit code 0 when the node answers, 1 when not: made to be a probe."""
+    from linckia.cli import probing  # noqa: PLC0415 - start-up time
+
+    raise typer.Exit(probing.health_check(address))
+
+
+@app.command("get-auth-token")
+def get_auth_token(
+    address: Annotated[str, typer.Option(metavar="HOST:PORT", help="The cluster; default: yours here.")] = "",
+    generate: Annotated[
+        bool, typer.Option("--generate", help="Make one in ~/.linckia/auth_token if there is none.")
+    ] = False,
+) -> None:
+    """Print the token that machines and programs need to join."""
+    from linckia.cli import looking  # noqa: PLC0415 - start-up time
+
+    raise typer.Exit(looking.print_token(address, generate=generate))
 
 
 @app.command()

@@ -211,9 +211,13 @@ class NodeService:
         available = _sum(node.available for node in self.living())
         return {name: amount for name, amount in available.items() if amount}
 
-    def demand(self) -> list[tuple[dict[str, float], int]]:
-        """Shapes that wait, of all nodes."""
-        return [entry for node in self.living() for entry in node.demand]
+    def demand(self) -> list[tuple[dict[str, float], int, str]]:
+        """Shapes that wait, of all nodes, with counts and where they wait."""
+        return [
+            (shape, count, f"at node {node.info.node_id.hex()[:8]}")
+            for node in self.living()
+            for shape, count in node.demand
+        ]
 
 
 def _sum(vectors_: Any) -> dict[str, float]:

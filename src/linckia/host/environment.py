@@ -101,3 +101,18 @@ def option_on(name: str, *, default: bool) -> bool:
     """The option as yes or no."""
     value = option(name).strip().lower()
     return default if not value else value in {"1", "true", "yes", "on"}
+
+
+def address_towards(address: str) -> str:
+    """The address of this machine that ``address`` (host:port) is reached from: what others can reach us by."""
+    import socket  # noqa: PLC0415  (only nodes that join)
+
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    try:
+        family, kind, proto, _, where = socket.getaddrinfo(host, int(port), type=socket.SOCK_DGRAM)[0]
+        with socket.socket(family, kind, proto) as probe:
+            probe.connect(where)  # sends nothing: it only chooses a route
+            return str(probe.getsockname()[0])
+    except OSError:
+        return "127.0.0.1"  # it cannot be reached at all: joining will say so

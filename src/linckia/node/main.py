@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from linckia.base.limits import STORE_DEFAULT_MAX_BYTES, STORE_DEFAULT_MEMORY_FRACTION
-from linckia.host import environment, process
+from linckia.host import environment, process, tokens
 from linckia.host.entropy import random_bytes
 from linckia.host.session import Session
 from linckia.node.launch import restart_program
@@ -189,16 +189,12 @@ class Node:
 
 
 def _cluster_token(options: NodeOptions) -> str:
-    """The given one, the environment's, or a new one."""
-    token = options.token or environment.setting("LINCKIA_AUTH_TOKEN")
-    path = environment.setting("LINCKIA_AUTH_TOKEN_PATH")
-    if not token and path:
-        try:
-            with open(path, encoding="ascii") as file:
-                token = file.read().strip()
-        except OSError as error:
-            raise RuntimeError(f"LINCKIA_AUTH_TOKEN_PATH: cannot read {path}: {error.strerror}") from error
-    return token or random_bytes(32).hex()
+    """The given one, the environment's, for a joining node where else it may be; for a head a new one."""
+    if options.token:
+        return options.token
+    if options.address:
+        return tokens.token_for(options.address, options.temp_dir)
+    return tokens.given_token() or random_bytes(32).hex()
 
 
 def _store_capacity(options: NodeOptions) -> int:

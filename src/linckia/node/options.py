@@ -31,6 +31,7 @@ class NodeOptions(NamedTuple):
     port: int = -1  # TCP port of this node: 0 any free one, -1 none (embedded)
     spill_dir: str = ""
     worker_group: str = ""
+    autoscaling_config: str = ""  # path of the configuration file; heads only
     rejoin: bool = True  # a node that was declared dead joins again as a new one
     worker_entry: str = "linckia.worker.main:run_worker"
 

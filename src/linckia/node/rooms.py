@@ -50,6 +50,7 @@ class Rooms:
         self.head = None if node.options.address else self._own_head()
         self.registered = self.head is not None
         self.refused = ""
+        self._relayed: dict[bytes, Any] = {}  # who of this node talks to the GCS, by worker id
         link = self._local_link(self.head) if self.head is not None else self._link_to_head()
         self.raylet = Raylet(reactor, self._raylet_options(), zygote, link)
         self.raylet.on_stop = node.stop
@@ -86,7 +87,7 @@ class Rooms:
     def _from_head(self, link: Any, batch: list[m.Message]) -> None:
         for message in batch:
             if type(message) is m.RelayedBack:
-                client = self.raylet.clients.get(message.worker_id)
+                client = self._relayed.get(message.worker_id)
                 if client is not None:
                     for inner in decode_batch(message.batch):
                         client.post(inner)
@@ -154,6 +155,7 @@ class Rooms:
         elif self.head is not None:
             self.head.handle(peer, message)
         else:
+            self._relayed[peer.peer_id] = peer
             self.raylet.gcs.post(m.Relayed(peer.peer_id, peer.peer_role, encode_batch([message])))
 
     def _to_raylet(self, peer: Any, message: m.Message) -> None:
@@ -178,6 +180,9 @@ class Rooms:
             return
         if self.head is not None:
             self.head.peer_gone(peer)
+        elif self._relayed.get(peer.peer_id) is peer:
+            del self._relayed[peer.peer_id]
+            self.raylet.gcs.post(m.RelayEnded(peer.peer_id))
         self.raylet.peer_gone(peer, reason)
 
     # --- facts --------------------------------------------------------------------------------------------------------

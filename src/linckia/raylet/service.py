@@ -253,8 +253,6 @@ class Raylet:
             return
         if self.clients.get(worker_id) is not peer:
             return
-        if not self.is_head:
-            self.gcs.post(m.RelayEnded(worker_id))
         del self.clients[worker_id]
         driver = self.drivers.pop(worker_id, None)
         if driver is not None:

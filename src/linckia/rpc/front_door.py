@@ -16,6 +16,8 @@ from linckia.rpc.endpoints import ROUTE_HEADER_BYTES, ROUTE_MAX_BYTES, join_host
 from linckia.rpc.reactor import Reactor, open_socket
 
 OUT_OF_DESCRIPTORS_PAUSE_S = 0.1
+HEALTH_ROUTE, HEALTH_ANSWER = b"?health", b"ok\n"
+"""The one question a stranger may ask: are you there? (linckia_command.py)"""
 
 
 class FrontDoor:
@@ -35,7 +37,13 @@ class FrontDoor:
         self.reactor, self.on_node, self.on_route = reactor, on_node, on_route
         self.sock, _ = open_socket(f"tcp:{join_host_port(host, port or 1)}")
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.sock.bind((host, port))
+        try:
+            self.sock.bind((host, port))
+        except OSError as error:
+            self.sock.close()
+            where = f"{host} port {port}" if port else host
+            advice = "use another --port (0 takes any free one) or --node-ip-address"
+            raise OSError(error.errno, f"cannot listen on {where}: {error.strerror}; {advice}") from None
         self.sock.listen(1024)
         self.sock.setblocking(False)
         self.host, self.port = host, int(self.sock.getsockname()[1])
@@ -84,7 +92,11 @@ class FrontDoor:
         sock.recv(ROUTE_HEADER_BYTES + len(route))
         del self._waiting[fd]
         self.reactor.unregister(fd)
-        if route:
+        if route == HEALTH_ROUTE:
+            with contextlib.suppress(OSError):
+                sock.send(HEALTH_ANSWER)
+            sock.close()
+        elif route:
             self.on_route(route, sock)
         else:
             self.on_node(sock)
