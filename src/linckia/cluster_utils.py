@@ -1,33 +1,200 @@
-"""Several nodes on one machine for tests: names of Ray's ``cluster_utils``; they come with "Many machines"."""
+"""Several real nodes on this machine, for tests and for trying things out: Ray's ``cluster_utils`` (R 1.53).
+
+Each node is a node process of its own, with its own session, workers and object store, reached over TCP on loopback.
+All of them end with the process that made them, whatever ends that.
+"""
 
 from __future__ import annotations
 
+import atexit
+import contextlib
+import threading
+import time
 from typing import Any
 
-_SENTENCE = 'comes with several nodes per cluster (issue 3, "Many machines"); linckia.init() starts one node'
+import msgspec
+
+import linckia
+from linckia.api import session_options
+from linckia.node.launch import NodeProcess, start_node
+from linckia.protocol import messages as m
+from linckia.rpc.ask import AskError, ask
+
+GRACE_S = 2.0
+_never = threading.Event()
+FIRST_LOOK_S = 0.01
+NODE_ARGUMENTS = {
+    "memory": "_memory",
+    "node_name": "_node_name",
+    "temp_dir": "_temp_dir",
+}
+"""Ray's names of node arguments that ``init`` calls otherwise."""
+IGNORED = {"include_dashboard", "dashboard_host", "dashboard_port", "_system_config", "env_vars", "redis_password"}
+
+
+class ClusterNode:
+    """One node of a :class:`Cluster`."""
+
+    def __init__(self, process: NodeProcess) -> None:
+        self.process = process
+        facts = process.facts
+        self.node_id = str(facts["node_id"])
+        self.unique_id = self.node_id
+        self.node_ip_address = self.raylet_ip_address = str(facts["node_ip"])
+        self.address = str(facts["tcp_address"])
+        self.address_info = {"node_id": self.node_id, "address": self.address, "session_dir": process.session_dir}
+        self.raylet_socket_name = self.endpoint = process.endpoint
+
+    @property
+    def pid(self) -> int:
+        """Of the node process."""
+        return self.process.pid
+
+    def is_alive(self) -> bool:
+        """False once the process has ended."""
+        return self.process.is_alive()
+
+    def kill(self) -> None:
+        """SIGKILL, as a crash of the machine would; idempotent."""
+        self.process.stop(grace_s=0.0, ask_first=False)
+
+    def __repr__(self) -> str:
+        return f"ClusterNode({self.node_id[:12]}, {self.address})"
 
 
 class Cluster:
-    """A cluster of several nodes on this machine."""
+    """``initialize_head`` starts the first node with ``head_node_args``; ``connect`` then calls ``linckia.init`` with
+    its address. Use it as a context manager, or call :meth:`shutdown`.
+    """
 
-    def __init__(self, *_args: Any, **_kwargs: Any) -> None:
-        raise NotImplementedError(f"linckia.cluster_utils.Cluster {_SENTENCE}")
+    def __init__(
+        self,
+        initialize_head: bool = False,
+        connect: bool = False,
+        head_node_args: dict[str, Any] | None = None,
+        shutdown_at_exit: bool = True,
+    ) -> None:
+        if connect and not initialize_head:
+            raise RuntimeError("Cluster(connect=True) needs initialize_head=True: there is nothing to connect to")
+        self.head_node: ClusterNode | None = None
+        self.worker_nodes: set[ClusterNode] = set()
+        self.connected = False
+        self._token = ""
+        if shutdown_at_exit:
+            atexit.register(self.shutdown)
+        if initialize_head:
+            self.add_node(**(head_node_args or {}))
+            if connect:
+                self.connect()
 
-    def add_node(self, **_options: Any) -> Any:
-        """Start one more node."""
-        raise NotImplementedError(f"Cluster.add_node {_SENTENCE}")
+    @property
+    def address(self) -> str:
+        """``host:port`` of the head. RuntimeError without one."""
+        if self.head_node is None:
+            raise RuntimeError("the cluster has no head yet: add_node() starts it")
+        return self.head_node.address
 
-    def remove_node(self, _node: Any, **_options: Any) -> None:
-        """Stop a node."""
-        raise NotImplementedError(f"Cluster.remove_node {_SENTENCE}")
+    gcs_address = address
+
+    def connect(self, namespace: str | None = None) -> Any:
+        """``linckia.init`` with this cluster's address."""
+        self.connected = True
+        head = self._head()
+        return linckia.init(address=head.endpoint, namespace=namespace)
+
+    def add_node(self, wait: bool = True, **node_args: Any) -> ClusterNode:
+        """Start a node: the first is the head. Arguments as those of ``linckia.init`` (``num_cpus``, ``resources``,
+        ``labels``, ``object_store_memory``, ...). Returns when it is part of the cluster.
+        """
+        del wait  # a node that is ready has joined
+        given = {NODE_ARGUMENTS.get(name, name): value for name, value in node_args.items() if name not in IGNORED}
+        given.setdefault("num_cpus", 1)
+        spill_dir = given.pop("object_spilling_directory", "") or ""
+        rejoin = bool(given.pop("rejoin", False))
+        node_ip = str(given.pop("node_ip_address", "") or "")
+        options = session_options.parse(None, given).node
+        options = options._replace(port=0, node_ip=node_ip, rejoin=rejoin, spill_dir=spill_dir)
+        if self.head_node is not None:
+            options = options._replace(address=self.address, token=self._token)
+        process = start_node(options)
+        process.wait_ready()
+        node = ClusterNode(process)
+        if self.head_node is None:
+            self.head_node = node
+            with open(process.token_path, encoding="ascii") as file:
+                self._token = file.read().strip()
+        else:
+            self.worker_nodes.add(node)
+        return node
+
+    def remove_node(self, node: ClusterNode, allow_graceful: bool = True) -> None:
+        """Stop a node, or with ``allow_graceful=False`` kill it, and wait until the cluster knows."""
+        if allow_graceful:
+            node.process.stop(GRACE_S)
+        else:
+            node.kill()
+        self.worker_nodes.discard(node)
+        if node is self.head_node:
+            self.head_node = None
+        else:
+            self._wait(lambda nodes: node.node_id not in nodes, 30.0, f"{node} is still part of the cluster")
+
+    def wait_for_nodes(self, timeout: float = 30.0) -> None:
+        """Until the cluster has exactly the nodes of this object. TimeoutError."""
+        wanted = {node.node_id for node in self.list_all_nodes()}
+        self._wait(lambda nodes: nodes == wanted, timeout, f"the cluster does not have the {len(wanted)} nodes")
+
+    def list_all_nodes(self) -> list[ClusterNode]:
+        """The head first."""
+        return [*([self.head_node] if self.head_node is not None else []), *self.worker_nodes]
+
+    def remaining_processes_alive(self) -> bool:
+        """True while every node process runs."""
+        return all(node.is_alive() for node in self.list_all_nodes())
 
     def shutdown(self) -> None:
-        """Stop all nodes."""
-        raise NotImplementedError(f"Cluster.shutdown {_SENTENCE}")
+        """Stop every node; idempotent."""
+        atexit.unregister(self.shutdown)
+        for node in [*self.worker_nodes, *([self.head_node] if self.head_node is not None else [])]:
+            with contextlib.suppress(ProcessLookupError):
+                node.process.stop(GRACE_S)
+        self.worker_nodes.clear()
+        self.head_node = None
+
+    def __enter__(self) -> Cluster:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        if self.connected:
+            linckia.shutdown()
+        self.shutdown()
+
+    def _head(self) -> ClusterNode:
+        if self.head_node is None:
+            raise RuntimeError("the cluster has no head yet: add_node() starts it")
+        return self.head_node
+
+    def _wait(self, reached: Any, timeout_s: float, otherwise: str) -> None:
+        deadline_s, pause_s = time.monotonic() + timeout_s, FIRST_LOOK_S
+        while not reached(self._living()):
+            if time.monotonic() > deadline_s:
+                raise TimeoutError(f"{otherwise} after {timeout_s:g} s: {sorted(self._living())}")
+            _never.wait(pause_s)  # no event tells an outsider
+            pause_s = min(0.2, pause_s * 1.5)
+
+    def _living(self) -> set[str]:
+        head = self._head()
+        try:
+            answer = ask(head.endpoint, self._token.encode(), m.ClusterQuery(1, "nodes"))
+        except AskError:
+            return set()
+        return {node["node_id"].hex() for node in msgspec.msgpack.decode(answer.body) if node["alive"]}
 
 
 class AutoscalingCluster:
     """A cluster that grows by demand, with fake nodes."""
 
     def __init__(self, *_args: Any, **_kwargs: Any) -> None:
-        raise NotImplementedError(f"linckia.cluster_utils.AutoscalingCluster {_SENTENCE}")
+        raise NotImplementedError(
+            "linckia.cluster_utils.AutoscalingCluster is not in this version: the autoscaler is being built (issue 3)"
+        )

@@ -34,7 +34,7 @@ def _node(record: dict[str, Any]) -> dict[str, Any]:
         "alive": alive,
         "NodeManagerAddress": record["node_ip"],
         "NodeManagerHostname": record["hostname"],
-        "NodeManagerPort": 0,
+        "NodeManagerPort": _port(endpoint),
         "ObjectManagerPort": 0,
         "ObjectStoreSocketName": endpoint,
         "RayletSocketName": endpoint,
@@ -42,11 +42,17 @@ def _node(record: dict[str, Any]) -> dict[str, Any]:
         "MetricsAgentPort": 0,
         "NodeName": record["name"] or record["node_ip"],
         "RuntimeEnvAgentPort": 0,
-        "DeathReason": 0,
-        "DeathReasonMessage": "",
+        "DeathReason": 0 if alive else 2,
+        "DeathReasonMessage": record["death_reason"],
         "Resources": record["resources"] if alive else {},
         "Labels": {"ray.io/node-id": record["node_id"].hex(), **record["labels"]},
     }
+
+
+def _port(endpoint: str) -> int:
+    """The node's TCP port; 0 when it has none."""
+    port = endpoint.rstrip(":").rpartition(":")[2]
+    return int(port) if endpoint.startswith("node:") and port.isdecimal() else 0
 
 
 def cluster_resources() -> dict[str, float]:

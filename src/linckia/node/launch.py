@@ -107,18 +107,22 @@ class NodeProcess:
         poller.register(self.pidfd, select.POLLIN)
         return self.pidfd >= 0 and not poller.poll(0)
 
-    def stop(self, grace_s: float = STOP_GRACE_S) -> None:
-        """End the node and all below it; at most ``grace_s`` and a bit. Idempotent; leaves no zombie."""
+    def stop(self, grace_s: float = STOP_GRACE_S, *, ask_first: bool = True) -> None:
+        """End the node and all below it; at most ``grace_s`` and a bit. Idempotent; leaves no zombie.
+        ``ask_first`` False: SIGKILL at once.
+        """
         if self.pidfd < 0 or os.getpid() != self._owner_pid:  # a forked child must not stop its parent's node
             return
-        with contextlib.suppress(OSError):
-            os.write(self._life_fd, b"stop\n")
-        self._close_fd("_life_fd")
+        if ask_first:
+            with contextlib.suppress(OSError):
+                os.write(self._life_fd, b"stop\n")
+            self._close_fd("_life_fd")
         poller = select.poll()
         poller.register(self.pidfd, select.POLLIN)
         if not poller.poll(grace_s * 1000):
             with contextlib.suppress(OSError):
                 signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+        self._close_fd("_life_fd")
         with contextlib.suppress(ChildProcessError):
             os.waitpid(self.pid, 0)
         self._remove_session()
