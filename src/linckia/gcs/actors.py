@@ -11,6 +11,7 @@ import msgspec
 from linckia.base import errors
 from linckia.core.actors.directory import Actor, ActorDirectory, Effect, Publish, Start, Stop
 from linckia.core.actors.states import ActorDeathReason, ActorState
+from linckia.core.placement.names import group_of
 from linckia.gcs.actor_placement import ActorPlacement
 from linckia.gcs.nodes import NodeService
 from linckia.model.specs import ActorInfo, ActorSpec, describe_actor, encode
@@ -71,6 +72,17 @@ class ActorService:
             actor = self.directory.actors.get(actor_id)
             if actor is not None:
                 self._apply(self.directory.process_ended(actor_id, actor.restarts, reason, intended=False))
+
+    def group_removed(self, group: str) -> None:
+        """A placement group (hex) is gone: its actors end for good, those that wait for it are refused."""
+        reason = f"its placement group {group} was removed"
+        for spec, _, _ in list(self.placement.waiting.values()):
+            if group_of(spec.lifetime_resources) == group:
+                self._refused(spec.actor_id, reason)
+        for actor_id in list(self.placement.node_of):
+            actor = self.directory.actors.get(actor_id)
+            if actor is not None and group_of(actor.spec.lifetime_resources) == group:
+                self._apply(self.directory.kill(actor_id, no_restart=True, reason=reason))
 
     def owner_ended(self, worker_id: bytes) -> None:
         """A driver or worker process is gone."""

@@ -32,3 +32,18 @@ DEFAULT = Strategy()
 
 decode_strategy = msgspec.msgpack.Decoder(Strategy).decode
 """Bytes -> Strategy."""
+
+
+class GroupSpec(msgspec.Struct, array_like=True, frozen=True):
+    """A placement group as its creator asked for it. ``topology``: label key -> strategy."""
+
+    group_id: bytes
+    bundles: list[dict[str, float]]
+    strategy: str
+    name: str = ""
+    namespace: str = ""
+    detached: bool = False
+    job_id: bytes = b""
+    selectors: list[dict[str, str]] = []
+    soft_target: bytes = b""
+    topology: dict[str, str] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from linckia.gcs.actors import ActorService
+from linckia.gcs.placement_groups import GroupService
 from linckia.gcs.relay import Relays
 from linckia.gcs.service import Gcs
 from linckia.gcs.waits import WaitService
@@ -28,7 +29,11 @@ class HeadRoom:
         self.actors.reply = self.gcs.reply
         self.waits = WaitService(self.nodes.broadcast)
         self.relays = Relays(lambda peer, batch: each(peer, batch, self.handle), self.gcs.peer_gone)
-        for service in (self.actors, self.waits, self.relays):
+        self.groups = GroupService(self.nodes, reactor.call_later, self.gcs.reply)
+        self.groups.on_removed.append(self.actors.group_removed)
+        self.gcs.on_job_finished.append(self.groups.job_finished)
+        self.gcs.queries["placement_groups"] = self.groups.table
+        for service in (self.actors, self.waits, self.relays, self.groups):
             self.gcs.handlers.update(service.handlers())
         self.gcs.on_worker_failed.append(lambda failed: self.actors.owner_ended(failed.worker_id))
         self.gcs.on_worker_failed.append(lambda failed: self.waits.worker_gone(failed.worker_id))

@@ -81,6 +81,20 @@ from linckia.protocol.object_messages import (
     GetObject,
     ObjectValue,
 )
+from linckia.protocol.placement_messages import (
+    BundlesCommitted,
+    BundlesPrepared,
+    CommitBundles,
+    CreateGroup,
+    GroupCreated,
+    GroupQuery,
+    GroupTable,
+    GroupUpdate,
+    PrepareBundles,
+    RemoveGroup,
+    ReturnBundles,
+    SubscribeGroup,
+)
 from linckia.protocol.raylet_messages import (
     ActorExiting,
     ActorStarted,
@@ -116,6 +130,14 @@ from linckia.protocol.raylet_messages import (
     Unblocked,
     WaitEdge,
     WhyPending,
+)
+from linckia.protocol.spill_messages import (
+    DropPlace,
+    FreeSpilled,
+    MaySpill,
+    PlaceDropped,
+    SpillAllowed,
+    SpillUndone,
 )
 from linckia.protocol.task_messages import (
     BatchTime,
@@ -162,6 +184,24 @@ from linckia.protocol.transfer_messages import (
 )
 
 __all__ = [
+    "DropPlace",
+    "FreeSpilled",
+    "MaySpill",
+    "PlaceDropped",
+    "SpillAllowed",
+    "SpillUndone",
+    "BundlesCommitted",
+    "BundlesPrepared",
+    "CommitBundles",
+    "CreateGroup",
+    "GroupCreated",
+    "GroupQuery",
+    "GroupTable",
+    "GroupUpdate",
+    "PrepareBundles",
+    "RemoveGroup",
+    "ReturnBundles",
+    "SubscribeGroup",
     "ARGUMENT",
     "GET",
     "WAIT",

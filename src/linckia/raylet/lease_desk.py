@@ -127,6 +127,13 @@ class LeaseDesk:
         self._answer(request.owner, answer)
         return True
 
+    def group_removed(self, group: str) -> None:
+        """A placement group (hex) is gone: nothing may wait for it."""
+        text = f"placement group {group} was removed"
+        for request in self.manager.of_group(group):
+            self.carry_out(self.manager.cancel(request.key))
+            self._refuse(Refuse(request, "placement_group_removed", text))
+
     def look_again(self) -> None:
         """The cluster has changed: what waits here may go elsewhere, what nothing could run may run."""
         for request in self.manager.held():

@@ -21,6 +21,7 @@ from linckia.model.specs import JobConfig, NodeInfo
 from linckia.model.wire import Address
 from linckia.protocol import messages as m
 from linckia.raylet.actors import ActorHost
+from linckia.raylet.bundles import BundleHost
 from linckia.raylet.lease_desk import LeaseDesk
 from linckia.raylet.logs import LogRouter
 from linckia.raylet.remote_drivers import RemoteDrivers
@@ -93,6 +94,7 @@ class Raylet:
         )
         self.store = StoreHost(reactor, options.segment, self.post_to, self.recent)
         self.actors = ActorHost(self)
+        self.bundles = BundleHost(self)
         self.drivers: dict[bytes, Driver] = {}  # by worker id
         self.jobs: dict[bytes, Job] = {}
         self.clients: dict[bytes, Any] = {}  # worker id -> connection of a driver or registered worker of this node
@@ -117,6 +119,7 @@ class Raylet:
             **self.desk.handlers(),
             **self.store.handlers(),
             **self.actors.handlers(),
+            **self.bundles.handlers(),
         }
         self._rids = itertools.count(1)
         self.is_head = options.is_head

@@ -272,6 +272,7 @@ class Submitter:
         kinds: dict[str, type[errors.RayError]] = {
             "unschedulable": errors.TaskUnschedulableError,
             "runtime_env": errors.RuntimeEnvSetupError,
+            "placement_group_removed": errors.TaskPlacementGroupRemoved,
         }
         error = kinds.get(message.kind, errors.RaySystemError)(message.reason)
         while key.queue:

@@ -198,15 +198,17 @@ class ActorDirectory:
 
     # --- the end ----------------------------------------------------------------------------------------------------
 
-    def kill(self, actor_id: bytes, *, no_restart: bool) -> list[Effect]:
+    def kill(
+        self, actor_id: bytes, *, no_restart: bool, reason: str = "it was killed with linckia.kill()"
+    ) -> list[Effect]:
         """``linckia.kill``: for good, or to be restarted."""
         actor = self.actors.get(actor_id)
         if actor is None or actor.state is S.DEAD:
             return []
-        stop = Stop(actor_id, graceful=False, reason="it was killed with linckia.kill()")
+        stop = Stop(actor_id, graceful=False, reason=reason)
         if no_restart:
             actor.killed = True
-            return [*self._die(actor, D.RAY_KILL, "it was killed with linckia.kill()"), stop]
+            return [*self._die(actor, D.RAY_KILL, reason), stop]
         return [stop] if actor.worker is not None else []  # between two processes there is none to kill
 
     def out_of_scope(self, actor_id: bytes) -> list[Effect]:

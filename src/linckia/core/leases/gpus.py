@@ -17,6 +17,13 @@ class GpuLedger:
         if rest:
             self.free[whole] = rest
 
+    @classmethod
+    def of(cls, assignment: Assignment) -> GpuLedger:
+        """A ledger of these devices only: those of a bundle."""
+        ledger = cls(0)
+        ledger.free = dict(assignment)
+        return ledger
+
     def fits(self, units: int) -> bool:
         """True when :meth:`take` would succeed: a sum of crumbs on several devices does not."""
         if units < UNITS_PER_ONE:

@@ -13,7 +13,8 @@ import itertools
 
 from linckia.core.leases import vectors
 from linckia.core.leases.fairness import RecallBook
-from linckia.core.leases.gpus import GpuLedger
+from linckia.core.leases.gpus import Assignment, GpuLedger
+from linckia.core.leases.groups import GroupPool
 from linckia.core.leases.queues import WaitingQueues
 from linckia.core.leases.records import (
     Broken,
@@ -32,6 +33,7 @@ from linckia.core.leases.records import (
 )
 from linckia.core.leases.staffing import Staffing
 from linckia.core.leases.vectors import Units
+from linckia.core.placement.names import group_of, split_index
 
 START_FAILURES_BEFORE_REFUSAL = 3
 CPU, GPU = "CPU", "GPU"
@@ -44,6 +46,7 @@ class LeaseManager:
         self.total = dict(total)
         self.available = dict(total)
         self.gpus = GpuLedger(total.get(GPU, 0))
+        self.groups = GroupPool(self.total, self.available)
         self.pending: dict[RequestKey, Pending] = {}
         self.leases: dict[int, Lease] = {}
         self.workers: dict[bytes, Worker] = {}
@@ -131,16 +134,26 @@ class LeaseManager:
         gpu_units = need.get(GPU, 0)
         if not vectors.fits(need, self.available) or (gpu_units and not self.gpus.fits(gpu_units)):
             return False
+        pinned = self.groups.pin(need)
+        if pinned is None:
+            return False
         vectors.subtract(self.available, need)
-        if gpu_units:
-            pending.gpus = self.gpus.take(gpu_units)
+        vectors.subtract(self.available, pinned)
+        pending.pinned = pinned
+        pending.gpus = self.gpus.take(gpu_units) if gpu_units else self.groups.take_gpus(need, pinned)
         return True
 
     def _give_back(self, units: Units, holder: Pending | Lease) -> None:
-        vectors.add(self.available, units)
+        """``units`` without what is pinned; names of bundles that are gone meanwhile come back to nobody."""
+        for held in (units, holder.pinned):
+            for name, count in held.items():
+                if name in self.total:
+                    self.available[name] = self.available.get(name, 0) + count
         if holder.gpus:
-            self.gpus.give_back(holder.gpus)
+            if not self.groups.give_back_gpus({**units, **holder.pinned}, holder.gpus):
+                self.gpus.give_back(holder.gpus)
             holder.gpus = {}
+        holder.pinned = {}
 
     def _after_release(self) -> list[Effect]:
         """Resources became free: serve who waits."""
@@ -164,7 +177,7 @@ class LeaseManager:
         request = pending.request
         del self.pending[request.key]
         self._disown(request.owner, request=request.key)
-        lease = Lease(next(self._lease_ids), request, worker.worker_id, pending.gpus)
+        lease = Lease(next(self._lease_ids), request, worker.worker_id, pending.gpus, pinned=pending.pinned)
         self.leases[lease.lease_id] = lease
         self._owned(request.owner)[1].add(lease.lease_id)
         self.recalls.granted(lease)
@@ -258,7 +271,10 @@ class LeaseManager:
         self._disown(lease.request.owner, lease_id=lease.lease_id)
         self.recalls.ended(lease)
         held = dict(lease.request.resources)
-        vectors.subtract(held, lease.given_back)
+        pinned = dict(lease.pinned)
+        for name, count in lease.given_back.items():
+            (held if name in held else pinned)[name] -= count
+        lease.pinned = pinned
         self._give_back(held, lease)
 
     def blocked(self, worker_id: bytes) -> list[Effect]:
@@ -267,10 +283,11 @@ class LeaseManager:
         lease = worker.lease if worker else None
         if lease is None or lease.given_back or lease.request.actor_id:
             return []
-        cpu = lease.request.resources.get(CPU, 0)
-        if not cpu:
+        held = {**lease.request.resources, **lease.pinned}
+        cpus = {n: c for n, c in held.items() if (n == CPU or n.startswith("CPU_group_")) and n in self.total}
+        if not cpus:
             return []
-        lease.given_back = {CPU: cpu}
+        lease.given_back = cpus
         vectors.add(self.available, lease.given_back)
         return self._after_release()
 
@@ -279,9 +296,56 @@ class LeaseManager:
         worker = self.workers.get(worker_id)
         lease = worker.lease if worker else None
         if lease is not None and lease.given_back:
-            vectors.subtract(self.available, lease.given_back)
+            for name, count in lease.given_back.items():
+                if name in self.total:
+                    self.available[name] -= count
             lease.given_back = {}
         return []
+
+    # --- placement groups ---------------------------------------------------------------------------------------------
+
+    def reserve(self, bundles: list[Units]) -> list[Assignment] | None:
+        """Take the amounts of bundles out of the plain pool, all or none: the GPUs of each, or None."""
+        together: Units = {}
+        for units in bundles:
+            vectors.add(together, units)
+        if not vectors.fits(together, self.available):
+            return None
+        taken: list[Assignment] = []
+        for units in bundles:
+            gpus = units.get(GPU, 0)
+            if gpus and not self.gpus.fits(gpus):
+                for assignment in taken:
+                    self.gpus.give_back(assignment)
+                return None
+            taken.append(self.gpus.take(gpus) if gpus else {})
+        vectors.subtract(self.available, together)
+        return taken
+
+    def unreserve(self, units: Units, gpus: Assignment) -> list[Effect]:
+        """Undo :meth:`reserve` for one bundle."""
+        vectors.add(self.available, units)
+        if gpus:
+            self.gpus.give_back(gpus)
+        return self._after_release()
+
+    def offer(self, named: Units, gpus: Assignment) -> list[Effect]:
+        """A bundle may be used from now on, under its group's names."""
+        self.groups.offer(named, gpus)
+        return self._after_release()
+
+    def withdraw(self, named: Units) -> list[bytes]:
+        """A bundle may not be used any more: the workers whose leases are in it."""
+        self.groups.withdraw(named)
+        return [
+            lease.worker_id
+            for lease in self.leases.values()
+            if any(name in named for name in (*lease.request.resources, *lease.pinned) if split_index(name) >= 0)
+        ]
+
+    def of_group(self, group: str) -> list[LeaseRequest]:
+        """Requests that wait for bundles of a group (hex)."""
+        return [p.request for p in self.pending.values() if group_of(p.request.resources) == group]
 
     # --- ends ---------------------------------------------------------------------------------------------------------
 

@@ -60,6 +60,7 @@ class Pending(msgspec.Struct, eq=False):
     order: int
     state: RequestState = RequestState.WAITING
     gpus: Assignment = {}
+    pinned: Units = {}  # in a placement group, "any bundle": the amounts of the bundle that was chosen
 
 
 class Lease(msgspec.Struct, eq=False):
@@ -70,6 +71,7 @@ class Lease(msgspec.Struct, eq=False):
     worker_id: bytes
     gpus: Assignment
     given_back: Units = {}
+    pinned: Units = {}
     recalled: bool = False
 
 

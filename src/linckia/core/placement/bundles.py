@@ -1,0 +1,189 @@
+"""Which node gets which bundle of a placement group: all of them or none, with the reason (R 6.3-6.7, 6.21). Pure.
+
+Greedy, largest bundle first and the most constrained first where nodes must differ; the answer is a plan over a cached
+view, so nodes may still say no (gcs/placement_groups.py prepares and commits).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from linckia.base.labels import Selector
+from linckia.core.leases import vectors
+from linckia.core.leases.vectors import Units
+from linckia.core.scheduling.view import ClusterView, NodeView
+
+STRATEGIES = ("PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD")
+
+
+class BundleAsk(msgspec.Struct, frozen=True):
+    """``fixed``: bundles that stay where they are. ``selectors``: one per bundle, or none at all."""
+
+    bundles: list[Units]
+    strategy: str = "PACK"
+    fixed: dict[int, bytes] = {}
+    selectors: list[dict[str, str]] = []
+    soft_target: bytes = b""
+
+
+class Placed(msgspec.Struct, frozen=True):
+    """Node per bundle that was not fixed."""
+
+    nodes: dict[int, bytes]
+
+
+class NotPlaced(msgspec.Struct, frozen=True):
+    """``kind``: no_resources (wait) or infeasible (until nodes join)."""
+
+    kind: str
+    reason: str
+
+
+def place_bundles(view: ClusterView, ask: BundleAsk) -> Placed | NotPlaced:
+    """A node for each bundle, or why there is none."""
+    nodes = [node for node in view.nodes.values() if node.takes_work]
+    free = {node.node_id: dict(node.available) for node in nodes}
+    found = _place(nodes, free, ask)
+    if found is not None:
+        return Placed(found)
+    empty = {node.node_id: dict(node.total) for node in nodes}
+    possible = _place(nodes, empty, msgspec.structs.replace(ask, fixed={}))
+    need = ", ".join(vectors.describe(bundle) for bundle in ask.bundles[:4])
+    more = f" and {len(ask.bundles) - 4} more" if len(ask.bundles) > 4 else ""
+    what = f"{len(ask.bundles)} bundles ({need}{more}) with {ask.strategy}"
+    if possible is None:
+        return NotPlaced("infeasible", f"{what} do not fit into the {len(nodes)} nodes even when they are empty")
+    return NotPlaced("no_resources", f"{what} do not fit into what is free on {len(nodes)} nodes")
+
+
+def _place(nodes: Sequence[NodeView], free: dict[bytes, Units], ask: BundleAsk) -> dict[int, bytes] | None:
+    todo = [index for index in range(len(ask.bundles)) if index not in ask.fixed]
+    allowed = {index: _allowed(nodes, ask, index) for index in todo}
+    match ask.strategy:
+        case "STRICT_PACK":
+            return _on_one(nodes, free, ask, todo, allowed)
+        case "STRICT_SPREAD":
+            return _apart(free, ask, todo, allowed)
+        case "SPREAD":
+            return _spread(free, ask, todo, allowed)
+        case _:
+            return _on_one(nodes, free, ask, todo, allowed) or _on_few(free, ask, todo, allowed)
+
+
+def _allowed(nodes: Sequence[NodeView], ask: BundleAsk, index: int) -> list[bytes]:
+    if not ask.selectors or not ask.selectors[index]:
+        return [node.node_id for node in nodes]
+    selector = Selector.parse(ask.selectors[index])
+    return [node.node_id for node in nodes if selector.matches(node.labels)]
+
+
+def _on_one(
+    nodes: Sequence[NodeView],
+    free: dict[bytes, Units],
+    ask: BundleAsk,
+    todo: list[int],
+    allowed: Mapping[int, list[bytes]],
+) -> dict[int, bytes] | None:
+    """All on one node: that of the fixed ones, the soft target, or the fullest that still fits."""
+    together: Units = {}
+    for index in todo:
+        vectors.add(together, ask.bundles[index])
+    candidates = [n.node_id for n in nodes if all(n.node_id in allowed[index] for index in todo)]
+    if ask.fixed:
+        homes = set(ask.fixed.values())
+        candidates = [node_id for node_id in candidates if homes == {node_id}]
+    fitting = [node_id for node_id in candidates if vectors.fits(together, free[node_id])]
+    if not fitting:
+        return None
+    chosen = ask.soft_target if ask.soft_target in fitting else min(fitting, key=lambda n: _left(free[n], together))
+    return dict.fromkeys(todo, chosen)
+
+
+def _left(free: Units, need: Units) -> tuple[int, ...]:
+    return tuple(free.get(name, 0) - count for name, count in sorted(need.items()))
+
+
+def _largest_first(ask: BundleAsk, todo: list[int]) -> list[int]:
+    return sorted(todo, key=lambda index: (-max(ask.bundles[index].values(), default=0), index))
+
+
+def _on_few(
+    free: dict[bytes, Units], ask: BundleAsk, todo: list[int], allowed: Mapping[int, list[bytes]]
+) -> dict[int, bytes] | None:
+    """As few nodes as greedily possible: fill the node that takes most of what is left, again and again."""
+    placed: dict[int, bytes] = {}
+    left = _largest_first(ask, todo)
+    used = list(dict.fromkeys(ask.fixed.values()))
+    while left:
+        best: tuple[int, bytes, list[int]] | None = None
+        for node_id in free:
+            taken = _fill(free[node_id], ask, [index for index in left if node_id in allowed[index]])
+            rank = len(taken) * 2 + (node_id in used)
+            if taken and (best is None or rank > best[0]):
+                best = (rank, node_id, taken)
+        if best is None:
+            return None
+        _, node_id, taken = best
+        for index in taken:
+            vectors.subtract(free[node_id], ask.bundles[index])
+            placed[index] = node_id
+        left = [index for index in left if index not in placed]
+    return placed
+
+
+def _fill(free: Units, ask: BundleAsk, todo: list[int]) -> list[int]:
+    room, taken = dict(free), []
+    for index in todo:
+        if vectors.fits(ask.bundles[index], room):
+            vectors.subtract(room, ask.bundles[index])
+            taken.append(index)
+    return taken
+
+
+def _spread(
+    free: dict[bytes, Units], ask: BundleAsk, todo: list[int], allowed: Mapping[int, list[bytes]]
+) -> dict[int, bytes] | None:
+    """Nodes with the fewest bundles first; they may have to share."""
+    counts = dict.fromkeys(free, 0)
+    for node_id in ask.fixed.values():
+        counts[node_id] = counts.get(node_id, 0) + 1
+    placed: dict[int, bytes] = {}
+    for index in _largest_first(ask, todo):
+        need = ask.bundles[index]
+        fitting = [node_id for node_id in allowed[index] if vectors.fits(need, free[node_id])]
+        if not fitting:
+            return None
+        chosen = min(fitting, key=lambda n: (counts[n], [-left for left in _left(free[n], need)]))
+        counts[chosen] += 1
+        vectors.subtract(free[chosen], need)
+        placed[index] = chosen
+    return placed
+
+
+def _apart(
+    free: dict[bytes, Units], ask: BundleAsk, todo: list[int], allowed: Mapping[int, list[bytes]]
+) -> dict[int, bytes] | None:
+    """A node of its own for each: a matching, by augmenting paths (Kuhn 1955)."""
+    taken = set(ask.fixed.values())
+    choices = {
+        index: [n for n in allowed[index] if n not in taken and vectors.fits(ask.bundles[index], free[n])]
+        for index in todo
+    }
+    holder: dict[bytes, int] = {}
+
+    def assign(index: int, seen: set[bytes]) -> bool:
+        for node_id in choices[index]:
+            if node_id in seen:
+                continue
+            seen.add(node_id)
+            if node_id not in holder or assign(holder[node_id], seen):
+                holder[node_id] = index
+                return True
+        return False
+
+    for index in sorted(todo, key=lambda each: len(choices[each])):
+        if not assign(index, set()):
+            return None
+    return {index: node_id for node_id, index in holder.items()}

@@ -1,0 +1,284 @@
+"""All placement groups and what should happen to them next: the GCS's decisions, without I/O (section 6 of the list).
+
+Two phases: every chosen node *prepares* (reserves) its bundles; when all have, all *commit* (offer them). One refusal
+gives everything back, and the group is tried again after a pause that grows from 0.1 s to 1 s. Answers carry the
+attempt, so that late ones are recognised. A node that dies loses its bundles only; the others stay as they are.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from linckia.core.leases import vectors
+from linckia.core.placement.bundles import BundleAsk, NotPlaced, place_bundles
+from linckia.core.placement.states import GROUP_TABLE, GroupEvent, GroupState
+
+if TYPE_CHECKING:
+    from linckia.core.scheduling.view import ClusterView
+    from linckia.model.placement import GroupSpec
+
+S, E = GroupState, GroupEvent
+RETRY_FIRST_S, RETRY_FACTOR, RETRY_MAX_S = 0.1, 1.5, 1.0
+REMOVED_KEPT_MAX = 1000
+
+
+class Prepare(msgspec.Struct, frozen=True):
+    """Ask a node to reserve bundles."""
+
+    node_id: bytes
+    group_id: bytes
+    attempt: int
+    indexes: list[int]
+
+
+class Commit(msgspec.Struct, frozen=True):
+    """Tell a node to offer them."""
+
+    node_id: bytes
+    group_id: bytes
+    attempt: int
+
+
+class Return(msgspec.Struct, frozen=True):
+    """Tell a node to give them back."""
+
+    node_id: bytes
+    group_id: bytes
+    indexes: list[int]
+
+
+class Publish(msgspec.Struct, frozen=True):
+    """Tell who listens."""
+
+    group_id: bytes
+
+
+Effect = Prepare | Commit | Return | Publish
+
+
+class Group:
+    """One group's record."""
+
+    def __init__(self, spec: GroupSpec, now_s: float) -> None:
+        self.spec: Any = spec
+        self.state = GROUP_TABLE.initial
+        self.scheduling_state = "QUEUED"
+        self.reason = ""
+        self.nodes: dict[int, bytes] = {}  # committed bundles
+        self.trying: dict[int, bytes] = {}  # of the attempt under way
+        self.waiting_for: set[bytes] = set()
+        self.attempt = 0
+        self.retry_s, self.not_before_s = 0.0, 0.0
+        self.created_s, self.first_try_s, self.done_s = now_s, 0.0, 0.0
+        self.highest_retry_s = 0.0
+        self.units = [vectors.to_units(bundle) for bundle in spec.bundles]
+
+    @property
+    def wants_nodes(self) -> bool:
+        """Bundles lack a node and no attempt is under way."""
+        return self.state in (S.PENDING, S.RESCHEDULING) and not self.trying
+
+
+class GroupDirectory:
+    """The groups by id and by name; ``pending`` in the order in which they are tried (lost bundles first)."""
+
+    def __init__(self, view: ClusterView) -> None:
+        self.view = view
+        self.groups: dict[bytes, Group] = {}
+        self.names: dict[tuple[str, str], bytes] = {}
+        self.pending: dict[bytes, None] = {}
+        self._removed: dict[bytes, None] = {}
+
+    # --- creation and removal -----------------------------------------------------------------------------------------
+
+    def create(self, spec: GroupSpec, now_s: float) -> tuple[list[Effect], str]:
+        """(effects, error). Idempotent by id."""
+        if spec.group_id in self.groups:
+            return [], ""
+        if spec.name:
+            if (spec.namespace, spec.name) in self.names:
+                return [], f"a placement group named {spec.name!r} exists in namespace {spec.namespace!r} already"
+            self.names[spec.namespace, spec.name] = spec.group_id
+        self.groups[spec.group_id] = Group(spec, now_s)
+        self.pending[spec.group_id] = None
+        return self.schedule(now_s), ""
+
+    def remove(self, group_id: bytes) -> list[Effect]:
+        """In any state; idempotent."""
+        group = self.groups.get(group_id)
+        if group is None or group.state is S.REMOVED:
+            return []
+        effects = self._give_back(group, {**group.nodes, **group.trying})
+        group.nodes, group.trying, group.waiting_for = {}, {}, set()
+        self._move(group, E.REMOVE)
+        group.scheduling_state = "REMOVED"
+        self.pending.pop(group_id, None)
+        if self.names.get((group.spec.namespace, group.spec.name)) == group_id:
+            del self.names[group.spec.namespace, group.spec.name]
+        self._removed[group_id] = None
+        if len(self._removed) > REMOVED_KEPT_MAX:
+            oldest = next(iter(self._removed))
+            del self._removed[oldest], self.groups[oldest]
+        return [*effects, Publish(group_id)]
+
+    def job_finished(self, job_id: bytes) -> list[Effect]:
+        """Its groups go, detached ones excepted (R 6.18)."""
+        doomed = [g.spec.group_id for g in self.groups.values() if g.spec.job_id == job_id and not g.spec.detached]
+        return [effect for group_id in doomed for effect in self.remove(group_id)]
+
+    # --- scheduling ---------------------------------------------------------------------------------------------------
+
+    def schedule(self, now_s: float, limit: int = 64) -> list[Effect]:
+        """Try the groups that wait, first come first; one that does not fit does not hold up the others."""
+        effects: list[Effect] = []
+        for group_id in list(self.pending)[:limit]:
+            group = self.groups[group_id]
+            if group.wants_nodes and now_s >= group.not_before_s:
+                effects += self._try(group, now_s)
+        return effects
+
+    def next_try_s(self) -> float | None:
+        """When a pause ends; None when only changes of the view can help."""
+        return min((g.not_before_s for g in map(self.groups.__getitem__, self.pending) if g.retry_s), default=None)
+
+    def _try(self, group: Group, now_s: float) -> list[Effect]:
+        spec = group.spec
+        group.first_try_s = group.first_try_s or now_s
+        ask = BundleAsk(group.units, spec.strategy, dict(group.nodes), spec.selectors, spec.soft_target)
+        answer = self._place(ask, spec.topology)
+        if isinstance(answer, NotPlaced):
+            group.scheduling_state = answer.kind.upper()
+            group.reason = answer.reason
+            return []
+        group.attempt += 1
+        group.scheduling_state, group.reason = "SCHEDULING_STARTED", ""
+        group.trying = answer.nodes
+        by_node: dict[bytes, list[int]] = {}
+        for index, node_id in sorted(answer.nodes.items()):
+            by_node.setdefault(node_id, []).append(index)
+            self.view.debit(node_id, group.units[index])
+        group.waiting_for = set(by_node)
+        return [Prepare(node_id, spec.group_id, group.attempt, indexes) for node_id, indexes in by_node.items()]
+
+    def _place(self, ask: BundleAsk, topology: dict[str, str]) -> Any:
+        """With a topology: for each value of the label in turn, all bundles on nodes that have it (R 6.7)."""
+        label = next((key for key in topology if key != "ray.io/node-id"), "")
+        if not label:
+            wanted = topology.get("ray.io/node-id")
+            return place_bundles(self.view, msgspec.structs.replace(ask, strategy=wanted) if wanted else ask)
+        values = dict.fromkeys(n.labels[label] for n in self.view.nodes.values() if label in n.labels)
+        strategy = topology.get("ray.io/node-id", "PACK")
+        answer: Any = NotPlaced("infeasible", f"no node has the label {label!r}")
+        for value in values:
+            selectors = [{**(ask.selectors[i] if ask.selectors else {}), label: value} for i in range(len(ask.bundles))]
+            answer = place_bundles(self.view, msgspec.structs.replace(ask, strategy=strategy, selectors=selectors))
+            if not isinstance(answer, NotPlaced):
+                return answer
+        return answer
+
+    def prepared(self, group_id: bytes, attempt: int, node_id: bytes, now_s: float, *, ok: bool) -> list[Effect]:
+        """A node has reserved its bundles, or cannot."""
+        group = self.groups.get(group_id)
+        if group is None or attempt != group.attempt or node_id not in group.waiting_for:
+            stale = group is None or group.state is S.REMOVED
+            return [Return(node_id, group_id, [])] if ok and stale else []
+        if not ok:
+            return self._failed(group, now_s, lost=node_id)
+        group.waiting_for.discard(node_id)
+        if group.waiting_for or group.state is S.PREPARED:
+            return []
+        self._move(group, E.ALL_PREPARED)
+        group.waiting_for = set(group.trying.values())
+        return [Commit(each, group_id, attempt) for each in sorted(group.waiting_for)]
+
+    def committed(self, group_id: bytes, attempt: int, node_id: bytes, now_s: float) -> list[Effect]:
+        """A node offers its bundles."""
+        group = self.groups.get(group_id)
+        if group is None or attempt != group.attempt or group.state is not S.PREPARED:
+            return []
+        group.waiting_for.discard(node_id)
+        if group.waiting_for:
+            return []
+        self._move(group, E.ALL_COMMITTED)
+        group.nodes.update(group.trying)
+        group.trying = {}
+        group.scheduling_state, group.done_s = "FINISHED", now_s
+        group.retry_s = group.not_before_s = 0.0
+        self.pending.pop(group_id, None)
+        return [Publish(group_id)]
+
+    def _failed(self, group: Group, now_s: float, lost: bytes) -> list[Effect]:
+        effects = self._give_back(group, {i: n for i, n in group.trying.items() if n != lost})
+        group.trying, group.waiting_for = {}, set()
+        if group.state is S.PREPARED and group.nodes:
+            self._move(group, E.NODE_LOST)
+        else:
+            self._move(group, E.FAILED)
+        group.scheduling_state = "FAILED_TO_COMMIT_RESOURCES"
+        group.retry_s = min(RETRY_MAX_S, group.retry_s * RETRY_FACTOR or RETRY_FIRST_S)
+        group.highest_retry_s = max(group.highest_retry_s, group.retry_s)
+        group.not_before_s = now_s + group.retry_s
+        return effects
+
+    # --- nodes --------------------------------------------------------------------------------------------------------
+
+    def node_dead(self, node_id: bytes, now_s: float) -> list[Effect]:
+        """Its bundles are lost; groups under way begin again."""
+        effects: list[Effect] = []
+        for group in list(self.groups.values()):
+            if group.state is S.REMOVED:
+                continue
+            if node_id in group.trying.values():
+                effects += self._failed(group, now_s, lost=node_id)
+                group.not_before_s = now_s
+            lost = [index for index, where in group.nodes.items() if where == node_id]
+            if lost:
+                for index in lost:
+                    del group.nodes[index]
+                if group.state is S.CREATED:
+                    self._move(group, E.NODE_LOST)
+                self.pending = {group.spec.group_id: None, **self.pending}  # before new groups
+                effects.append(Publish(group.spec.group_id))
+        return [*effects, *self.schedule(now_s)]
+
+    def _give_back(self, group: Group, bundles: dict[int, bytes]) -> list[Effect]:
+        by_node: dict[bytes, list[int]] = {}
+        for index, node_id in bundles.items():
+            by_node.setdefault(node_id, []).append(index)
+        return [Return(node_id, group.spec.group_id, indexes) for node_id, indexes in by_node.items()]
+
+    def _move(self, group: Group, event: GroupEvent) -> None:
+        group.state = GROUP_TABLE.next(group.state, event, group.spec.group_id.hex())
+
+    # --- questions ----------------------------------------------------------------------------------------------------
+
+    def by_name(self, name: str, namespace: str) -> Group | None:
+        """The living group of that name."""
+        group_id = self.names.get((namespace, name))
+        return self.groups.get(group_id) if group_id is not None else None
+
+    def row(self, group: Group) -> dict[str, Any]:
+        """With Ray's keys (R 6.14)."""
+        spec = group.spec
+        end_s = group.done_s or group.created_s
+        return {
+            "placement_group_id": spec.group_id.hex(),
+            "name": spec.name,
+            "bundles": {str(index): bundle for index, bundle in enumerate(spec.bundles)},
+            "bundles_to_node_id": {str(index): group.nodes.get(index, b"").hex() for index in range(len(spec.bundles))},
+            "strategy": spec.strategy,
+            "state": group.state.value,
+            "stats": {
+                "end_to_end_creation_latency_ms": (end_s - group.created_s) * 1000,
+                "scheduling_latency_ms": max(0.0, end_s - (group.first_try_s or end_s)) * 1000,
+                "scheduling_attempt": group.attempt,
+                "highest_retry_delay_ms": group.highest_retry_s * 1000,
+                "scheduling_state": group.scheduling_state,
+            },
+            "reason": group.reason,
+            "creator_job_id": spec.job_id.hex(),
+            "namespace": spec.namespace,
+            "detached": spec.detached,
+        }

@@ -1,0 +1,139 @@
+"""The GCS's placement group service: messages in, `core/placement` decides, messages out. Built by node/head.py."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from linckia.core.placement.directory import Commit, Effect, Group, GroupDirectory, Prepare, Publish, Return
+from linckia.core.placement.states import GroupState
+from linckia.protocol import messages as m
+
+if TYPE_CHECKING:
+    from linckia.gcs.nodes import NodeService
+
+
+class GroupService:
+    """``on_removed``: callbacks with the id (hex) of a group that is gone."""
+
+    def __init__(
+        self,
+        nodes: NodeService,
+        call_later: Callable[[float, Callable[[], None]], Any],
+        reply: Callable[[Any, m.Message], None],
+    ) -> None:
+        self.directory = GroupDirectory(nodes.view)
+        self._nodes, self._call_later, self._reply = nodes, call_later, reply
+        self._subscribers: dict[bytes, dict[int, Any]] = {}
+        self._retry: Any = None
+        self.on_removed: list[Callable[[str], None]] = []
+        nodes.on_resources.append(self._look_again)
+        nodes.on_joined.append(lambda _node: self._look_again())
+        nodes.on_dead.append(lambda node, _text: self._apply(self.directory.node_dead(node.info.node_id, _now_s())))
+
+    def handlers(self) -> dict[type, Callable[[Any, Any], None]]:
+        """Message type -> handler(peer, message)."""
+        return {
+            m.CreateGroup: self._on_create,
+            m.RemoveGroup: lambda _peer, message: self._apply(self.directory.remove(message.group_id)),
+            m.SubscribeGroup: self._on_subscribe,
+            m.GroupQuery: self._on_query,
+            m.BundlesPrepared: self._on_prepared,
+            m.BundlesCommitted: self._on_committed,
+        }
+
+    def job_finished(self, job_id: bytes) -> None:
+        """A job has ended."""
+        self._apply(self.directory.job_finished(job_id))
+
+    def table(self) -> list[dict[str, Any]]:
+        """All groups, removed ones included as long as they are remembered."""
+        return [self.directory.row(group) for group in self.directory.groups.values()]
+
+    def waiting(self) -> list[Group]:
+        """Groups that want nodes: gang demand for the autoscaler."""
+        return [self.directory.groups[group_id] for group_id in self.directory.pending]
+
+    # --- messages -----------------------------------------------------------------------------------------------------
+
+    def _on_create(self, peer: Any, message: m.CreateGroup) -> None:
+        self._subscribe(peer, message.spec.group_id)
+        effects, error = self.directory.create(message.spec, _now_s())
+        self._reply(peer, m.GroupCreated(message.rid, error))
+        self._apply(effects)
+
+    def _on_subscribe(self, peer: Any, message: m.SubscribeGroup) -> None:
+        self._subscribe(peer, message.group_id)
+        group = self.directory.groups.get(message.group_id)
+        state = group.state.value if group is not None else GroupState.REMOVED.value
+        peer.post(m.GroupUpdate(message.group_id, state))
+
+    def _subscribe(self, peer: Any, group_id: bytes) -> None:
+        self._subscribers.setdefault(group_id, {})[id(peer)] = peer
+
+    def _on_query(self, peer: Any, message: m.GroupQuery) -> None:
+        directory = self.directory
+        if message.name:
+            found = [directory.by_name(message.name, message.namespace)]
+        elif message.group_id:
+            found = [directory.groups.get(message.group_id)]
+        else:
+            found = list(directory.groups.values())
+        rows = [directory.row(group) for group in found if group is not None]
+        self._reply(peer, m.GroupTable(message.rid, msgspec.msgpack.encode(rows)))
+
+    def _on_prepared(self, _peer: Any, message: m.BundlesPrepared) -> None:
+        effects = self.directory.prepared(message.group_id, message.attempt, message.node_id, _now_s(), ok=message.ok)
+        self._apply(effects)
+
+    def _on_committed(self, _peer: Any, message: m.BundlesCommitted) -> None:
+        self._apply(self.directory.committed(message.group_id, message.attempt, message.node_id, _now_s()))
+
+    # --- effects ------------------------------------------------------------------------------------------------------
+
+    def _look_again(self) -> None:
+        if self.directory.pending:
+            self._apply(self.directory.schedule(_now_s()))
+
+    def _apply(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Prepare(node_id, group_id, attempt, indexes):
+                    bundles = self.directory.groups[group_id].spec.bundles
+                    chosen = [(index, bundles[index]) for index in indexes]
+                    self._nodes.send(node_id, m.PrepareBundles(group_id, attempt, chosen))
+                case Commit(node_id, group_id, attempt):
+                    self._nodes.send(node_id, m.CommitBundles(group_id, attempt))
+                case Return(node_id, group_id, indexes):
+                    self._nodes.send(node_id, m.ReturnBundles(group_id, indexes))
+                case Publish(group_id):
+                    self._publish(group_id)
+        due_s = self.directory.next_try_s()
+        if due_s is not None and self._retry is None:
+            self._retry = self._call_later(max(0.0, due_s - _now_s()), self._retry_now)
+
+    def _retry_now(self) -> None:
+        self._retry = None
+        self._apply(self.directory.schedule(_now_s()))
+
+    def _publish(self, group_id: bytes) -> None:
+        group = self.directory.groups[group_id]
+        update = m.GroupUpdate(group_id, group.state.value)
+        subscribers = self._subscribers.get(group_id, {})
+        for key, peer in list(subscribers.items()):
+            if peer.closed:
+                del subscribers[key]
+            else:
+                peer.post(update)
+        if group.state is GroupState.REMOVED:
+            self._subscribers.pop(group_id, None)
+            self._nodes.broadcast(update)
+            for callback in self.on_removed:
+                callback(group_id.hex())
+
+
+def _now_s() -> float:
+    return time.monotonic()

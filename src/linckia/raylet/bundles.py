@@ -1,0 +1,91 @@
+"""The node's side of placement groups: reserves bundles, offers them, gives them back. Called by raylet/service.py.
+
+What a bundle holds leaves the plain pool when it is prepared; committing adds it under the group's names
+(core/placement/names.py). Giving back kills what still runs in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from linckia.core.leases.vectors import to_units
+from linckia.core.placement import names
+from linckia.protocol import messages as m
+
+if TYPE_CHECKING:
+    from linckia.core.leases.vectors import Units
+    from linckia.raylet.service import Raylet
+
+
+class Bundle:
+    """Reserved amounts; ``offered`` once committed."""
+
+    def __init__(self, units: Units, gpus: dict[int, int], attempt: int) -> None:
+        self.units, self.gpus, self.attempt, self.offered = units, gpus, attempt, False
+
+
+class BundleHost:
+    """Bundles of this node by (group id, index)."""
+
+    def __init__(self, raylet: Raylet) -> None:
+        self.raylet = raylet
+        self.bundles: dict[tuple[bytes, int], Bundle] = {}
+
+    def handlers(self) -> dict[type, Callable[[Any, Any], None]]:
+        """Message type -> handler(peer, message)."""
+        return {
+            m.PrepareBundles: self.on_prepare,
+            m.CommitBundles: self.on_commit,
+            m.ReturnBundles: self.on_return,
+            m.GroupUpdate: self.on_update,
+        }
+
+    def on_prepare(self, _peer: Any, message: m.PrepareBundles) -> None:
+        """All or none; said twice: answered twice."""
+        raylet, node_id = self.raylet, self.raylet.options.node.node_id
+        new = {index: to_units(amounts) for index, amounts in message.bundles}
+        have = [index for index in new if (message.group_id, index) in self.bundles]
+        reason = ""
+        if not have:
+            gpus = raylet.leases.reserve(list(new.values()))
+            if gpus is None:
+                reason = f"node {node_id.hex()[:8]} has only {raylet.leases.available_amounts()} left"
+            else:
+                for (index, units), assigned in zip(new.items(), gpus, strict=True):
+                    self.bundles[message.group_id, index] = Bundle(units, assigned, message.attempt)
+        raylet.desk.report()
+        raylet.gcs.post(m.BundlesPrepared(message.group_id, message.attempt, node_id, not reason, reason))
+
+    def on_commit(self, _peer: Any, message: m.CommitBundles) -> None:
+        """Offer what was prepared; idempotent."""
+        raylet = self.raylet
+        for (group_id, index), bundle in self.bundles.items():
+            if group_id == message.group_id and not bundle.offered:
+                bundle.offered = True
+                offered = names.of_bundle(group_id.hex(), index, bundle.units)
+                raylet.desk.carry_out(raylet.leases.offer(offered, bundle.gpus))
+        raylet.desk.report()
+        raylet.gcs.post(m.BundlesCommitted(message.group_id, message.attempt, raylet.options.node.node_id))
+        raylet.desk.look_again()
+
+    def on_return(self, _peer: Any, message: m.ReturnBundles) -> None:
+        """Give back, killing what runs there; idempotent."""
+        raylet = self.raylet
+        wanted = message.indexes or [index for group_id, index in self.bundles if group_id == message.group_id]
+        for index in wanted:
+            bundle = self.bundles.pop((message.group_id, index), None)
+            if bundle is None:
+                continue
+            if bundle.offered:
+                offered = names.of_bundle(message.group_id.hex(), index, bundle.units)
+                for worker_id in raylet.leases.withdraw(offered):
+                    worker = raylet.pool.workers.get(worker_id)
+                    if worker is not None:
+                        raylet.pool.kill(worker, f"its placement group {message.group_id.hex()} was removed")
+            raylet.desk.carry_out(raylet.leases.unreserve(bundle.units, bundle.gpus))
+
+    def on_update(self, _peer: Any, message: m.GroupUpdate) -> None:
+        """A group is gone: nothing may wait for it."""
+        if message.state == "REMOVED":
+            self.raylet.desk.group_removed(message.group_id.hex())
