@@ -39,6 +39,7 @@ class Submitter:
         self.requests: dict[int, SchedulingKey] = {}
         self.leases: dict[tuple[bytes, int], Lease] = {}  # by (node that granted it, its number there)
         self._tick: Any = None
+        self._tick_soon = False  # the tick under way comes within TAKE_BACK_AFTER_S
 
     @property
     def idle_s(self) -> float:
@@ -101,6 +102,8 @@ class Submitter:
             if lease.stalled or lease.recalled or lease.closing or lease.taking_back:
                 continue
             room = depth - len(lease.peer.tasks)
+            if room > 0 and not self._tick_soon:
+                self._schedule_tick()  # what is pushed behind a running task may have to be taken back
             while room > 0 and queue:
                 self.push(lease, queue.popleft())
                 room -= 1
@@ -131,7 +134,8 @@ class Submitter:
             elif lease not in key.idle:
                 lease.idle_since = time.monotonic()
                 key.idle.append(lease)
-                self._schedule_tick()
+                if self._tick is None:
+                    self._schedule_tick()
         if not key.queue and key.requests:
             self._cancel_requests(key)
 
@@ -313,12 +317,16 @@ class Submitter:
     # --- time: idle leases, take-back -------------------------------------------------------------------------------
 
     def _schedule_tick(self) -> None:
-        if self._tick is None:
-            self._tick = self.runtime.reactor.call_later(TAKE_BACK_AFTER_S, self._on_tick)
+        if self._tick_soon:
+            return
+        if self._tick is not None:
+            self._tick.cancel()  # it would come after LEASE_IDLE_S
+        self._tick_soon = True
+        self._tick = self.runtime.reactor.call_later(TAKE_BACK_AFTER_S, self._on_tick)
 
     def _on_tick(self) -> None:
         with self.runtime.mutex:
-            self._tick = None
+            self._tick, self._tick_soon = None, False
             now = time.monotonic()
             idle_s = next_s = self.idle_s
             for lease in list(self.leases.values()):
@@ -332,6 +340,7 @@ class Submitter:
                         lease.taking_back = True  # until it answers: nothing more goes behind a task that is long
                         lease.peer.conn.send(m.TakeBack(len(lease.peer.tasks) - 1))
             if self.leases and self._tick is None:
+                self._tick_soon = next_s <= TAKE_BACK_AFTER_S
                 self._tick = self.runtime.reactor.call_later(next_s, self._on_tick)
 
     def on_taken_back(self, peer: Peer, message: m.TakenBack) -> None:
