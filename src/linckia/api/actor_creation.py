@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from linckia.api.actor import ActorHandle
+from linckia.api.options_group import group_target
 from linckia.base import errors
 from linckia.host import entropy
 from linckia.model.specs import ActorInfo, ActorSpec, MethodSpec, decode_actor_info, describe_actor, encode
@@ -32,7 +33,6 @@ def create_actor(
     arguments: tuple[tuple[Any, ...], dict[str, Any]],
 ) -> ActorHandle[Any]:
     """Register and return the handle; named actors wait for the GCS's word (ActorAlreadyExistsError)."""
-    options.check_supported()
     _check_groups(info, options)
     spec = _spec(runtime, info, options, class_id, blob)
     actor_id, detached = spec.actor_id, spec.detached
@@ -64,6 +64,10 @@ def _spec(runtime: Runtime, info: ClassInfo, options: ActorOptions, class_id: by
     job = runtime.job_config
     detached = (options.lifetime or job.default_actor_lifetime) == "detached"
     actor_id = entropy.random_bytes(12) + runtime.job_id
+    lifetime, placement = options.lifetime_resources(), options.resources_for_placement()
+    target = group_target(options, placement)
+    if target is not None:
+        lifetime, placement = target.asked(lifetime), target.asked(placement)
     concurrency, out_of_order = options.resolve_concurrency(info.is_async)
     return ActorSpec(
         actor_id=actor_id,
@@ -85,12 +89,13 @@ def _spec(runtime: Runtime, info: ClassInfo, options: ActorOptions, class_id: by
         is_async=info.is_async,
         concurrency_groups=dict(options.concurrency_groups or {}),
         max_pending_calls=options.max_pending_calls,
-        lifetime_resources=options.lifetime_resources(),
-        placement_resources=options.resources_for_placement(),
+        lifetime_resources=lifetime,
+        placement_resources=placement,
         methods=_methods(info, options),
         out_of_order=out_of_order,
         runtime_env=options.runtime_env_key().encode(),
         strategy=options.strategy(),
+        capture_child_tasks=target is not None and target.captures,
     )
 
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, ClassVar
 
 from linckia.api.options_placement import (
     check_group_with_strategy,
-    not_available_yet,
     warn_of_deprecated_group,
 )
 from linckia.api.options_rules import (
@@ -108,12 +107,6 @@ class PlacedOptions(Options):
     resources: dict[str, float] | None
     runtime_env: dict[str, object] | None
     scheduling_strategy: SchedulingStrategy
-
-    def check_supported(self) -> None:
-        """NotImplementedError, naming the option, for what comes with 'Many machines'. Submitting calls this."""
-        sentence = not_available_yet(self)
-        if sentence is not None:
-            raise NotImplementedError(sentence)
 
     def strategy(self) -> bytes:
         """Where it may run: an encoded model.placement.Strategy, empty for the default."""

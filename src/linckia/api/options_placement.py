@@ -1,7 +1,6 @@
 """Options that say where work runs: strategies, labels, the deprecated placement_group options, runtime_env paths.
 
-Checks for the tables in `options_rules.py`, and `not_available_yet`, the sentence with which submitting is refused for
-what only makes sense on many machines.
+Checks for the tables in `options_rules.py`.
 """
 
 from __future__ import annotations
@@ -9,7 +8,6 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from linckia.api.options_values import bad_value, wrong_type
 from linckia.api.scheduling_strategies import (
@@ -19,9 +17,6 @@ from linckia.api.scheduling_strategies import (
     check_bundle_index,
 )
 from linckia.base.labels import Selector
-
-if TYPE_CHECKING:
-    from linckia.api.options import PlacedOptions
 
 DEFAULT_GROUP = "default"  # of the option placement_group: "whatever the parent says"
 _STRATEGY_WORDS = ("DEFAULT", "SPREAD")
@@ -135,22 +130,3 @@ def warn_of_deprecated_group(written: Mapping[str, object], stacklevel: int) -> 
                 DeprecationWarning,
                 stacklevel=stacklevel + 1,
             )
-
-
-def not_available_yet(options: PlacedOptions) -> str | None:
-    """Why work with these options cannot be submitted yet, or None."""
-    chosen = options.scheduling_strategy
-    found = None
-    if isinstance(chosen, PlacementGroupSchedulingStrategy) and chosen.placement_group is not None:
-        found = "PlacementGroupSchedulingStrategy"
-    elif options.placement_group not in (None, DEFAULT_GROUP):
-        found = "the option placement_group"
-    elif isinstance(chosen, NodeLabelSchedulingStrategy):
-        found = "NodeLabelSchedulingStrategy"
-    elif options.label_selector:
-        found = "the option label_selector"
-    elif options.fallback_strategy:
-        found = "the option fallback_strategy"
-    if found is None:
-        return None
-    return f"{found} is not available yet: it comes with 'Many machines'. Leave it out to run on this machine."

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
+from linckia.api.options_group import group_target
 from linckia.worker import current
 
 if TYPE_CHECKING:
@@ -63,9 +64,10 @@ class RemoteFunction(Generic[P, R]):
         arguments do not fit the function's signature or cannot be pickled.
         """
         bound = self._bound
-        if bound is None or bound.runtime is not current.runtime or current.runtime is None:
+        runtime = current.runtime
+        if bound is None or runtime is None or bound.runtime is not runtime or runtime.in_group:
             bound = self._bind(self._options)
-            self._bound = bound
+            self._bound = None if bound.runtime.in_group else bound  # what fits inside a group does not fit outside
         if kwargs or not self._least <= len(args) <= self._most:
             self._check(args, kwargs)
         return _submit(bound.runtime, bound.template, args, kwargs)  # type: ignore[no-any-return]
@@ -96,14 +98,17 @@ class RemoteFunction(Generic[P, R]):
         from linckia.protocol import messages as m  # noqa: PLC0415  (start-up time)
         from linckia.worker.tasks import Template  # noqa: PLC0415  (start-up time)
 
-        options.check_supported()
+        resources = options.resources_for_placement()
+        target = group_target(options, resources)
         retries = options.retries(default_retries())
         function = self._export(runtime)
-        cached = (function.function_id, id(self), repr(sorted((k, v) for k, v in options.given.items() if k != "name")))
+        written = repr(sorted((k, v) for k, v in options.given.items() if k != "name"))
+        cached = (function.function_id, id(self), written, target)
         template = runtime.template_cache.get(cached)
         if template is not None:
             return template
-        resources = options.resources_for_placement()
+        if target is not None:
+            resources = target.asked(resources)
         strategy = options.strategy()
         key = runtime.submitter.key_for(resources, strategy, options.runtime_env_key())
         definition = m.TemplateDef(
@@ -117,6 +122,7 @@ class RemoteFunction(Generic[P, R]):
             objects_per_yield=options.num_objects_per_yield,
             careful=retries == 0,
             qualified_name=f"{self.__module__}.{self.__qualname__}",
+            capture_child_tasks=target is not None and target.captures,
         )
         template = runtime.template_cache[cached] = Template(definition, function, key, retries)
         return template
@@ -171,8 +177,10 @@ class OptionedFunction(Generic[P, R]):
     def remote(self, *args: P.args, **kwargs: P.kwargs) -> ObjectRef[R]:
         """See :meth:`RemoteFunction.remote`."""
         bound = self._bound
-        if bound is None or bound.runtime is not current.runtime or current.runtime is None:
-            bound = self._bound = self._function._bind(self._options)
+        runtime = current.runtime
+        if bound is None or runtime is None or bound.runtime is not runtime or runtime.in_group:
+            bound = self._function._bind(self._options)
+            self._bound = None if bound.runtime.in_group else bound
         self._function._check(args, kwargs)
         call = None
         if self._options.name and self._options.name != self._function._options.name:

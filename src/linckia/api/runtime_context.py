@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from linckia.api.current_group import captures_children, current_group_id
 from linckia.api.remote_function import connected
 from linckia.worker import current
 
@@ -125,13 +126,13 @@ class RuntimeContext:
         return str(self._runtime.session_dir).rpartition("/")[0].rpartition("/")[0]
 
     def get_placement_group_id(self) -> str | None:
-        """None: placement groups come with "Many machines"."""
-        return None
+        """Hex id of the group this task or actor runs in; None outside of groups and in drivers."""
+        return current_group_id() or None
 
     @property
     def should_capture_child_tasks_in_placement_group(self) -> bool:
-        """False outside placement groups."""
-        return False
+        """Whether children of this task or actor go into its placement group too."""
+        return captures_children()
 
     def get_assigned_resources(self) -> dict[str, float]:
         """What the running task or actor holds; ``{}`` for a default actor and in drivers."""

@@ -18,7 +18,7 @@ IGNORED = {
     "job_config",
     "runtime_env", "logging_config", "enable_resource_isolation", "cgroup_path",
     "system_reserved_cpu", "system_reserved_memory",
-    "object_spilling_directory", "_redis_username", "_redis_password", "_plasma_directory", "_node_ip_address",
+    "_redis_username", "_redis_password", "_plasma_directory", "_node_ip_address",
     "_metrics_export_port", "_tracing_startup_hook", "_skip_env_hook", "_system_config",
     "_enable_object_reconstruction",
     "_driver_object_store_memory", "_redis_max_memory", "_lru_evict",
@@ -43,7 +43,7 @@ class InitOptions(NamedTuple):
 def parse(address: str | None, options: dict[str, Any]) -> InitOptions:
     """Check everything that can be checked without a cluster; errors name the argument."""
     known = IGNORED | {
-        "num_cpus", "num_gpus", "resources", "labels", "object_store_memory", "namespace",
+        "num_cpus", "num_gpus", "resources", "labels", "object_store_memory", "object_spilling_directory", "namespace",
         "ignore_reinit_error", "log_to_driver",
         "local_mode", "_memory", "_temp_dir", "_node_name", "_prestart_workers", "_keep_session",
     }  # fmt: skip
@@ -68,6 +68,7 @@ def parse(address: str | None, options: dict[str, Any]) -> InitOptions:
         labels=dict(options.get("labels") or {}),
         node_name=options.get("_node_name") or "",
         temp_dir=temp_dir or "",
+        spill_dir=_directory(options.get("object_spilling_directory")),
         prestart_workers=options.get("_prestart_workers"),
         keep_session=bool(options.get("_keep_session", False)),
     )
@@ -114,6 +115,14 @@ def _check_isolation(options: dict[str, Any]) -> None:
             raise ValueError(
                 f"init({name}=...) is only possible with enable_resource_isolation=True (resource isolation)"
             )
+
+
+def _directory(path: Any) -> str:
+    if path is None or path == "":
+        return ""
+    if not isinstance(path, str):
+        raise TypeError(f"init(object_spilling_directory={path!r}): must be a path, got {type(path).__name__}")
+    return os.path.abspath(path)
 
 
 def _count(name: str, value: Any) -> float | None:

@@ -51,6 +51,7 @@ class ActorSpec(msgspec.Struct, array_like=True, frozen=True):
     runtime_env: bytes = b""
     out_of_order: bool = False
     strategy: bytes = b""  # encoded model.placement.Strategy
+    capture_child_tasks: bool = False  # in a placement group: its children stay there
 
 
 class ActorInfo(msgspec.Struct, array_like=True, frozen=True):

@@ -27,6 +27,7 @@ class TemplateDef(Message, tag=2):
     objects_per_yield: int = 1
     careful: bool = False  # max_retries=0: answer earlier tasks before this one starts, and this one at once
     qualified_name: str = ""
+    capture_child_tasks: bool = False  # in a placement group: its children stay there
 
 
 class Push(Message, tag=3, gc=False):

@@ -27,6 +27,7 @@ from linckia.core.leases.records import (
     Retire,
     StartWorkers,
 )
+from linckia.core.placement.names import group_of
 from linckia.core.scheduling.policy import Decision
 from linckia.model.wire import Address
 from linckia.protocol import messages as m
@@ -255,6 +256,8 @@ class LeaseDesk:
             self._answer(effect.request.owner, m.LeaseRefused(effect.request.rid, effect.kind, effect.reason))
 
     def _warn_infeasible(self, effect: Infeasible) -> None:
+        if group_of(effect.request.resources):
+            return  # a group that is not there yet is no surprise to who made it
         what = f"{effect.request.name or 'A task'} cannot run now: {effect.text}. It waits until such a node joins."
         self.raylet.tell_driver(effect.request.job_id, m.DriverMessage("warning", f"infeasible {effect.text}", what))
 

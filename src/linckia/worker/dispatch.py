@@ -28,6 +28,8 @@ ANSWERS = (
     m.Stopped,
     m.Pong,
     m.Failure,
+    m.GroupCreated,
+    m.GroupTable,
 )
 
 
@@ -48,6 +50,7 @@ def handlers_of(runtime: Runtime) -> dict[type, Handler]:
         m.NodesChanged: runtime.raylets.on_nodes,
         m.IncomingConnection: runtime.on_incoming,
         m.SegmentPassed: objects.on_segment,
+        m.GroupUpdate: runtime.groups.on_update,
         m.LeaseBroken: small.lease_broken,
         m.RecallLease: submitter.on_recall,
         m.GetObject: objects.on_get,

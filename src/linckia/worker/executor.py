@@ -231,6 +231,7 @@ class Executor:
         """
         self.gpu_ids = sorted(int(name.partition("/")[2]) for name in assigned if name.startswith("GPU/"))
         self.assigned = {name: amount for name, amount in assigned.items() if not name.startswith("GPU/")}
+        self.runtime.in_group = any(name.startswith("bundle_group_") for name in assigned)
         if not self.user_threads:
             set_thread_limit(self.assigned.get("CPU", 0))
         if self.gpu_ids:

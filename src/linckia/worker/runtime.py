@@ -31,6 +31,7 @@ from linckia.worker.borrowing import Borrowing, OwnedBlock, Unseen, UnseenError
 from linckia.worker.dispatch import handlers_of
 from linckia.worker.futures import Futures
 from linckia.worker.objects import Objects
+from linckia.worker.placement_groups import GroupWatch
 from linckia.worker.progress import Flag, Progress, Target
 from linckia.worker.raylets import Raylets
 from linckia.worker.refs import BLOCK, ERROR, INLINE, LOST, ObjectRef, RefExtra
@@ -63,6 +64,7 @@ class Runtime:
         self.executor: Any = None
         self.closing = False
         self.retried_tasks = 0
+        self.in_group = False  # the running task or actor is in a placement group: children may have to be, too
         self.last_rest: Any = None  # see api/calls.py
         self.template_cache: dict[Any, Template] = {}
         self.error_count = 0  # errors that arrived, for get's early end
@@ -90,6 +92,7 @@ class Runtime:
         self.streams = Streams(self)
         self.futures = Futures(self)
         self.requests = Requests(self)
+        self.groups = GroupWatch(self)
         self.objects = Objects(self)
         self.handlers: dict[type, Handler] = {}
         self.handlers.update(handlers_of(self))

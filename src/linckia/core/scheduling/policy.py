@@ -16,6 +16,7 @@ import msgspec
 from linckia.base.labels import Selector
 from linckia.core.leases import vectors
 from linckia.core.leases.vectors import Units
+from linckia.core.placement.names import group_of
 from linckia.core.scheduling.shapes import NodeSet, Shape
 from linckia.core.scheduling.view import ClusterView, NodeView
 from linckia.model.placement import DEFAULT, LabelRule, Strategy
@@ -307,6 +308,9 @@ def _infeasible_text(view: ClusterView, ask: Ask, allowed: frozenset[bytes] | No
     wanted = ask.need if any(True for _ in ask.need) else ask.placement
     if allowed is not None and not allowed:
         return f"no node has the labels it asks for: {_labels_text(ask.strategy)}"
+    group = group_of(ask.need)
+    if group:
+        return f"it waits for a bundle with room in placement group {group} (not reserved yet, or all too small)"
     largest = {
         name: max((node.total.get(name, 0) for node in view.nodes.values()), default=0)
         for name in {**ask.placement, **wanted}
