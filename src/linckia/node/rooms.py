@@ -127,6 +127,7 @@ class Rooms:
             link.post_now(m.UnregisterNode(self.node.node_id, self.node.reason or "it was stopped"))
             link.close()
         self.raylet.pool.kill_all()
+        self.raylet.spill.close()
 
     # --- doors --------------------------------------------------------------------------------------------------------
 
@@ -221,6 +222,7 @@ class Rooms:
             is_head=self.head is not None,
             public_prefix=self._prefix(),
             identity=self.identity,
+            spill_dir=options.spill_dir or node.session.path,
         )
 
     def _worker_config(self) -> dict[str, Any]:

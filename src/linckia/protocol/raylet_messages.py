@@ -142,8 +142,11 @@ class ExtentGranted(Message, tag=65):
 
 
 class ExtentDenied(Message, tag=66):
+    """``kind`` ``disk_full``: objects could not be spilled for want of disk."""
+
     rid: int
     reason: str
+    kind: str = ""
 
 
 class ExtentReturned(Message, tag=67):

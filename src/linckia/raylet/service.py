@@ -25,6 +25,7 @@ from linckia.raylet.bundles import BundleHost
 from linckia.raylet.lease_desk import LeaseDesk
 from linckia.raylet.logs import LogRouter
 from linckia.raylet.remote_drivers import RemoteDrivers
+from linckia.raylet.spilling import SpillHost
 from linckia.raylet.store_host import StoreHost
 from linckia.raylet.worker_pool import Spawner, WorkerPool, WorkerProcess
 from linckia.rpc.endpoints import published
@@ -32,6 +33,7 @@ from linckia.rpc.handshake import Identity
 from linckia.rpc.idempotence import RecentReplies
 from linckia.rpc.reactor import Reactor
 from linckia.shm.segment import Segment
+from linckia.shm.spill_files import SpillFiles
 
 _decode_job = msgspec.msgpack.Decoder(JobConfig).decode
 _encode = msgspec.msgpack.encode
@@ -51,6 +53,7 @@ class RayletOptions(NamedTuple):
     is_head: bool = True
     public_prefix: str = ""  # goes before the paths of this node's processes (rpc/endpoints.py)
     identity: Identity | None = None
+    spill_dir: str = "/tmp"
 
 
 class Driver:
@@ -93,6 +96,8 @@ class Raylet:
             prestarted=options.prestart_workers,
         )
         self.store = StoreHost(reactor, options.segment, self.post_to, self.recent)
+        files = SpillFiles(options.spill_dir, options.node.node_id.hex())
+        self.spill = SpillHost(reactor, self.store, files, self._connection_of)
         self.actors = ActorHost(self)
         self.bundles = BundleHost(self)
         self.drivers: dict[bytes, Driver] = {}  # by worker id
@@ -118,6 +123,7 @@ class Raylet:
             m.DriverMessage: self.on_driver_message,
             **self.desk.handlers(),
             **self.store.handlers(),
+            **self.spill.handlers(),
             **self.actors.handlers(),
             **self.bundles.handlers(),
         }
@@ -314,9 +320,12 @@ class Raylet:
             return
         self.post_to(lease.request.owner, m.LeaseBroken(lease.lease_id, worker.worker_id, reason, worker.intended))
 
+    def _connection_of(self, worker_id: bytes) -> Any:
+        return self.clients.get(worker_id) or self.owners.get(worker_id)
+
     def post_to(self, worker_id: bytes, message: m.Message) -> None:
         """To a driver or worker, if it is still connected."""
-        peer = self.clients.get(worker_id) or self.owners.get(worker_id)
+        peer = self._connection_of(worker_id)
         if peer is not None:
             peer.post(message)
 

@@ -38,6 +38,8 @@ class StoreHost:
         self.reactor, self.segment, self.post_to, self.recent = reactor, segment, post_to, recent
         self.core = StoreCore(segment.capacity_bytes)
         self.internal: dict[bytes, Callable[[Message], None]] = {}  # clients inside this process, such as copies
+        self.on_change: Callable[[], None] = lambda: None  # something was sealed, freed, asked for or granted
+        self.on_gone: Callable[[bytes], None] = lambda _worker_id: None
         self._timer: Timer | None = None
 
     def handlers(self) -> dict[type[Message], Callable[[Any, Any], None]]:
@@ -58,6 +60,7 @@ class StoreHost:
 
     def process_gone(self, worker_id: bytes) -> None:
         """A runtime process has ended."""
+        self.on_gone(worker_id)
         self._carry_out(self.core.client_died(worker_id, time.monotonic()))
 
     # --- messages -----------------------------------------------------------------------------------------------------
@@ -118,7 +121,7 @@ class StoreHost:
                 case GrantExtent():
                     self._answer(effect.client, ExtentGranted(effect.rid, effect.offset, effect.size))
                 case DenyExtent():
-                    self._answer(effect.client, ExtentDenied(effect.rid, effect.reason))
+                    self._answer(effect.client, ExtentDenied(effect.rid, effect.reason, effect.kind))
                 case Recall():
                     self._post(effect.client, RecallExtents())
                 case ForwardFree():
@@ -126,6 +129,7 @@ class StoreHost:
                 case ReleasePages():
                     self.segment.release_pages(effect.offset, effect.size)
         self._schedule()
+        self.on_change()
 
     def _answer(self, client: bytes, reply: ExtentGranted | ExtentDenied) -> None:
         if client not in self.internal:
@@ -139,6 +143,10 @@ class StoreHost:
             self.reactor.call_soon(lambda: handler(message))
         else:
             self.post_to(client, message)
+
+    def take_over(self, offset: int, object_id: bytes, owner: bytes, heir: bytes) -> bool:
+        """See StoreCore."""
+        return self.core.take_over(offset, object_id, owner, heir)
 
     def _schedule(self) -> None:
         """One timer for the core's next deadline."""

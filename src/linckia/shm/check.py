@@ -37,6 +37,8 @@ def _check_extents(core: StoreCore) -> None:
 
 def _check_blocks(core: StoreCore) -> None:
     _require(core._sealed_bytes == sum(b.size for b in core._blocks.values()), "sealed_bytes is wrong")
+    copied = sum(b.size for b in core._blocks.values() if b.extent is not None and b.extent.holder in core.evictable)
+    _require(core.copied_bytes == copied, "copied_bytes is wrong")
     position = 0
     for offset, block in sorted(core._blocks.items()):
         _require(offset == block.offset >= position, f"block {offset} overlaps the one before it")

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from linckia.base.limits import STORE_FULL_GRACE_S
+
 MIB = 1024 * 1024
 
 
@@ -27,6 +29,7 @@ class DenyExtent:
     client: bytes
     rid: int
     reason: str
+    kind: str = ""  # disk_full: it could not be spilled either
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,9 @@ class StoreOptions:
     """Times and bounds of the store."""
 
     extent_bytes: int = 16 * MIB  # what small blocks share; objects from half of this have their own extent
-    deny_after_s: float = 1.0  # how long a request that does not fit waits for others to give memory back
+    deny_after_s: float = (
+        STORE_FULL_GRACE_S  # how long a request waits for others to give memory back
+    )
     recall_every_s: float = 0.05
     orphan_grace_s: float = 1.0  # how long the memory of a dead process is kept for readers to adopt their blocks
     release_after_s: float = 10.0  # how long memory lies idle before its pages go back to the system
@@ -83,7 +88,7 @@ class StoreUsage:
     top_owners: tuple[tuple[str, int, int], ...]  # name, bytes, objects: the three largest
 
 
-def denial_text(size: int, usage: StoreUsage) -> str:
+def denial_text(size: int, usage: StoreUsage, not_spilled: str = "") -> str:
     """What a denied process, and in the end its user, reads."""
     owners = ", ".join(f"{name} {size_text(held)} in {count} objects" for name, held, count in usage.top_owners)
     if size > usage.capacity_bytes:
@@ -95,7 +100,8 @@ def denial_text(size: int, usage: StoreUsage) -> str:
     return (
         f"the object store has no room for {size_text(size)}: capacity {size_text(usage.capacity_bytes)}, "
         f"used {size_text(usage.leased_bytes)} ({usage.objects} objects with {size_text(usage.sealed_bytes)}), "
-        f"largest free range {size_text(usage.largest_free_bytes)}; largest owners: {owners or 'none'}. {advice}"
+        f"largest free range {size_text(usage.largest_free_bytes)}; largest owners: {owners or 'none'}. "
+        f"{not_spilled + ' ' if not_spilled else ''}{advice}"
     )
 
 

@@ -9,8 +9,8 @@ not references: owners decide when an object is garbage. Rules:
 * Each sealed block is freed once, by its owner (or by the holder, which then has recycled it itself already).
 * A dead process: its memory stays for ``orphan_grace_s``, so that readers who still have views may *adopt* the blocks
   they read, by sending ``Sealed`` for them with themselves as owner; then what nobody owns or adopted is reclaimed.
-* No room: every holder is asked to return unused extents; the request is served in order of arrival or denied with
-  the figures.
+* No room: every holder is asked to return unused extents, and the spiller hears of the pressure (``pressure.py``); the
+  request is served in order of arrival or denied with the figures, but not while spilling makes progress.
 """
 
 from __future__ import annotations
@@ -101,6 +101,11 @@ class StoreCore:
         self._touched_end = 0  # no page at or above was ever granted, or it has been released
         self._release_at: float | None = None
         self._release_below = 0
+        self.evictable: frozenset[bytes] = frozenset()  # holders of mere copies: their blocks are not spilled
+        self.copied_bytes = 0  # sealed, in extents of these
+        self._is_spilling = False
+        self._deny_from = 0.0
+        self._why_not_spilled = ("", "")
 
     # --- events -------------------------------------------------------------------------------------------------------
 
@@ -197,9 +202,10 @@ class StoreCore:
             self._bury(client, forwards, now)
         effects += [ForwardFree(holder, tuple(found)) for holder, found in forwards.items()]
         effects += self._serve()
-        while self._waiting and self._waiting[0].deadline <= now:
+        while self._waiting and not self._is_spilling and max(self._waiting[0].deadline, self._deny_from) <= now:
             late = self._waiting.popleft()
-            effects.append(DenyExtent(late.client, late.rid, denial_text(late.size, self.usage())))
+            kind, why = self._why_not_spilled
+            effects.append(DenyExtent(late.client, late.rid, denial_text(late.size, self.usage(), why), kind))
             effects += self._serve()
         if self._waiting and self._next_recall <= now:
             self._next_recall = now + self.options.recall_every_s
@@ -212,7 +218,9 @@ class StoreCore:
         """When ``tick`` has something to do; None when only events matter."""
         times = list(self._dying.values())
         if self._waiting:
-            times += (self._waiting[0].deadline, self._next_recall)
+            times.append(self._next_recall)
+            if not self._is_spilling:
+                times.append(max(self._waiting[0].deadline, self._deny_from))
         if self._release_at is not None:
             times.append(self._release_at)
         return min(times, default=None)
@@ -222,10 +230,37 @@ class StoreCore:
         block = self._blocks.get(offset)
         return block.size if block is not None and block.object_id == object_id else -1
 
+    def take_over(self, offset: int, object_id: bytes, owner: bytes, heir: bytes) -> bool:
+        """``heir`` owns this block of ``owner`` from now on. False when there is no such block."""
+        block = self._blocks.get(offset)
+        if block is None or block.object_id != object_id or block.owner != owner or heir in self._dead:
+            return False
+        self._disown(block)
+        block.owner = heir
+        self._own(block)
+        return True
+
+    def spilling(self, now: float, kind: str = "", why_not: str = "", *, is_busy: bool) -> None:
+        """Memory is coming, or not (then why): nobody is denied while it does, nor right after it did."""
+        if self._is_spilling:
+            self._deny_from = now + self.options.deny_after_s
+        self._is_spilling = is_busy
+        self._why_not_spilled = (kind, why_not)
+
     @property
     def requests_waiting(self) -> int:
         """How many requests for memory are not served yet."""
         return len(self._waiting)
+
+    @property
+    def waiting_bytes(self) -> int:
+        """What the requests that wait want together."""
+        return sum(each.size for each in self._waiting)
+
+    @property
+    def primary_bytes(self) -> int:
+        """Sealed, without mere copies."""
+        return self._sealed_bytes - self.copied_bytes
 
     def usage(self) -> StoreUsage:
         """Figures for status and for denials."""
@@ -307,13 +342,18 @@ class StoreCore:
         self._sealed_bytes += block.size
         if block.extent is not None:
             block.extent.blocks[block.offset] = None
-        owner = self._client(block.owner)
-        owner.owned[block.offset] = None
-        owner.owned_bytes += block.size
+            if block.extent.holder in self.evictable:
+                self.copied_bytes += block.size
+        self._own(block)
         for adopter, object_id in list(self._adopted_early.get(block.offset, {}).items()):
             if object_id == block.object_id:
                 self._forget_adoption(block.offset, adopter)
                 self._adopt(block, adopter)
+
+    def _own(self, block: _Block) -> None:
+        owner = self._client(block.owner)
+        owner.owned[block.offset] = None
+        owner.owned_bytes += block.size
 
     def _forget_adoption(self, offset: int, adopter: bytes) -> None:
         adopters = self._adopted_early[offset]
@@ -326,6 +366,8 @@ class StoreCore:
         self._sealed_bytes -= block.size
         if block.extent is not None:
             del block.extent.blocks[block.offset]
+            if block.extent.holder in self.evictable:
+                self.copied_bytes -= block.size
         self._disown(block)
         for adopter in block.adopters:
             del self._clients[adopter].adopted[block.offset]

@@ -83,6 +83,8 @@ class ActorClient:
         if template.index not in peer.known:
             self.runtime.introduce(peer, template)
         conn = peer.conn
+        if record.extras is not None and record.extras.dependencies:
+            self.runtime.spilling.claim(record)
         conn.outbox.append(m.Push(record.task_id, template.index, record.args, record.extras))
         if was_idle or len(conn.outbox) >= FLUSH_COUNT:
             conn.flush()

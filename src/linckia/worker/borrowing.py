@@ -44,16 +44,27 @@ class BorrowToken:
             self.runtime.release((self.owner, self.object_id))
 
 
+class FreedBlock:
+    """An object of ours that nobody needs any more, and where it was."""
+
+    __slots__ = ("block", "object_id")
+
+    def __init__(self, object_id: bytes, block: Block) -> None:
+        self.object_id, self.block = object_id, block
+
+
 class OwnedBlock:
-    """A block of shared memory whose object this process owns; freed with the last ref and the last view."""
+    """A large object that this process owns, in shared memory or on disk; freed with the last ref and the last view.
+    Whoever uses its place holds this: how often it is held says whether the object may move (``spilling.py``).
+    """
 
-    __slots__ = ("__weakref__", "block", "runtime")
+    __slots__ = ("__weakref__", "block", "object_id", "runtime")
 
-    def __init__(self, runtime: Runtime, block: Block) -> None:
-        self.runtime, self.block = runtime, block
+    def __init__(self, runtime: Runtime, object_id: bytes, block: Block) -> None:
+        self.runtime, self.object_id, self.block = runtime, object_id, block
 
     def __del__(self) -> None:
-        self.runtime.release(self.block)
+        self.runtime.release(FreedBlock(self.object_id, self.block))
 
 
 class Unseen:
@@ -236,6 +247,13 @@ class Borrowing:
         return RefInfo(ref._id, extra.owner if extra is not None and extra.owner is not None else self.runtime.address)
 
     # --- the owner --------------------------------------------------------------------------------------------------
+
+    def own(self, ref: ObjectRef[Any], block: Block) -> None:
+        """Our object has its value in shared memory."""
+        extra = ref.extra = ref.extra or RefExtra()
+        extra.token = OwnedBlock(self.runtime, ref._id, block)
+        ref.value, ref.state = block, BLOCK
+        self.by_id[ref._id] = ref
 
     def lend(self, ref: ObjectRef[Any], worker_id: bytes) -> None:
         """``worker_id`` holds our object from now on."""

@@ -15,7 +15,7 @@ from linckia.model.wire import Block, Dependency, RefInfo, Result
 from linckia.protocol import messages as m
 from linckia.serialization import values
 from linckia.serialization.context import loading
-from linckia.worker.borrowing import BorrowToken, OwnedBlock, UnseenError
+from linckia.worker.borrowing import BorrowToken, UnseenError
 from linckia.worker.refs import BLOCK, ERROR, INLINE, ObjectRef, RefExtra
 
 if TYPE_CHECKING:
@@ -76,9 +76,7 @@ class Objects:
             extra = ref.extra = RefExtra()
             extra.contained = list(data.contained)
         if result.block is not None:
-            extra = ref.extra = ref.extra or RefExtra()
-            extra.token = OwnedBlock(self.runtime, result.block)
-            ref.value, ref.state = result.block, BLOCK
+            self.runtime.borrowing.own(ref, result.block)
         else:
             ref.value, ref.state = result.inline, INLINE
 
@@ -112,8 +110,9 @@ class Objects:
                 return pickle.loads(data) if ref.extra is None else self._load_inside(data, ref)
             return self._load_inside(data, ref)
         if state == BLOCK:
-            extra = ref.extra
-            return self._load_inside(self.view(ref.value, extra.token if extra is not None else ref), ref)
+            extra: Any = ref.extra
+            token = extra.token  # before its place: who holds the token keeps the object there (spilling.py)
+            return self._load_inside(self.view(ref.value, token), ref)
         if state == ERROR:
             if ref.extra is not None and isinstance(ref.extra.token, UnseenError):
                 ref.extra.token.seen = True
@@ -312,7 +311,7 @@ class Objects:
         preferred, least = arena.extent_sizes(size)
         try:
             return self._request_extent(preferred)
-        except errors.ObjectStoreFullError:
+        except (errors.ObjectStoreFullError, errors.OutOfDiskError):
             with self.runtime.mutex:
                 gave_back = arena.trim()
             if not gave_back and preferred == least:
@@ -322,14 +321,20 @@ class Objects:
     def _request_extent(self, size: int) -> tuple[int, int]:
         answer = self.runtime.call(self.runtime.raylet, m.AllocExtent(self.runtime.next_rid(), size))
         if isinstance(answer, m.ExtentDenied):
-            raise errors.ObjectStoreFullError(answer.reason)
+            kind = errors.OutOfDiskError if answer.kind == "disk_full" else errors.ObjectStoreFullError
+            raise kind(answer.reason)
         return answer.offset, answer.size
 
     def _return_extents(self, extents: list[tuple[int, int]]) -> None:
         self.runtime.raylet.post(m.ExtentReturned(extents))
 
-    def free(self, block: Block) -> None:
-        """The owner needs the block no more: recycle it here if it is ours, else tell the store."""
+    def free(self, object_id: bytes, block: Block) -> None:
+        """The owner needs the object no more: recycle its memory here if it is ours, else tell the store."""
+        if block.offset < 0:
+            raylet = self.runtime.raylets.at(block.node_id)
+            if not raylet.closed:
+                raylet.conn.post(m.FreeSpilled([object_id]))
+            return
         if block.node_id != self.runtime.node_id:
             raylet = self.runtime.raylets.at(block.node_id)
             if not raylet.closed:

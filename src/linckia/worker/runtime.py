@@ -19,7 +19,7 @@ from typing import Any
 
 from linckia.base import errors
 from linckia.host import entropy, environment
-from linckia.model.wire import Address, Block, RefInfo, Result
+from linckia.model.wire import Address, RefInfo, Result
 from linckia.protocol import messages as m
 from linckia.rpc.connection import Connection
 from linckia.rpc.endpoints import published
@@ -27,7 +27,7 @@ from linckia.rpc.handshake import Identity
 from linckia.rpc.reactor import Reactor
 from linckia.worker import cancelling
 from linckia.worker.actor_client import ActorClients
-from linckia.worker.borrowing import Borrowing, OwnedBlock, Unseen, UnseenError
+from linckia.worker.borrowing import Borrowing, FreedBlock, Unseen, UnseenError
 from linckia.worker.dispatch import handlers_of
 from linckia.worker.futures import Futures
 from linckia.worker.objects import Objects
@@ -36,6 +36,7 @@ from linckia.worker.progress import Flag, Progress, Target
 from linckia.worker.raylets import Raylets
 from linckia.worker.refs import BLOCK, ERROR, INLINE, LOST, ObjectRef, RefExtra
 from linckia.worker.requests import Requests
+from linckia.worker.spilling import Spilling
 from linckia.worker.streams import Stream, Streams
 from linckia.worker.submitter import Submitter
 from linckia.worker.tasks import Peer, TaskRecord, Template
@@ -94,6 +95,7 @@ class Runtime:
         self.requests = Requests(self)
         self.groups = GroupWatch(self)
         self.objects = Objects(self)
+        self.spilling = Spilling(self)
         self.handlers: dict[type, Handler] = {}
         self.handlers.update(handlers_of(self))
         self.listener = self.reactor.listen(listen_endpoint, identity, self.on_messages, self.on_close)
@@ -318,8 +320,9 @@ class Runtime:
         elif result.block is not None:
             extra = ref.extra = ref.extra or RefExtra()
             if owned:
-                extra.token = OwnedBlock(self, result.block)
-            ref.value, ref.state = result.block, BLOCK
+                self.borrowing.own(ref, result.block)
+            else:
+                ref.value, ref.state = result.block, BLOCK
         else:
             ref.value, ref.state = result.inline, INLINE
         self.fire(ref)
@@ -373,7 +376,7 @@ class Runtime:
 
     def forget_record(self, record: TaskRecord) -> None:
         """The task is over: let go of what it held."""
-        record.holds = None
+        record.holds = record.places = None
         record.extras = None
         record.queue = None
         parent, record.parent = record.parent, None
@@ -403,8 +406,8 @@ class Runtime:
             ended: dict[Address, list[bytes]] = {}
             while released:
                 what = released.popleft()
-                if type(what) is Block:
-                    self.objects.free(what)
+                if type(what) is FreedBlock:
+                    self.objects.free(what.object_id, what.block)
                 elif type(what) is int:
                     self.raylet.post(m.FreeBlocks([what]))
                 elif type(what) is tuple:

@@ -238,12 +238,13 @@ def _fail_by_dependency(runtime: Runtime, record: TaskRecord, ref: ObjectRef[Any
 class Constructor:
     """The packed arguments of an actor's constructor; kept by the owner while the actor may be restarted."""
 
-    __slots__ = ("args", "extras", "record", "runtime", "_callback")
+    __slots__ = ("args", "extras", "places", "record", "runtime", "_callback")
 
     def __init__(self, runtime: Runtime, record: TaskRecord) -> None:
         self.runtime, self.record = runtime, record
         self.args = record.args
         self.extras: PushExtras | None = None
+        self.places: list[Any] = []  # tokens of arguments: a restart may read them in place at any time
         self._callback: Any = None
 
     def ready(self) -> bool:
@@ -257,7 +258,7 @@ class Constructor:
                     self.runtime.objects.fetch(ref)
             if any(not ref.state for ref in unresolved.slots) or any(ref.state >= ERROR for ref in unresolved.slots):
                 return False
-            self.extras = _constructor_extras(self.runtime, unresolved)
+            self._fill_extras(unresolved)
         return True
 
     def when_ready(self, callback: Any) -> None:
@@ -282,8 +283,12 @@ class Constructor:
             if ref.state >= ERROR:
                 callback(self.runtime.encode_error(self._death_by(ref)))
                 return
-        self.extras = _constructor_extras(self.runtime, unresolved)
+        self._fill_extras(unresolved)
         callback(None)
+
+    def _fill_extras(self, unresolved: Unresolved) -> None:
+        self.extras = _constructor_extras(self.runtime, unresolved)
+        self.places = [ref.extra.token for ref in unresolved.slots if ref.state == BLOCK and ref.extra is not None]
 
     def _death_by(self, ref: ObjectRef[Any]) -> errors.RayError:
         """The actor's death, because an argument of its constructor failed."""

@@ -84,6 +84,8 @@ class Submitter:
         tasks[record.task_id] = record
         if template.index not in peer.known:
             self.runtime.introduce(peer, template)
+        if record.extras is not None and record.extras.dependencies:
+            self.runtime.spilling.claim(record)
         conn.outbox.append(m.Push(record.task_id, template.index, record.args, record.extras))
         if was_idle or len(conn.outbox) >= FLUSH_COUNT:
             conn.flush()
