@@ -318,7 +318,6 @@ class Runtime:
             if owned:
                 self._watch_error(ref)
         elif result.block is not None:
-            extra = ref.extra = ref.extra or RefExtra()
             if owned:
                 self.borrowing.own(ref, result.block)
             else:
