@@ -77,3 +77,17 @@ LEASE_HOPS_MAX: Final = 6
 """A lease request is passed on between raylets at most so often; then it waits where it can run."""
 VIEW_INTEREST_S: Final = 1.0
 """A raylet without waiting requests keeps listening to changes of the view so long."""
+
+# --- nodes ----------------------------------------------------------------
+HEARTBEAT_EVERY_S: Final = 0.5
+"""A raylet tells the head so often that it lives."""
+SUSPECT_AFTER_S: Final = 3.0
+"""A node that was not heard for so long gets no new work."""
+NODE_LEASE_TTL_S: Final = 10.0
+"""A node that was not heard for so long is dead; a stop of 8 s must not kill it (S 13)."""
+BRAKE_MAX_S: Final = 300.0
+"""So long at most nobody is declared dead when most nodes fall silent together (S 19)."""
+PROBE_MAX_S: Final = 1.0
+"""How long a probe of a node's port waits for an answer."""
+DEAD_NODES_KEPT_MAX: Final = 1000
+"""Records of dead nodes that the GCS keeps."""

@@ -6,19 +6,24 @@ raylets have not been told yet, and the questions about nodes. Built by node/roo
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
-from linckia.base.limits import VIEW_BATCH_S
+from linckia.base.limits import DEAD_NODES_KEPT_MAX, VIEW_BATCH_S
 from linckia.core.leases import vectors
+from linckia.core.nodes.directory import Brake, Changed, Died, Effect, NodeDirectory, Probe
+from linckia.core.nodes.states import NodeState
 from linckia.core.scheduling.view import ClusterView, NodeView
 from linckia.model.specs import NodeInfo
 from linckia.protocol import messages as m
 
 _decode_node = msgspec.msgpack.Decoder(NodeInfo).decode
 _encode = msgspec.msgpack.encode
+TICK_EVERY_S = 0.25
 
 
 class NodeRecord:
@@ -52,6 +57,10 @@ class NodeService:
         self.on_resources: list[Callable[[], None]] = []
         self._interested: dict[bytes, int] = {}  # node id -> what it has been told
         self._flush_scheduled = False
+        self.directory = NodeDirectory()
+        self.probe: Callable[[str, Callable[[str, str], None]], None] = _no_probe  # node/head.py sets it
+        self.now_s = time.monotonic  # the simulator sets its own
+        self._ticking = False
 
     def handlers(self) -> dict[type, Callable[[Any, Any], None]]:
         """Message type -> handler(peer, message)."""
@@ -60,6 +69,8 @@ class NodeService:
             m.ResourceReport: self.on_report,
             m.ViewInterest: self.on_interest,
             m.UnregisterNode: self.on_unregister,
+            m.Heartbeat: lambda _peer, message: self._apply(self.directory.heard(message.node_id, self.now_s())),
+            m.DrainNode: self.on_drain,
         }
 
     def living(self) -> list[NodeRecord]:
@@ -90,6 +101,7 @@ class NodeService:
             self._reply(peer, m.NodeRegistered(message.rid, 1, text))
             peer.post(m.NodeFenced(message.node_id, text))
             return
+        self._apply(self.directory.joined(message.node_id, self.now_s()))
         if known is not None:
             known.peer = peer
             self._reply(peer, m.NodeRegistered(message.rid, 1))
@@ -104,19 +116,75 @@ class NodeService:
             peer.post(m.NodesChanged(joined=others))
         self.broadcast(m.NodesChanged(joined=[message.info]), besides=peer)
         self._changed(node)
+        if not info.is_head and not self._ticking:
+            self._ticking = True
+            self._call_later(TICK_EVERY_S, self._tick)
         for listener in self.on_joined:
             listener(node)
 
     def on_unregister(self, _peer: Any, message: m.UnregisterNode) -> None:
         """It ends on purpose."""
-        self.declare_dead(message.node_id, "EXPECTED_TERMINATION", message.reason)
+        self._apply(self.directory.unregistered(message.node_id, message.reason))
 
     def peer_gone(self, peer: Any) -> None:
         """A raylet's connection is closed."""
         for node in self.living():
             if node.peer is peer:
-                text = f"its connection closed: node process {node.info.pid} on {node.info.node_ip} is gone"
-                self.declare_dead(node.info.node_id, "UNEXPECTED_TERMINATION", text)
+                self._apply(self.directory.disconnected(node.info.node_id))
+
+    def on_drain(self, peer: Any, message: m.DrainNode) -> None:
+        """Somebody wants a node to go."""
+        node = self.nodes.get(message.node_id)
+        idle = node is not None and node.idle
+        effects, why_not = self.directory.drain(
+            message.node_id, message.reason, idle=idle, deadline_s=message.deadline_s, now_s=self.now_s()
+        )
+        if not why_not:
+            self.send(message.node_id, m.SetDraining(True, message.deadline_s))
+        self._apply(effects)
+        self._reply(peer, m.NodeDrained(message.rid, not why_not, why_not))
+
+    # --- liveness -----------------------------------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        now_s = self.now_s()
+        for node in self.living():
+            if node.info.is_head:
+                self.directory.heard(node.info.node_id, now_s)
+        self._apply(self.directory.tick(now_s))
+        self._call_later(TICK_EVERY_S, self._tick)
+
+    def _apply(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Probe(node_id):
+                    self._probe(node_id)
+                case Changed(node_id, state, why):
+                    self._mark(node_id, state, why)
+                case Died(node_id, reason, text):
+                    self.declare_dead(node_id, reason.value, text)
+                case Brake(on, text):
+                    say(f"brake {'on' if on else 'off'}: {text}")
+
+    def _probe(self, node_id: bytes) -> None:
+        info = self.nodes[node_id].info
+
+        def outcome(how: str, text: str) -> None:
+            where = f"node process {info.pid} at {info.node_ip}"
+            self._apply(self.directory.probed(node_id, how, f"{where}: its connection closed, {text}"))
+
+        self.probe(info.endpoint, outcome)
+
+    def _mark(self, node_id: bytes, state: NodeState, why: str) -> None:
+        node = self.nodes[node_id]
+        node.state = state.value
+        takes_work = state is NodeState.ALIVE
+        say(f"node {node_id.hex()[:12]} at {node.info.node_ip} is {state.value}: {why}")
+        self.view.mark(node_id, takes_work=takes_work)
+        self.broadcast(m.NodesChanged(states=[(node_id, takes_work)]))
+        if takes_work:
+            for listener in self.on_resources:
+                listener()
 
     def declare_dead(self, node_id: bytes, reason: str, text: str) -> None:
         """For good: its id never comes back. Idempotent."""
@@ -128,6 +196,10 @@ class NodeService:
         node.demand = []
         self.view.leave(node_id)
         self._interested.pop(node_id, None)
+        say(f"node {node_id.hex()[:12]} at {node.info.node_ip} is dead ({reason}): {text}")
+        dead = [each for each, known in self.nodes.items() if not known.alive]
+        for oldest in dead[: max(0, len(dead) - DEAD_NODES_KEPT_MAX)]:
+            del self.nodes[oldest]
         self.broadcast(m.NodesChanged(dead=[(node_id, reason, text)]))
         if not node.peer.closed:
             node.peer.post(m.NodeFenced(node_id, text))
@@ -218,6 +290,15 @@ class NodeService:
             for node in self.living()
             for shape, count in node.demand
         ]
+
+
+def say(text: str) -> None:
+    """Into the head's log."""
+    print(text, file=sys.stderr)  # noqa: T201
+
+
+def _no_probe(_endpoint: str, outcome: Callable[[str, str], None]) -> None:
+    outcome("refused", "nobody looked why")
 
 
 def _sum(vectors_: Any) -> dict[str, float]:

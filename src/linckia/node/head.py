@@ -10,6 +10,7 @@ from linckia.gcs.relay import Relays
 from linckia.gcs.service import Gcs
 from linckia.gcs.waits import WaitService
 from linckia.protocol import messages as m
+from linckia.rpc.probe import probe
 from linckia.rpc.reactor import Reactor
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ class HeadRoom:
         self._each = each
         self.gcs = Gcs(session_name, reactor.call_later)
         self.nodes = self.gcs.nodes
+        self.nodes.probe = lambda endpoint, outcome: probe(reactor, endpoint, outcome)
         self.actors = ActorService(self.nodes, reactor.call_later, self._warn)
         self.actors.reply = self.gcs.reply
         self.waits = WaitService(self.nodes.broadcast)

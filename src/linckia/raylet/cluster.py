@@ -47,6 +47,11 @@ class ClusterSide:
         """No other node is known: nothing to choose."""
         return len(self.view.nodes) == 1
 
+    @property
+    def takes_work(self) -> bool:
+        """False while this node drains."""
+        return self.view.nodes[self.node_id].takes_work
+
     def handlers(self) -> dict[type, Callable[[Any, Any], None]]:
         """Message type -> handler(peer, message)."""
         return {m.NodesChanged: self.on_nodes, m.ViewDelta: self.on_delta, m.SetDraining: self.on_draining}
@@ -90,6 +95,9 @@ class ClusterSide:
     def on_draining(self, _peer: Any, message: m.SetDraining) -> None:
         """This node takes no new work."""
         self.view.mark(self.node_id, takes_work=not message.on)
+        for lease in self.manager.leases.values():
+            if message.on and not lease.request.actor_id:  # their owners go on elsewhere when their tasks are done
+                self.raylet.post_to(lease.request.owner, m.RecallLease(lease.lease_id))
         self._changed()
 
     # --- interest -----------------------------------------------------------------------------------------------------

@@ -119,6 +119,7 @@ class LeaseDesk:
         if decision.node_id == self.cluster.node_id:
             return True
         fits_here = not request.strategy and vectors.fits(request.resources, self.manager.total)
+        fits_here = fits_here and self.cluster.takes_work
         return (fits_here and (decision.kind == "busy" or request.hops >= 2)) or request.hops >= LEASE_HOPS_MAX
 
     def _spill(self, request: LeaseRequest, node_id: bytes) -> bool:

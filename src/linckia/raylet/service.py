@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from linckia.base.limits import HEARTBEAT_EVERY_S
 from linckia.core.leases import vectors
 from linckia.core.leases.manager import LeaseManager
 from linckia.core.leases.records import Broken
@@ -145,7 +146,14 @@ class Raylet:
         """Announce the node and start the first workers."""
         if self.is_head:
             self.announce()
+        else:
+            self._heartbeat()
         self.desk.carry_out(self.leases.prestart(self.options.prestart_workers))
+
+    def _heartbeat(self) -> None:
+        if self.gcs.up:
+            self.gcs.post(m.Heartbeat(self.options.node.node_id))
+        self.reactor.call_later(HEARTBEAT_EVERY_S, self._heartbeat)
 
     # --- drivers and workers ------------------------------------------------------------------------------------------
 

@@ -113,6 +113,7 @@ class SimNode:
         at_raylet = network.connect(self.endpoint, HEAD)
         assert at_raylet is not None
         self.gcs = Gcs("session", clock.call_later)
+        self.gcs.nodes.now_s = clock.monotonic
         self.actors = ActorService(self.gcs.nodes, clock.call_later, lambda _job, _key, _text: None)
         self.actors.placement.rng = rng
         self.actors.reply = self.gcs.reply

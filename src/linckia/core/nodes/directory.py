@@ -1,0 +1,186 @@
+"""Which nodes are alive, by what evidence: the GCS's judge of liveness, without I/O (P 8, S 3, S 13, S 15, S 19).
+
+A node proves its life by heartbeats. A closed connection is looked into at once by a *probe* of the node's port:
+refused means that its process is gone; an answer means that it will be back; silence means nothing yet. A node that is
+not heard for ``SUSPECT_AFTER_S`` is suspect and gets nothing new; one that is silent for a whole lease is dead. The
+*brake*: when more than half of the nodes (and at least three) fall silent together, the fault is more likely ours than
+theirs, and nobody is declared dead by silence until more than half are heard again, or ``BRAKE_MAX_S`` have passed.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from linckia.base.limits import BRAKE_MAX_S, NODE_LEASE_TTL_S, SUSPECT_AFTER_S
+from linckia.core.nodes.states import NODE_TABLE, DeathReason, NodeEvent, NodeState
+
+S, E = NodeState, NodeEvent
+BRAKE_LEAST_NODES = 3
+
+
+class Probe(msgspec.Struct, frozen=True):
+    """Try to connect to the node's port and report what happened."""
+
+    node_id: bytes
+
+
+class Changed(msgspec.Struct, frozen=True):
+    """The node is in another state: tell the others whether it takes new work."""
+
+    node_id: bytes
+    state: NodeState
+    why: str
+
+
+class Died(msgspec.Struct, frozen=True):
+    """For good."""
+
+    node_id: bytes
+    reason: DeathReason
+    text: str
+
+
+class Brake(msgspec.Struct, frozen=True):
+    """The brake was pulled or released."""
+
+    on: bool
+    text: str
+
+
+Effect = Probe | Changed | Died | Brake
+
+
+class Node:
+    """What is known of one node. ``drain`` is the reason it drains for, when it does."""
+
+    __slots__ = ("connected", "deadline_s", "drain", "heard_s", "node_id", "state")
+
+    def __init__(self, node_id: bytes, now_s: float) -> None:
+        self.node_id = node_id
+        self.state = NODE_TABLE.initial
+        self.heard_s = now_s
+        self.connected = True
+        self.drain: DeathReason | None = None
+        self.deadline_s = 0.0
+
+
+class NodeDirectory:
+    """Living nodes by id; the dead are the caller's to remember."""
+
+    def __init__(self) -> None:
+        self.nodes: dict[bytes, Node] = {}
+        self.braked_since_s: float | None = None
+
+    def joined(self, node_id: bytes, now_s: float) -> list[Effect]:
+        """It registered, for the first time or again."""
+        node = self.nodes.get(node_id)
+        if node is None:
+            self.nodes[node_id] = Node(node_id, now_s)
+            return []
+        node.connected = True
+        return self.heard(node_id, now_s)
+
+    def heard(self, node_id: bytes, now_s: float) -> list[Effect]:
+        """A heartbeat, or anything else from it."""
+        node = self.nodes.get(node_id)
+        if node is None:
+            return []
+        node.heard_s = now_s
+        if node.state is S.SUSPECT:
+            self._move(node, E.HEARD)
+            return [Changed(node_id, node.state, "it is heard again"), *self._release_brake(now_s)]
+        return []
+
+    def disconnected(self, node_id: bytes) -> list[Effect]:
+        """Its connection closed: find out why."""
+        node = self.nodes.get(node_id)
+        if node is None:
+            return []
+        node.connected = False
+        return [Probe(node_id)]
+
+    def probed(self, node_id: bytes, outcome: str, text: str) -> list[Effect]:
+        """``outcome``: refused | answered | silent."""
+        node = self.nodes.get(node_id)
+        if node is None or node.connected or outcome == "answered":
+            return []
+        if outcome == "refused":
+            return self._end(node, DeathReason.UNEXPECTED_TERMINATION, text)
+        return self._suspect(node, text)
+
+    def unregistered(self, node_id: bytes, text: str) -> list[Effect]:
+        """It ends on purpose."""
+        node = self.nodes.get(node_id)
+        return self._end(node, DeathReason.EXPECTED_TERMINATION, text) if node is not None else []
+
+    def drain(
+        self, node_id: bytes, reason: str, *, idle: bool, deadline_s: float, now_s: float
+    ) -> tuple[list[Effect], str]:
+        """(effects, why not): idle termination only of an idle node, preemption always (R 7.9)."""
+        node = self.nodes.get(node_id)
+        if node is None:
+            return [], "no such living node"
+        if reason == "IDLE_TERMINATION" and not idle:
+            return [], "the node is not idle: it has leases, waiting requests or objects"
+        preempted = reason == "PREEMPTION"
+        node.drain = DeathReason.AUTOSCALER_DRAIN_PREEMPTED if preempted else DeathReason.AUTOSCALER_DRAIN_IDLE
+        node.deadline_s = now_s + deadline_s if deadline_s > 0 else 0.0
+        self._move(node, E.DRAIN)
+        return [Changed(node_id, node.state, f"it drains ({reason})")], ""
+
+    def tick(self, now_s: float) -> list[Effect]:
+        """What has become of silence by now."""
+        effects: list[Effect] = []
+        expired: list[Node] = []
+        for node in list(self.nodes.values()):
+            silent_s = now_s - node.heard_s
+            if node.deadline_s and now_s >= node.deadline_s:
+                effects += self._end(node, DeathReason.AUTOSCALER_DRAIN_PREEMPTED, "its drain deadline has passed")
+            elif silent_s >= NODE_LEASE_TTL_S:
+                effects += self._suspect(node, f"not heard for {silent_s:.1f} s")
+                expired.append(node)
+            elif silent_s >= SUSPECT_AFTER_S:
+                effects += self._suspect(node, f"not heard for {silent_s:.1f} s")
+        if expired:
+            effects += self._judge(expired, now_s)
+        return [*effects, *self._release_brake(now_s)]
+
+    def _judge(self, expired: list[Node], now_s: float) -> list[Effect]:
+        suspects = sum(1 for node in self.nodes.values() if now_s - node.heard_s >= SUSPECT_AFTER_S)
+        if suspects >= BRAKE_LEAST_NODES and suspects * 2 > len(self.nodes):
+            if self.braked_since_s is None:
+                self.braked_since_s = now_s
+                text = f"{suspects} of {len(self.nodes)} nodes are silent at once: nobody is declared dead for now"
+                return [Brake(on=True, text=text)]
+            if now_s - self.braked_since_s < BRAKE_MAX_S:
+                return []
+        effects: list[Effect] = []
+        for node in expired:
+            text = f"no heartbeat for {now_s - node.heard_s:.1f} s (lease {NODE_LEASE_TTL_S:g} s)"
+            effects += self._end(node, DeathReason.UNEXPECTED_TERMINATION, text, E.LEASE_ENDED)
+        return effects
+
+    def _release_brake(self, now_s: float) -> list[Effect]:
+        if self.braked_since_s is None:
+            return []
+        heard = sum(1 for node in self.nodes.values() if now_s - node.heard_s < SUSPECT_AFTER_S)
+        if heard * 2 <= len(self.nodes) and now_s - self.braked_since_s < BRAKE_MAX_S:
+            return []
+        self.braked_since_s = None
+        return [Brake(on=False, text=f"{heard} of {len(self.nodes)} nodes are heard again")]
+
+    def _suspect(self, node: Node, why: str) -> list[Effect]:
+        if node.state is not S.ALIVE:
+            return []
+        self._move(node, E.SILENT)
+        return [Changed(node.node_id, node.state, why)]
+
+    def _end(self, node: Node, reason: DeathReason, text: str, event: NodeEvent = E.GONE) -> list[Effect]:
+        self._move(node, event)
+        del self.nodes[node.node_id]
+        if node.drain is not None and reason is not DeathReason.UNEXPECTED_TERMINATION:
+            reason = node.drain
+        return [Died(node.node_id, reason, text)]
+
+    def _move(self, node: Node, event: NodeEvent) -> None:
+        node.state = NODE_TABLE.next(node.state, event, node.node_id.hex())

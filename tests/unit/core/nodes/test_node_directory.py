@@ -1,0 +1,175 @@
+"""The judge of liveness: silence, probes, drains, the brake; and that no order of events breaks its promises."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from linckia.base.limits import BRAKE_MAX_S, NODE_LEASE_TTL_S, SUSPECT_AFTER_S
+from linckia.core.nodes.directory import Brake, Changed, Died, Effect, NodeDirectory, Probe
+from linckia.core.nodes.states import DeathReason, NodeState
+
+A, B, C, D = b"a", b"b", b"c", b"d"
+
+
+def directory(*nodes: bytes) -> NodeDirectory:
+    made = NodeDirectory()
+    for node_id in nodes:
+        made.joined(node_id, 0.0)
+    return made
+
+
+def dead(effects: list[Effect]) -> list[bytes]:
+    return [effect.node_id for effect in effects if isinstance(effect, Died)]
+
+
+@pytest.mark.row("7.7", "S13", "P8")
+def test_silence_makes_suspect_and_then_dead() -> None:
+    nodes = directory(A, B)
+    nodes.heard(B, 20.0)
+    assert nodes.tick(SUSPECT_AFTER_S - 0.1) == []
+    (changed,) = nodes.tick(SUSPECT_AFTER_S)
+    assert isinstance(changed, Changed)
+    assert changed.state is NodeState.SUSPECT
+    assert nodes.tick(NODE_LEASE_TTL_S - 0.1) == []
+    assert dead(nodes.tick(NODE_LEASE_TTL_S)) == [A]
+
+
+@pytest.mark.row("S13")
+def test_a_stop_shorter_than_the_lease_changes_nothing_for_good() -> None:
+    nodes = directory(A, B)
+    nodes.tick(8.0)
+    (changed,) = nodes.heard(A, 8.5)
+    assert isinstance(changed, Changed)
+    assert changed.state is NodeState.ALIVE
+
+
+@pytest.mark.row("S3")
+def test_a_closed_connection_is_looked_into_and_a_refusal_is_death_at_once() -> None:
+    nodes = directory(A, B)
+    assert nodes.disconnected(A) == [Probe(A)]
+    (died,) = nodes.probed(A, "refused", "nobody listens")
+    assert isinstance(died, Died)
+    assert died.reason is DeathReason.UNEXPECTED_TERMINATION
+
+
+@pytest.mark.row("S15", "S17")
+@pytest.mark.parametrize("outcome", ["answered", "silent"])
+def test_what_is_not_certain_waits_for_the_lease(outcome: str) -> None:
+    nodes = directory(A, B)
+    nodes.disconnected(A)
+    assert dead(nodes.probed(A, outcome, "")) == []
+    nodes.heard(B, 9.0)
+    assert dead(nodes.tick(9.0)) == []
+    assert dead(nodes.tick(NODE_LEASE_TTL_S)) == [A]
+
+
+def test_a_late_probe_of_a_node_that_is_back_means_nothing() -> None:
+    nodes = directory(A)
+    nodes.disconnected(A)
+    nodes.joined(A, 1.0)
+    assert nodes.probed(A, "refused", "") == []
+
+
+@pytest.mark.row("S19")
+def test_the_brake_holds_while_most_are_silent() -> None:
+    nodes = directory(A, B, C, D)
+    nodes.heard(D, 9.5)
+    effects = nodes.tick(NODE_LEASE_TTL_S)
+    assert dead(effects) == []
+    assert any(isinstance(effect, Brake) and effect.on for effect in effects)
+    nodes.heard(D, 60.0)
+    assert dead(nodes.tick(60.0)) == []
+    for node_id in (A, B):
+        nodes.heard(node_id, 61.0)
+    nodes.heard(D, 61.0)
+    assert nodes.braked_since_s is None
+    assert dead(nodes.tick(61.0)) == [C]  # the one that is still silent
+
+
+@pytest.mark.row("S19")
+def test_the_brake_does_not_hold_for_ever_nor_against_certainty() -> None:
+    nodes = directory(A, B, C)
+    nodes.tick(NODE_LEASE_TTL_S)
+    nodes.disconnected(A)
+    assert dead(nodes.probed(A, "refused", "")) == [A]
+    assert sorted(dead(nodes.tick(NODE_LEASE_TTL_S + BRAKE_MAX_S))) == [B, C]
+
+
+@pytest.mark.row("7.9", "7.10")
+def test_draining() -> None:
+    nodes = directory(A)
+    effects, why_not = nodes.drain(A, "IDLE_TERMINATION", idle=False, deadline_s=0, now_s=0.0)
+    assert effects == []
+    assert "not idle" in why_not
+    effects, why_not = nodes.drain(A, "PREEMPTION", idle=False, deadline_s=5.0, now_s=0.0)
+    assert not why_not
+    nodes.heard(A, 4.9)
+    assert dead(nodes.tick(4.9)) == []
+    (died,) = nodes.tick(5.0)
+    assert isinstance(died, Died)
+    assert died.reason is DeathReason.AUTOSCALER_DRAIN_PREEMPTED
+
+
+@pytest.mark.row("7.8")
+def test_good_bye_is_expected() -> None:
+    nodes = directory(A)
+    (died,) = nodes.unregistered(A, "stopped")
+    assert isinstance(died, Died)
+    assert died.reason is DeathReason.EXPECTED_TERMINATION
+    assert nodes.unregistered(A, "stopped") == []
+
+
+class Machine(RuleBasedStateMachine):
+    """Any order of events: who is heard in time never dies of silence, and nobody dies twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.nodes = NodeDirectory()
+        self.now_s = 0.0
+        self.heard_s: dict[bytes, float] = {}
+        self.died: list[bytes] = []
+        self.next_id = 0
+
+    def take(self, effects: list[Effect], *, by_silence: bool = False) -> None:
+        for node_id in dead(effects):
+            assert node_id not in self.died
+            self.died.append(node_id)
+            silent_s = self.now_s - self.heard_s.pop(node_id)
+            assert not by_silence or silent_s >= NODE_LEASE_TTL_S
+
+    @rule()
+    def join(self) -> None:
+        node_id = b"%d" % self.next_id
+        self.next_id += 1
+        self.heard_s[node_id] = self.now_s
+        self.take(self.nodes.joined(node_id, self.now_s))
+
+    @rule(pick=st.integers(0, 9))
+    def hear(self, pick: int) -> None:
+        if pick < len(self.heard_s):
+            node_id = sorted(self.heard_s)[pick]
+            self.heard_s[node_id] = self.now_s
+            self.take(self.nodes.heard(node_id, self.now_s))
+
+    @rule(pick=st.integers(0, 9), outcome=st.sampled_from(["refused", "answered", "silent"]))
+    def hang_up(self, pick: int, outcome: str) -> None:
+        if pick < len(self.heard_s):
+            node_id = sorted(self.heard_s)[pick]
+            self.take(self.nodes.disconnected(node_id))
+            self.take(self.nodes.probed(node_id, outcome, ""))
+
+    @rule(seconds=st.floats(0.1, 8.0))
+    def wait(self, seconds: float) -> None:
+        self.now_s += seconds
+        self.take(self.nodes.tick(self.now_s), by_silence=True)
+
+    @invariant()
+    def the_living_are_known(self) -> None:
+        assert sorted(self.nodes.nodes) == sorted(self.heard_s)
+
+
+TestMachine = Machine.TestCase
+TestMachine.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
