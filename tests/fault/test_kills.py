@@ -9,39 +9,17 @@ import os
 import signal
 import socket
 import struct
-import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from watching import SCALE, is_gone, until
 
 import linckia
 from linckia import exceptions
 
 pytestmark = pytest.mark.fault
-SCALE = int(os.environ.get("LINCKIA_FAULT_SCALE", "1"))
-
-
-def until(condition: Callable[[], Any], timeout_s: float = 10.0) -> Any:
-    """The first true value of ``condition``; AssertionError after ``timeout_s``."""
-    deadline_s = time.monotonic() + timeout_s
-    tick = threading.Event()
-    while time.monotonic() < deadline_s:
-        value = condition()
-        if value:
-            return value
-        tick.wait(0.01)
-    raise AssertionError("the condition did not come true")
-
-
-def is_gone(pid: int) -> bool:
-    """No process, or a zombie that waits for its reaper."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except OSError:
-        return True
 
 
 @pytest.mark.row("S1", "4.18", "7.1")
@@ -203,24 +181,3 @@ def test_a_dead_node_takes_its_workers_along_and_the_driver_learns_of_it(cluster
     linckia.shutdown()
     with linckia.init(address="local", num_cpus=1):
         assert linckia.get(linckia.put(1)) == 1
-
-
-@pytest.mark.row("S35")
-def test_start_stop_cycles_leave_nothing() -> None:
-    @linckia.remote
-    def one() -> int:
-        return 1
-
-    def descriptors() -> int:
-        return len(os.listdir("/proc/self/fd"))
-
-    with linckia.init(address="local", num_cpus=1):
-        assert linckia.get(one.remote()) == 1
-    before = descriptors()
-    cycles = 10 * SCALE
-    for _ in range(cycles):
-        with linckia.init(address="local", num_cpus=1) as context:
-            assert linckia.get(one.remote()) == 1
-        assert not Path(context.address_info["session_dir"]).exists()
-    print(f"{cycles} cycles, {descriptors() - before} descriptors more than before")
-    assert descriptors() <= before
