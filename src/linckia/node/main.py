@@ -239,7 +239,8 @@ def _read_options() -> NodeOptions:
 def main() -> None:
     """Entry of the process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C in the driver's terminal is the driver's business
-    os.setsid()
+    if os.getsid(0) != os.getpid():  # it is already when this process starts again
+        os.setsid()
     process.set_process_name("linckia-node")
     status, node, is_ready = 0, None, False
     try:
