@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from linckia.base import errors
+from linckia.api.remote_function import connected
 from linckia.base.labels import Selector
-from linckia.worker import current
 
 if TYPE_CHECKING:
     from linckia.worker.refs import ObjectRef
@@ -53,7 +52,7 @@ class PlacementGroup:
     def bundle_specs(self) -> list[dict[str, float]]:
         """The bundles, amounts as floats."""
         if self._bundles is None:
-            rows = _query(_connected("bundle_specs"), self._id)
+            rows = _query(connected(), self._id)
             self._bundles = list(rows[0]["bundles"].values()) if rows else []
         return [dict(bundle) for bundle in self._bundles]
 
@@ -64,16 +63,20 @@ class PlacementGroup:
 
     def ready(self) -> ObjectRef[Any]:
         """A ref that gives this handle once all bundles are reserved; TaskPlacementGroupRemoved if that never comes."""
-        runtime = _connected("PlacementGroup.ready()")
+        runtime = connected()
         ref: ObjectRef[Any] = runtime.groups.ready(self._id, self)
         return ref
 
     def wait(self, timeout_seconds: float = 30) -> bool:
-        """True when all bundles are reserved within the time; -1 waits for ever."""
-        from linckia.api.calls import wait  # noqa: PLC0415  (start-up time)
+        """True when all bundles are reserved within the time; -1 waits for ever. TaskPlacementGroupRemoved when the
+        group is gone.
+        """
+        from linckia.api.calls import get, wait  # noqa: PLC0415  (start-up time)
 
-        timeout = None if timeout_seconds < 0 else timeout_seconds
+        timeout = None if timeout_seconds is None or timeout_seconds < 0 else timeout_seconds
         done, _ = wait([self.ready()], timeout=timeout)
+        if done:
+            get(done)  # raises when it was removed
         return bool(done)
 
     def __eq__(self, other: object) -> bool:
@@ -103,7 +106,7 @@ def placement_group(
     ValueError for bundles or options that make no sense, or a taken name. The group is removed with its job unless
     ``lifetime="detached"``.
     """
-    runtime = _connected("placement_group()")
+    runtime = connected()
     checked = _bundles(bundles)
     if strategy is not None and topology_strategy:
         raise ValueError("placement_group: give strategy or topology_strategy, not both")
@@ -220,7 +223,7 @@ def get_placement_group(placement_group_name: str) -> PlacementGroup:
     """The group of that name in this job's namespace. ValueError when there is none."""
     if not placement_group_name:
         raise ValueError("get_placement_group: give the name of a placement group")
-    runtime = _connected("get_placement_group()")
+    runtime = connected()
     rows = _query(runtime, b"", placement_group_name, runtime.job_config.namespace)
     if not rows:
         raise ValueError(
@@ -239,7 +242,7 @@ def get_current_placement_group() -> PlacementGroup | None:
 
 def placement_group_table(placement_group: PlacementGroup | None = None) -> dict[str, Any]:
     """One group's record with Ray's keys (empty when unknown), or those of all groups by id."""
-    runtime = _connected("placement_group_table()")
+    runtime = connected()
     if placement_group is not None:
         rows = _query(runtime, placement_group._id)
         return _row(rows[0]) if rows else {}
@@ -255,7 +258,7 @@ def remove_placement_group(placement_group: PlacementGroup) -> None:
     """Remove a group; tasks and actors in it are killed. Asynchronous and idempotent."""
     if not isinstance(placement_group, PlacementGroup):
         raise TypeError(f"remove_placement_group needs a PlacementGroup, got {type(placement_group).__name__}")
-    runtime = _connected("remove_placement_group()")
+    runtime = connected()
     from linckia.protocol import messages as m  # noqa: PLC0415  (start-up time)
 
     runtime.raylet.send(m.RemoveGroup(placement_group._id))
@@ -269,10 +272,3 @@ def _query(runtime: Runtime, group_id: bytes, name: str = "", namespace: str = "
     answer = runtime.call(runtime.raylet, m.GroupQuery(runtime.next_rid(), group_id, name, namespace))
     rows: list[dict[str, Any]] = msgspec.msgpack.decode(answer.body)
     return rows
-
-
-def _connected(what: str) -> Runtime:
-    if current.runtime is None:
-        raise errors.RaySystemError(f"{what}: not connected to a cluster; call linckia.init() first")
-    runtime: Runtime = current.runtime
-    return runtime
