@@ -19,10 +19,12 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from linckia.shm.arena import Arena
 from linckia.shm.check import check_store
 from linckia.shm.effects import DenyExtent, Effect, ForwardFree, GrantExtent, Recall, StoreOptions
+from linckia.shm.pressure import spillable
 from linckia.shm.store import StoreCore
 
 KIB = 1024
 CAPACITY = 256 * KIB
+SPILLER = b"spiller"
 OPTIONS = StoreOptions(extent_bytes=32 * KIB, release_after_s=5.0, keep_warm_bytes=0)
 
 
@@ -38,10 +40,11 @@ class Object:
     owner: Process
     holder: Process
     freed: bool = False  # by its owner
+    taken: bool = False  # being spilled: the memory is the node's
     readers: list[Process] = field(default_factory=list)
 
     def readable(self) -> bool:
-        return (self.owner.alive and not self.freed) or any(reader.alive for reader in self.readers)
+        return self.taken or (self.owner.alive and not self.freed) or any(reader.alive for reader in self.readers)
 
 
 class Process:
@@ -74,6 +77,7 @@ class Crowd(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.core = StoreCore(CAPACITY, OPTIONS)
+        self.core.client_joined(SPILLER, "spiller")
         self.now = 0.0
         self.births = 0
         self.processes: list[Process] = []
@@ -145,9 +149,30 @@ class Crowd(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def free(self, data: st.DataObject) -> None:
-        unread = [o for o in self.objects if o.owner.alive and not o.freed and not any(r.alive for r in o.readers)]
-        if unread:
+        if unread := self.unread():
             self.free_object(data.draw(st.sampled_from(unread)))
+
+    def unread(self) -> list[Object]:
+        return [o for o in self.objects if o.owner.alive and not o.freed and not any(r.alive for r in o.readers)]
+
+    @rule(data=st.data())
+    def take_over(self, data: st.DataObject) -> None:
+        """Owner and readers agree to spill an object; the answer reaches the store at once."""
+        sealed = {each.object_id: each for each in spillable(self.core, SPILLER)}
+        idle = [o for o in self.unread() if o.object_id in sealed]
+        if idle:
+            found = data.draw(st.sampled_from(idle))
+            assert self.core.take_over(found.offset, found.object_id, found.owner.name, SPILLER)
+            assert not self.core.take_over(found.offset, found.object_id, found.owner.name, SPILLER)
+            found.taken = found.freed = True
+
+    @rule(data=st.data())
+    def spilled(self, data: st.DataObject) -> None:
+        taken = [o for o in self.objects if o.taken]
+        if taken:
+            found = data.draw(st.sampled_from(taken))
+            found.taken = False
+            self.carry(self.core.free_blocks(SPILLER, [found.offset], self.now))
 
     def free_object(self, found: Object) -> None:
         found.freed = True
@@ -222,6 +247,8 @@ class Crowd(RuleBasedStateMachine):
                 self.free_object(found)
             for reader in {r.name: r for r in found.readers if r.alive}.values():
                 reader.sent.append(("free", [found.offset]))
+            if found.taken:
+                self.carry(self.core.free_blocks(SPILLER, [found.offset], self.now))
         for _ in range(6):
             self.settle()
         used = sum(p.arena.used_bytes for p in self.alive())
@@ -262,7 +289,7 @@ def test_a_long_random_history_loses_no_byte(seed: int) -> None:
     crowd, data = Crowd(), Chooser(seed)
     rng = data.rng
     for _ in range(300):
-        step = rng.choice("ppppprrssffffttttttttvvvvvvwd+")
+        step = rng.choice("ppppprrssffffooxxttttttttvvvvvvwd+")
         if step == "p":
             crowd.produce(data, rng.choice([100, 2000, 20 * KIB, 70 * KIB]))
         elif step == "t":
@@ -273,8 +300,11 @@ def test_a_long_random_history_loses_no_byte(seed: int) -> None:
             crowd.die(data)
         elif step == "+" and len(crowd.alive()) < 4:
             crowd.start()
-        elif step in "rsfv":
-            {"r": crowd.read, "s": crowd.stop_reading, "f": crowd.free, "v": crowd.from_store}[step](data)
+        else:
+            rules = {"r": crowd.read, "s": crowd.stop_reading, "f": crowd.free, "v": crowd.from_store}
+            rules.update({"o": crowd.take_over, "x": crowd.spilled})
+            if step in rules:
+                rules[step](data)
         crowd.consistent()
         crowd.denials_come_in_time()
     crowd.teardown()
