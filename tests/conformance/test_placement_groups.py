@@ -96,7 +96,7 @@ def test_bundles_that_make_no_sense(bundles: Any) -> None:
         util.placement_group(bundles)
 
 
-@pytest.mark.row("6.2", "15")
+@pytest.mark.row("6.2")
 @better("a negative amount adds to the node")
 @pytest.mark.parametrize("amount", [-1, math.nan, math.inf, 1e30])
 def test_amounts_that_make_no_sense(amount: float) -> None:

@@ -275,8 +275,8 @@ class NodeService:
         ]
 
     def total(self) -> dict[str, float]:
-        """Of living nodes."""
-        return _sum(node.info.resources for node in self.living())
+        """Of living nodes, the names of placement groups included."""
+        return _sum(node.total for node in self.living())
 
     def available(self) -> dict[str, float]:
         """What is free on living nodes, used-up names left out."""

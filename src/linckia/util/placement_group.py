@@ -73,7 +73,7 @@ class PlacementGroup:
         """
         from linckia.api.calls import get, wait  # noqa: PLC0415  (start-up time)
 
-        timeout = None if timeout_seconds is None or timeout_seconds < 0 else timeout_seconds
+        timeout = None if timeout_seconds < 0 else timeout_seconds
         done, _ = wait([self.ready()], timeout=timeout)
         if done:
             get(done)  # raises when it was removed
