@@ -66,7 +66,7 @@ def tree(started: Path, depth: int) -> Any:
 class Asynchronous:
     async def wait(self, started: Path) -> None:
         _note(started)
-        await asyncio.sleep(600)
+        await asyncio.sleep(600)  # sleep: the work to cancel
 
 
 def _note(path: Path) -> None:

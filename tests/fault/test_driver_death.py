@@ -35,7 +35,7 @@ class Keeper:
 def long(path, value):
     with open(path, "w") as file:
         file.write(str(os.getpid()))
-    time.sleep(600)
+    time.sleep(600)  # sleep: work that is under way when its driver dies
 
 @linckia.remote(num_cpus=0)
 class Detached:
@@ -55,7 +55,7 @@ started = sys.argv[2]
 running, queued = long.remote(started, data), [long.remote(started + "never", data) for _ in range(20)]
 results = keeper.keep.remote([bytes(3 * 2**20)])
 while not (os.path.exists(started) and os.path.getsize(started)):
-    time.sleep(0.01)
+    time.sleep(0.01)  # sleep: between two looks
 pids += linckia.get(results, timeout=20)
 print(json.dumps([*pids, int(open(started).read())]))
 sys.stdin.read()

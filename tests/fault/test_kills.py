@@ -72,51 +72,6 @@ def test_killed_actors_come_back_and_no_call_is_lost(cluster: Any, tmp_path: Pat
     assert {int(number) for number in recorded} == set(range(calls)), "at least once, each"
 
 
-@pytest.mark.row("S12", "1.25")
-def test_a_stopped_worker_does_not_stretch_a_timeout(cluster: Any) -> None:
-    @linckia.remote
-    class Sleeper:
-        def pid(self) -> int:
-            return os.getpid()
-
-    sleeper = Sleeper.remote()
-    pid = linckia.get(sleeper.pid.remote())
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        started_s = time.monotonic()
-        with pytest.raises(exceptions.GetTimeoutError):
-            linckia.get(sleeper.pid.remote(), timeout=0.5)
-        took_s = time.monotonic() - started_s
-        print(f"get(timeout=0.5) took {took_s:.3f} s")
-        assert 0.5 <= took_s < 0.55, "exact to 50 ms"
-    finally:
-        os.kill(pid, signal.SIGCONT)
-    assert linckia.get(sleeper.pid.remote(), timeout=10) == pid
-
-
-@pytest.mark.row("S34", "4.25")
-def test_a_forced_cancel_takes_less_than_a_second_and_leaks_no_lease(cluster: Any, tmp_path: Path) -> None:
-    @linckia.remote
-    def stubborn() -> None:
-        (tmp_path / "started").touch()
-        while True:
-            try:
-                time.sleep(60)  # sleep: the work that ignores polite cancels
-            except KeyboardInterrupt:
-                continue
-
-    for _ in range(3 * SCALE):
-        ref = stubborn.remote()
-        until((tmp_path / "started").exists)
-        (tmp_path / "started").unlink()
-        started_s = time.monotonic()
-        linckia.cancel(ref, force=True)
-        with pytest.raises((exceptions.TaskCancelledError, exceptions.WorkerCrashedError)):
-            linckia.get(ref, timeout=5)
-        assert time.monotonic() - started_s < 1.0
-    until(lambda: linckia.available_resources().get("CPU") == 2)
-
-
 @pytest.mark.row("3.14", "3.40")
 def test_a_full_store_says_so_and_serves_on(cluster: Any) -> None:
     held = []

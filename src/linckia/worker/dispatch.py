@@ -60,6 +60,7 @@ def handlers_of(runtime: Runtime) -> dict[type, Handler]:
         m.BorrowEnded: lambda peer, message: borrowing.on_ended(peer.address.worker_id, message.object_ids),
         m.ActorUpdate: lambda _peer, message: runtime.actors.on_update(message),
         m.CancelRemote: small.cancel_remote,
+        m.Ping: lambda peer, message: peer.conn.post(m.Pong(message.rid)),
         m.MaySpill: runtime.spilling.on_may_spill,
         m.SpillUndone: runtime.spilling.on_undone,
         m.DropPlace: runtime.spilling.on_drop_place,

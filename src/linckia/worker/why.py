@@ -5,18 +5,22 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from linckia.base import errors
 from linckia.protocol import messages as m
 from linckia.worker.refs import ObjectRef
-from linckia.worker.tasks import TaskRecord
+from linckia.worker.tasks import Peer, TaskRecord
 
 if TYPE_CHECKING:
     from linckia.worker.runtime import Runtime
 
 ANSWER_TIMEOUT_S = 5.0
+SIGN_OF_LIFE_S = 0.5  # a worker answers between two bytecodes of whatever it runs
 
 
 class PendingReason(NamedTuple):
-    """``kind``: ready, owner, dependency, resources, infeasible, worker_start, queued_behind, running or actor."""
+    """``kind``: ready, owner, dependency, resources, infeasible, worker_start, queued_behind, running,
+    stalled or actor.
+    """
 
     kind: str
     text: str
@@ -26,7 +30,9 @@ class PendingReason(NamedTuple):
 
 
 def why_pending(runtime: Runtime, ref: ObjectRef[Any]) -> PendingReason:
-    """What the object waits for, now. Does not wait for it; costs at most one round trip to the raylet."""
+    """What the object waits for, now. Does not wait for it; costs at most one round trip, to the raylet or to the
+    worker that has it.
+    """
     with runtime.mutex:
         if ref.state:
             return PendingReason("ready", "it is ready: get() returns at once")
@@ -38,12 +44,27 @@ def why_pending(runtime: Runtime, ref: ObjectRef[Any]) -> PendingReason:
             return PendingReason("owner", "no task of this process makes it")
         found = _dependency(record) or _pushed(record) or _actor(record)
         lease_rid = next(iter(record.queue.requests), 0) if record.queue is not None else 0
-        name, ahead = record.template.name, _ahead(record)
+        name, ahead, peer = record.template.name, _ahead(record), record.peer
+    if found is not None and peer is not None:
+        return _if_it_answers(runtime, peer, found)
     if found is not None:
         return found
     answer = runtime.call(runtime.raylet, m.WhyPending(runtime.next_rid(), lease_rid), ANSWER_TIMEOUT_S)
     behind = f"; {ahead} tasks of the same shape are queued before it" if ahead else ""
     return PendingReason(answer.kind, f"task {name} waits for a worker: {answer.text}{behind}")
+
+
+def _if_it_answers(runtime: Runtime, peer: Peer, found: PendingReason) -> PendingReason:
+    """What is known of a pushed task, unless the process that has it gives no sign of life."""
+    try:
+        runtime.call(peer.conn, m.Ping(runtime.next_rid()), SIGN_OF_LIFE_S)
+    except errors.RaySystemError:
+        return PendingReason(
+            "stalled",
+            f"{found.text}, but that process has not answered for {SIGN_OF_LIFE_S:g} s: it is stopped, swapped out, "
+            "or in C code that holds the interpreter lock; cancel(ref, force=True) ends it",
+        )
+    return found
 
 
 def _dependency(record: TaskRecord) -> PendingReason | None:
