@@ -8,6 +8,8 @@ import os
 import re
 import time
 
+from linckia.host.cgroup import memory_limit_bytes
+
 
 def process_environment() -> dict[str, str]:
     """A copy of the environment variables."""
@@ -45,14 +47,8 @@ def cpu_count() -> int:
 def total_memory_bytes() -> int:
     """Memory of this machine, or of this container when that has less."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        try:
-            with open(path, encoding="ascii") as file:
-                limit = int(file.read())
-        except (OSError, ValueError):
-            continue  # no such cgroup, or "max"
-        total = min(total, limit)
-    return total
+    limit = memory_limit_bytes()
+    return total if limit is None else min(total, limit)
 
 
 def available_memory_bytes() -> int:

@@ -61,7 +61,8 @@ class NodeProcess:
             error = facts.get("error") or self._why_not_ready(timeout_s)
             tail = facts.get("log_tail") or self._early_log_tail()
             self.stop()
-            raise NodeStartError(f"the node process {self.pid} did not start: {error}\n--- its last lines ---\n{tail}")
+            tail = "" if tail == "(nothing)" else f"\n--- its last lines ---\n{tail}"
+            raise NodeStartError(f"the node process {self.pid} did not start: {error}{tail}")
         self.facts = facts
         self.endpoint, self.session_dir = facts["endpoint"], facts["session_dir"]
         self.session_name, self.token_path = facts["session_name"], facts["token_path"]

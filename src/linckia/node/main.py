@@ -35,7 +35,11 @@ AGAIN = "LINCKIA_NODE_AGAIN_FD"
 LOG_NAME = "node.log"
 
 
-class JoinError(RuntimeError):
+class StartError(RuntimeError):
+    """This node cannot start; the text says why and what to do, so that no traceback is needed."""
+
+
+class JoinError(StartError):
     """The head cannot be reached or refuses this node; the text says what to do."""
 
 
@@ -45,6 +49,7 @@ class Node:
     def __init__(self, options: NodeOptions) -> None:
         self.options = options
         self.node_id = random_bytes(NODE_ID_BYTES)
+        self.segment = Segment.create(_store_capacity(options))
         self.session = Session.create(
             options.temp_dir or environment.temporary_directory(),
             random_bytes(4).hex(),
@@ -52,7 +57,6 @@ class Node:
         )
         self.token = _cluster_token(options)
         self.session.write_token(self.token)
-        self.segment = Segment.create(_store_capacity(options))
         self.reactor = Reactor()
         # Before anything else: the zygote boots beside us, and inherits little.
         self.zygote = ZygoteLink(self.reactor, {self.segment.fd}, options.worker_entry)
@@ -201,7 +205,13 @@ def _store_capacity(options: NodeOptions) -> int:
     capacity = options.object_store_memory
     if capacity is None:
         fraction = int(environment.available_memory_bytes() * STORE_DEFAULT_MEMORY_FRACTION)
-        capacity = min(fraction, STORE_DEFAULT_MAX_BYTES)
+        return min(fraction, STORE_DEFAULT_MAX_BYTES)
+    total = environment.total_memory_bytes()
+    if capacity > total:  # it would start, and be killed when it fills
+        raise StartError(
+            f"object_store_memory={capacity} is more than the {total} bytes of memory that this machine or its "
+            f"container has; start with at most {total // 2}: what does not fit is spilled to disk"
+        )
     return capacity
 
 
@@ -256,9 +266,10 @@ def main() -> None:
         gc.enable()
         node.reactor.run()
     except Exception as error:  # noqa: BLE001 - said on the log and to the starter, then the process ends
-        import traceback  # noqa: PLC0415 - 4 ms that only a failure needs
+        if not isinstance(error, StartError):
+            import traceback  # noqa: PLC0415 - 4 ms that only a failure needs
 
-        traceback.print_exc()
+            traceback.print_exc()
         status = 1
         _say_failure(error)
     finally:
@@ -270,7 +281,8 @@ def main() -> None:
 
 
 def _say_failure(error: Exception) -> None:
-    answer: dict[str, Any] = {"ok": False, "error": f"{type(error).__name__}: {error}"}
+    text = str(error) if isinstance(error, StartError) else f"{type(error).__name__}: {error}"
+    answer: dict[str, Any] = {"ok": False, "error": text}
     try:
         os.write(1, msgspec.json.encode(answer) + b"\n")
     except OSError:
