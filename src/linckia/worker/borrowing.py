@@ -254,6 +254,8 @@ class Borrowing:
         extra.token = OwnedBlock(self.runtime, ref._id, block)
         ref.value, ref.state = block, BLOCK
         self.by_id[ref._id] = ref
+        if block.node_id != self.runtime.node_id:
+            self.runtime.lineage.placed(ref, block.node_id)
 
     def lend(self, ref: ObjectRef[Any], worker_id: bytes) -> None:
         """``worker_id`` holds our object from now on."""

@@ -349,6 +349,10 @@ class Objects:
     def node_dead(self, node_id: bytes, why: str) -> None:
         """Nothing is read from that node any more."""
 
+    def primary_lost(self, ref: ObjectRef[Any], why: str) -> None:
+        """The primary copy of an own object is gone with its node."""
+        self.runtime.lineage.lost(ref, why)
+
     def on_free(self, message: m.FreeBlocks) -> None:
         """The store says that blocks in our extents are not needed by their owners any more."""
         if self.arena is not None:

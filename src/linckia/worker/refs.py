@@ -34,13 +34,14 @@ ID_BYTES = 28
 class RefExtra:
     """What only some refs have."""
 
-    __slots__ = ("call_site", "contained", "fetching", "owner", "token")
+    __slots__ = ("call_site", "contained", "fetching", "lineage", "owner", "token")
 
     def __init__(self) -> None:
         self.owner: Address | None = None  # None: this process
         self.token: object | None = None
         self.contained: list[Any] | None = None
         self.fetching = False
+        self.lineage: Any = None  # how to make it again, or why that cannot be (lineage.py)
         self.call_site = ""
 
 

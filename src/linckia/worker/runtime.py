@@ -30,6 +30,7 @@ from linckia.worker.actor_client import ActorClients
 from linckia.worker.borrowing import Borrowing, FreedBlock, Unseen, UnseenError
 from linckia.worker.dispatch import handlers_of
 from linckia.worker.futures import Futures
+from linckia.worker.lineage import Lineage
 from linckia.worker.objects import Objects
 from linckia.worker.placement_groups import GroupWatch
 from linckia.worker.progress import Flag, Progress, Target
@@ -96,6 +97,7 @@ class Runtime:
         self.groups = GroupWatch(self)
         self.objects = Objects(self)
         self.spilling = Spilling(self)
+        self.lineage = Lineage(self)
         self.handlers: dict[type, Handler] = {}
         self.handlers.update(handlers_of(self))
         self.listener = self.reactor.listen(listen_endpoint, identity, self.on_messages, self.on_close)
@@ -222,6 +224,7 @@ class Runtime:
     def node_dead(self, node_id: bytes, why: str) -> None:
         """Objects whose only copy was there are lost, or made again."""
         self.objects.node_dead(node_id, why)
+        self.lineage.node_dead(node_id, why)
 
     def _cluster_lost(self, reason: str) -> None:
         error = errors.LocalRayletDiedError(
@@ -307,7 +310,9 @@ class Runtime:
 
     def complete_result(self, ref: ObjectRef[Any], result: Result, sender: bytes, *, owned: bool = True) -> None:
         """The object got the value that travelled in ``result``."""
-        if ref.state:
+        if ref.state:  # its task ran again for the sake of another return
+            if owned and result.block is not None:
+                self.objects.free(ref._id, result.block)
             return
         if result.contained:
             extra = ref.extra = ref.extra or RefExtra()
@@ -355,6 +360,7 @@ class Runtime:
         else:
             for ref, result in zip(record.refs(), message.results, strict=False):
                 self.complete_result(ref, result, sender)
+            self.lineage.finished(record)
         self.forget_record(record)
 
     def fail(self, record: TaskRecord, error: errors.RayError) -> None:
@@ -375,7 +381,7 @@ class Runtime:
 
     def forget_record(self, record: TaskRecord) -> None:
         """The task is over: let go of what it held."""
-        record.holds = record.places = None
+        record.holds = record.places = record.lineage = None
         record.extras = None
         record.queue = None
         parent, record.parent = record.parent, None

@@ -190,6 +190,16 @@ def _resolve(runtime: Runtime, record: TaskRecord) -> None:
         _go(runtime, record)
 
 
+def resubmit(runtime: Runtime, record: TaskRecord, actor: ActorClient | None) -> None:
+    """Run a finished task again (under the mutex); its references wait for their values first."""
+    if record.options is not None:
+        _resolve(runtime, record)
+    elif actor is not None:
+        actor.submit(record)
+    else:
+        runtime.submitter.enqueue(record)
+
+
 def record_actor(runtime: Runtime, record: TaskRecord) -> ActorClient | None:
     """The actor a record calls, found by the id inside the task id."""
     return runtime.actors.clients.get(record.task_id[8:24])
@@ -199,6 +209,7 @@ def _go(runtime: Runtime, record: TaskRecord, *, first: bool = False) -> None:
     """All references have values: build the extras and submit; a failed one fails the task instead (R 4.5)."""
     unresolved: Unresolved = record.options
     record.options = None
+    record.lineage = unresolved
     actor = record_actor(runtime, record)
     for ref in unresolved.slots:
         if ref.state >= ERROR:

@@ -163,6 +163,7 @@ class TaskRecord(msgspec.Struct, gc=False, eq=False):
     options: Any = None
     holds: list[Any] | None = None  # refs that must live until the task is done
     places: list[Any] | None = None  # tokens of arguments read in place, from the push to the answer (spilling.py)
+    lineage: Any = None  # the references among its arguments, for lineage.py
     waiting: int = 0  # dependencies without a value yet
     attempt: int = 0
     cancelled: bool = False
