@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from linckia.core.leases import vectors
+from linckia.core.placement.names import group_of
 from linckia.core.scheduling.policy import Ask, Decision, Rng, Scheduler
 from linckia.host.entropy import random_generator
 from linckia.model.placement import DEFAULT, decode_strategy
@@ -54,7 +55,7 @@ class ActorPlacement:
         if decision.kind != "node":
             node_id = living[0].info.node_id if len(living) == 1 else b""
         if not node_id:
-            if decision.kind == "infeasible":
+            if decision.kind == "infeasible" and not group_of(spec.lifetime_resources):  # it waits for its group
                 text = f"actor {spec.class_name} cannot start now: {decision.reason}. It waits until such a node joins."
                 self._warn(spec.job_id, f"infeasible {decision.reason}", text)
             self.waiting[spec.actor_id] = (spec, restarts, decision.reason)

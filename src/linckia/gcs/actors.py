@@ -18,6 +18,7 @@ from linckia.model.specs import ActorInfo, ActorSpec, describe_actor, encode
 from linckia.protocol import messages as m
 
 UNKNOWN_WAIT_S = 2.0
+REMOVED_GROUPS_KEPT = 100_000
 _decode_spec = msgspec.msgpack.Decoder(ActorSpec).decode
 
 
@@ -45,6 +46,7 @@ class ActorService:
         self.placement = ActorPlacement(nodes, epoch, self._refused, warn)
         nodes.on_dead.append(lambda node, text: self.node_dead(node.info.node_id, text))
         self._subscribers: dict[bytes, dict[int, Any]] = {}
+        self._removed_groups: dict[str, None] = {}
         self.reply: Callable[[Any, m.Message], None] = lambda peer, message: peer.post(message)  # node/ sets Gcs.reply
 
     def handlers(self) -> dict[type, Callable[[Any, Any], None]]:
@@ -75,14 +77,21 @@ class ActorService:
 
     def group_removed(self, group: str) -> None:
         """A placement group (hex) is gone: its actors end for good, those that wait for it are refused."""
+        self._removed_groups[group] = None
+        if len(self._removed_groups) > REMOVED_GROUPS_KEPT:
+            del self._removed_groups[next(iter(self._removed_groups))]
         reason = f"its placement group {group} was removed"
-        for spec, _, _ in list(self.placement.waiting.values()):
-            if group_of(spec.lifetime_resources) == group:
-                self._refused(spec.actor_id, reason)
-        for actor_id in list(self.placement.node_of):
+        for actor_id in [*self.placement.waiting, *self.placement.node_of]:
             actor = self.directory.actors.get(actor_id)
-            if actor is not None and group_of(actor.spec.lifetime_resources) == group:
+            if actor is None or group_of(actor.spec.lifetime_resources) != group:
+                continue
+            node_id = self.placement.node_of.get(actor_id, b"")
+            if not actor.never_started:
                 self._apply(self.directory.kill(actor_id, no_restart=True, reason=reason))
+            elif actor.state is not ActorState.DEAD:
+                self._refused(actor_id, reason)
+                if node_id:
+                    self._nodes.send(node_id, m.StopActor(actor_id, graceful=False, reason=reason, epoch=self._epoch))
 
     def owner_ended(self, worker_id: bytes) -> None:
         """A driver or worker process is gone."""
@@ -171,7 +180,7 @@ class ActorService:
         for effect in effects:
             match effect:
                 case Start(actor_id, restarts):
-                    self.placement.start(self.directory.actors[actor_id].spec, restarts)
+                    self._start(self.directory.actors[actor_id].spec, restarts)
                 case Stop(actor_id, graceful, reason):
                     self._stop(actor_id, reason, graceful=graceful)
                 case Publish(actor_id):
@@ -180,6 +189,13 @@ class ActorService:
             actor = self.directory.actors.get(effect.actor_id)
             if actor is None or actor.state is ActorState.DEAD:
                 self.placement.forget(effect.actor_id)
+
+    def _start(self, spec: ActorSpec, restarts: int) -> None:
+        group = group_of(spec.lifetime_resources)
+        if group and group in self._removed_groups:
+            self._refused(spec.actor_id, f"its placement group {group} was removed")
+        else:
+            self.placement.start(spec, restarts)
 
     def _stop(self, actor_id: bytes, reason: str, *, graceful: bool) -> None:
         node_id = self.placement.stop(actor_id)

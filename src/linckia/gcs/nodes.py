@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -24,6 +24,7 @@ from linckia.protocol import messages as m
 _decode_node = msgspec.msgpack.Decoder(NodeInfo).decode
 _encode = msgspec.msgpack.encode
 TICK_EVERY_S = 0.25
+NOTIFY_EVERY_S = 0.01
 
 
 class NodeRecord:
@@ -31,8 +32,9 @@ class NodeRecord:
 
     def __init__(self, peer: Any, info: NodeInfo, encoded: bytes) -> None:
         self.peer, self.info, self.encoded = peer, info, encoded
-        self.available = dict(info.resources)
-        self.total = dict(info.resources)
+        self.available = vectors.to_units(info.resources)
+        self.total = dict(self.available)
+        self.changes: dict[str, int] = {}  # name -> cluster revision of its last change, oldest first
         self.demand: list[tuple[dict[str, float], int]] = []
         self.revision = -1
         self.idle = False
@@ -40,6 +42,19 @@ class NodeRecord:
         self.state = "ALIVE"
         self.death_reason = ""
         self.changed_at = 0  # cluster revision of its last change
+
+    def since(self, revision: int) -> m.NodeDelta:
+        """What changed after ``revision``; costs what changed."""
+        names = []
+        for name in reversed(self.changes):
+            if self.changes[name] <= revision:
+                break
+            names.append(name)
+        return m.NodeDelta(
+            self.info.node_id,
+            {name: self.available.get(name, -1) for name in names},
+            {name: self.total.get(name, -1) for name in names},
+        )
 
 
 class NodeService:
@@ -57,6 +72,7 @@ class NodeService:
         self.on_resources: list[Callable[[], None]] = []
         self._interested: dict[bytes, int] = {}  # node id -> what it has been told
         self._flush_scheduled = False
+        self._notifying = False
         self.directory = NodeDirectory()
         self.probe: Callable[[str, Callable[[str, str], None]], None] = _no_probe  # node/head.py sets it
         self.now_s = time.monotonic  # the simulator sets its own
@@ -213,20 +229,31 @@ class NodeService:
         node = self.nodes.get(message.node_id)
         if node is None or not node.alive or message.revision <= node.revision:
             return
-        node.available, node.demand, node.revision = message.available, message.demand, message.revision
-        node.idle = message.idle
-        total = None
-        if message.total is not None:
-            node.total = message.total
-            total = vectors.to_units(message.total)
-        self.view.report(message.node_id, vectors.to_units(message.available), total)
-        self._changed(node)
+        node.demand, node.revision, node.idle = message.demand, message.revision, message.idle
+        available = {**message.available, **dict.fromkeys(message.gone, -1)}
+        total = {**message.total, **dict.fromkeys(message.total_gone, -1)}
+        if message.everything:
+            available = {**dict.fromkeys(node.available, -1), **available}
+            total = {**dict.fromkeys(node.total, -1), **total}
+        _patch(node.available, available)
+        _patch(node.total, total)
+        self.view.patch(message.node_id, available, total)
+        self._changed(node, [*available, *total])
+        if self.on_resources and not self._notifying:  # once for many reports
+            self._notifying = True
+            self._call_later(NOTIFY_EVERY_S, self._notify)
+
+    def _notify(self) -> None:
+        self._notifying = False
         for listener in self.on_resources:
             listener()
 
-    def _changed(self, node: NodeRecord) -> None:
+    def _changed(self, node: NodeRecord, names: Iterable[str] = ()) -> None:
         self.revision += 1
         node.changed_at = self.view.as_of = self.revision
+        for name in names:
+            node.changes.pop(name, None)
+            node.changes[name] = self.revision
         if self._interested and not self._flush_scheduled:
             self._flush_scheduled = True
             self._call_later(VIEW_BATCH_S, self._flush)
@@ -247,8 +274,8 @@ class NodeService:
     def _tell(self, node_id: bytes) -> None:
         """What changed since it was told last, its own changes excepted."""
         told = self._interested[node_id]
-        changes: list[tuple[bytes, dict[str, float], dict[str, float] | None]] = [
-            (node.info.node_id, node.available, node.total)
+        changes = [
+            node.since(told)
             for node in self.nodes.values()
             if node.alive and node.changed_at > told and node.info.node_id != node_id
         ]
@@ -267,7 +294,7 @@ class NodeService:
             {
                 **msgspec.structs.asdict(node.info),
                 "alive": node.alive,
-                "available": node.available,
+                "available": vectors.to_amounts(node.available),
                 "state": node.state,
                 "death_reason": node.death_reason,
             }
@@ -276,11 +303,11 @@ class NodeService:
 
     def total(self) -> dict[str, float]:
         """Of living nodes, the names of placement groups included."""
-        return _sum(node.total for node in self.living())
+        return _sum(vectors.to_amounts(node.total) for node in self.living())
 
     def available(self) -> dict[str, float]:
         """What is free on living nodes, used-up names left out."""
-        available = _sum(node.available for node in self.living())
+        available = _sum(vectors.to_amounts(node.available) for node in self.living())
         return {name: amount for name, amount in available.items() if amount}
 
     def demand(self) -> list[tuple[dict[str, float], int, str]]:
@@ -299,6 +326,14 @@ def say(text: str) -> None:
 
 def _no_probe(_endpoint: str, outcome: Callable[[str, str], None]) -> None:
     outcome("refused", "nobody looked why")
+
+
+def _patch(amounts: vectors.Units, news: vectors.Units) -> None:
+    for name, count in news.items():
+        if count < 0:
+            amounts.pop(name, None)
+        else:
+            amounts[name] = count
 
 
 def _sum(vectors_: Any) -> dict[str, float]:

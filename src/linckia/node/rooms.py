@@ -110,7 +110,8 @@ class Rooms:
         assert self.head is not None
         mine = self.head.nodes.nodes.get(self.node.node_id)
         if mine is not None:
-            mine.available = self.raylet.with_free_store(self.raylet.leases.available_amounts())
+            free = {name: max(0, count) for name, count in self.raylet.leases.available.items()}
+            mine.available = self.raylet.with_free_store(free)
         return self.head.nodes.available()
 
     def start(self) -> None:

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from linckia.model.wire import Address
 from linckia.protocol.message import Message
 
@@ -46,11 +48,19 @@ class ViewInterest(Message, tag=144):
     on: bool = True
 
 
+class NodeDelta(msgspec.Struct, array_like=True, frozen=True):
+    """What changed at one node, in units of 1e-4; -1: the name is gone."""
+
+    node_id: bytes
+    available: dict[str, int]
+    total: dict[str, int]
+
+
 class ViewDelta(Message, tag=145):
-    """GCS to an interested raylet: (node id, available, total or None) of nodes that changed, up to ``as_of``."""
+    """GCS to an interested raylet: nodes that changed, up to revision ``as_of``."""
 
     as_of: int
-    changes: list[tuple[bytes, dict[str, float], dict[str, float] | None]]
+    changes: list[NodeDelta]
 
 
 class Heartbeat(Message, tag=146):

@@ -197,14 +197,20 @@ class StopActor(Message, tag=114):
 
 
 class ResourceReport(Message, tag=115):
-    """Raylet to GCS, on change only: what is available, and demand shapes with counts that wait."""
+    """Raylet to GCS: what changed since the last report (``revision`` - 1), amounts in units of 1e-4. ``everything``:
+    all of it, forget the rest. ``demand``: shapes with counts that wait. ``idle``: no lease, no request, no object of
+    its own.
+    """
 
     node_id: bytes
-    available: dict[str, float]
-    demand: list[tuple[dict[str, float], int]]
     revision: int
-    total: dict[str, float] | None = None  # when bundles of placement groups changed it
-    idle: bool = False  # no lease, no request, no primary object
+    available: dict[str, int]
+    gone: list[str] = []
+    total: dict[str, int] = {}
+    total_gone: list[str] = []
+    demand: list[tuple[dict[str, float], int]] = []
+    idle: bool = False
+    everything: bool = False
 
 
 class WorkerFailed(Message, tag=116):

@@ -86,8 +86,8 @@ class ClusterSide:
 
     def on_delta(self, _peer: Any, message: m.ViewDelta) -> None:
         """What other nodes have left."""
-        for node_id, available, total in message.changes:
-            self.view.report(node_id, vectors.to_units(available), vectors.to_units(total) if total else None)
+        for change in message.changes:
+            self.view.patch(change.node_id, change.available, change.total)
         self.view.as_of = message.as_of
         if message.changes:
             self._changed()

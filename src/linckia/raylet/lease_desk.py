@@ -50,7 +50,9 @@ class LeaseDesk:
         self.cluster = ClusterSide(raylet, manager, self.look_again)
         self.parked: dict[bytes, list[LeaseRequest]] = {}  # by job: asked before this node heard of it
         self._reported_s = 0.0
-        self._reported_total: dict[str, int] = dict(manager.total)
+        self._reported: dict[str, int] = {}
+        self.removed_groups: dict[str, str] = {}  # group (hex) -> what to say of it
+        self._reported_total: dict[str, int] = {}
         self._retire_timer: Timer | None = None
         self._report_scheduled = False
         self._revision = 0
@@ -103,6 +105,10 @@ class LeaseDesk:
     def admit(self, request: LeaseRequest) -> None:
         """Serve it here, now or later, send its owner to another node, or refuse it for good."""
         cluster = self.cluster
+        removed = self.removed_groups and self.removed_groups.get(group_of(request.resources))
+        if removed:
+            self._refuse(Refuse(request, "placement_group_removed", removed))
+            return
         if cluster.alone and not request.strategy:
             self.carry_out(self.manager.request(request))
             return
@@ -131,7 +137,9 @@ class LeaseDesk:
 
     def group_removed(self, group: str) -> None:
         """A placement group (hex) is gone: nothing may wait for it."""
-        text = f"placement group {group} was removed"
+        self.removed_groups[group] = text = f"placement group {group} was removed"
+        if len(self.removed_groups) > REMOVED_GROUPS_KEPT:
+            del self.removed_groups[next(iter(self.removed_groups))]
         for request in self.manager.of_group(group):
             self.carry_out(self.manager.cancel(request.key))
             self._refuse(Refuse(request, "placement_group_removed", text))
@@ -287,15 +295,23 @@ class LeaseDesk:
             self.raylet.reactor.call_soon(self.report)
 
     def report(self, *, everything: bool = False) -> None:
-        """Tell the GCS what is free; the total only when it changed, or when the head does not know us yet."""
+        """Tell the GCS what changed; all of it when the head does not know us yet."""
         self._report_scheduled = False
         self._revision += 1
         self._reported_s = time.monotonic()
-        manager, total = self.manager, None
-        if everything or manager.total != self._reported_total:
-            self._reported_total = dict(manager.total)
-            total = vectors.to_amounts(manager.total)
-        available = self.raylet.with_free_store(manager.available_amounts())
-        idle = not manager.leases and not manager.pending
-        node_id = self.raylet.options.node.node_id
-        self.raylet.gcs.post(m.ResourceReport(node_id, available, manager.demand(), self._revision, total, idle))
+        manager = self.manager
+        available = self.raylet.with_free_store({name: max(0, count) for name, count in manager.available.items()})
+        old_available, self._reported = ({} if everything else self._reported), available
+        old_total, self._reported_total = ({} if everything else self._reported_total), dict(manager.total)
+        news = m.ResourceReport(
+            self.raylet.options.node.node_id,
+            self._revision,
+            {name: count for name, count in available.items() if old_available.get(name) != count},
+            [name for name in old_available if name not in available],
+            {name: count for name, count in manager.total.items() if old_total.get(name) != count},
+            [name for name in old_total if name not in manager.total],
+            manager.demand(),
+            idle=not manager.leases and not manager.pending,
+            everything=everything,
+        )
+        self.raylet.gcs.post(news)

@@ -367,7 +367,7 @@ class Raylet:
         """This node was declared dead: others do its work now."""
         self.on_fence(message.reason)
 
-    def with_free_store(self, available: dict[str, float]) -> dict[str, float]:
+    def with_free_store(self, available: vectors.Units) -> vectors.Units:
         """``available`` with what of the object store no object fills."""
-        used = self.store.core.usage().sealed_bytes
-        return {**available, "object_store_memory": max(0.0, available.get("object_store_memory", 0.0) - used)}
+        used = self.store.core.usage().sealed_bytes * vectors.UNITS_PER_ONE
+        return {**available, "object_store_memory": max(0, available.get("object_store_memory", 0) - used)}

@@ -89,6 +89,7 @@ class GroupDirectory:
         self.groups: dict[bytes, Group] = {}
         self.names: dict[tuple[str, str], bytes] = {}
         self.pending: dict[bytes, None] = {}
+        self.resting: dict[bytes, None] = {}  # in a pause after a failed attempt
         self._removed: dict[bytes, None] = {}
 
     # --- creation and removal -----------------------------------------------------------------------------------------
@@ -115,6 +116,7 @@ class GroupDirectory:
         self._move(group, E.REMOVE)
         group.scheduling_state = "REMOVED"
         self.pending.pop(group_id, None)
+        self.resting.pop(group_id, None)
         if self.names.get((group.spec.namespace, group.spec.name)) == group_id:
             del self.names[group.spec.namespace, group.spec.name]
         self._removed[group_id] = None
@@ -133,15 +135,22 @@ class GroupDirectory:
     def schedule(self, now_s: float, limit: int = 64) -> list[Effect]:
         """Try the groups that wait, first come first; one that does not fit does not hold up the others."""
         effects: list[Effect] = []
-        for group_id in list(self.pending)[:limit]:
+        for group_id in list(self.pending):
             group = self.groups[group_id]
             if group.wants_nodes and now_s >= group.not_before_s:
-                effects += self._try(group, now_s)
+                tried = self._try(group, now_s)
+                effects += tried
+                if not tried:  # to the end: the next look begins with those that were not looked at
+                    self.pending[group_id] = self.pending.pop(group_id)
+                    limit -= 1
+                    if limit <= 0:
+                        break
         return effects
 
     def next_try_s(self) -> float | None:
         """When a pause ends; None when only changes of the view can help."""
-        return min((g.not_before_s for g in map(self.groups.__getitem__, self.pending) if g.retry_s), default=None)
+        self.resting = {group_id: None for group_id in self.resting if self.groups[group_id].retry_s}
+        return min((self.groups[group_id].not_before_s for group_id in self.resting), default=None)
 
     def _try(self, group: Group, now_s: float) -> list[Effect]:
         spec = group.spec
@@ -220,6 +229,7 @@ class GroupDirectory:
         group.retry_s = min(RETRY_MAX_S, group.retry_s * RETRY_FACTOR or RETRY_FIRST_S)
         group.highest_retry_s = max(group.highest_retry_s, group.retry_s)
         group.not_before_s = now_s + group.retry_s
+        self.resting[group.spec.group_id] = None
         return effects
 
     # --- nodes --------------------------------------------------------------------------------------------------------

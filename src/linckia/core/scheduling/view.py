@@ -79,6 +79,19 @@ class ClusterView:
             node.total = dict(total)
         self._update(node)
 
+    def patch(self, node_id: bytes, available: Units, total: Units) -> None:
+        """Single amounts that changed; -1: the name is gone. Unknown nodes are ignored."""
+        node = self.nodes.get(node_id)
+        if node is None or not (available or total):
+            return
+        for amounts, news in ((node.available, available), (node.total, total)):
+            for name, count in news.items():
+                if count < 0:
+                    amounts.pop(name, None)
+                else:
+                    amounts[name] = count
+        self._update(node)
+
     def debit(self, node_id: bytes, need: Units) -> None:
         """Work was just sent there: less is free than it last said."""
         node = self.nodes.get(node_id)
