@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from linckia.api.current_group import captures_children, current_group_id
 from linckia.api.options_placement import DEFAULT_GROUP
 from linckia.api.scheduling_strategies import PlacementGroupSchedulingStrategy
+from linckia.worker import current
 
 if TYPE_CHECKING:
     from linckia.api.options import PlacedOptions
@@ -43,8 +44,15 @@ def group_target(options: PlacedOptions, amounts: dict[str, float]) -> GroupTarg
         return _checked(options.placement_group, options.placement_group_bundle_index, captures, amounts)
     if chosen is None and options.placement_group == DEFAULT_GROUP and captures_children():
         group = current_group_id()
-        return GroupTarget(group, -1, captures=True) if group else None
+        return _fitting(group, _bundles(group), -1, True, amounts) if group else None
     return None
+
+
+def _bundles(group: str) -> list[dict[str, float]]:
+    """Of the group that the calling code runs in."""
+    runtime: Any = current.runtime
+    found: list[dict[str, float]] = runtime.groups.bundles(bytes.fromhex(group))
+    return found
 
 
 def _checked(group: Any, index: int, captures: bool, amounts: dict[str, float]) -> GroupTarget:
@@ -53,8 +61,14 @@ def _checked(group: Any, index: int, captures: bool, amounts: dict[str, float]) 
     bundles = group.bundle_specs
     if index >= len(bundles):
         raise ValueError(f"placement_group_bundle_index={index}: the group has {len(bundles)} bundles, numbered from 0")
+    return _fitting(group.id.hex(), bundles, index, captures, amounts)
+
+
+def _fitting(
+    group: str, bundles: list[dict[str, float]], index: int, captures: bool, amounts: dict[str, float]
+) -> GroupTarget:
     candidates = bundles if index < 0 else [bundles[index]]
     if not any(all(bundle.get(name, 0) >= amount for name, amount in amounts.items()) for bundle in candidates):
         which = "no bundle of the group" if index < 0 else f"bundle {index}"
         raise ValueError(f"{which} can ever hold {amounts}: the bundles are {bundles}")
-    return GroupTarget(group.id.hex(), index, captures)
+    return GroupTarget(group, index, captures)

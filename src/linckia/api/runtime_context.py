@@ -136,13 +136,12 @@ class RuntimeContext:
 
     def get_assigned_resources(self) -> dict[str, float]:
         """What the running task or actor holds; ``{}`` for a default actor and in drivers."""
-        host = self._host()
+        from linckia.core.placement.names import plain  # noqa: PLC0415  (start-up time)
+
+        host, executor = self._host(), self._runtime.executor
         if host is not None:
-            return dict(host.spec.lifetime_resources)
-        executor = self._runtime.executor
-        if executor is None:
-            return {}
-        return {name: amount for name, amount in executor.assigned.items() if amount}
+            return plain(host.spec.lifetime_resources)
+        return {name: amount for name, amount in plain(executor.assigned).items() if amount} if executor else {}
 
     def get_accelerator_ids(self) -> dict[str, list[str]]:
         """Ids of assigned accelerators by kind."""

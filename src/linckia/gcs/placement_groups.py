@@ -15,6 +15,8 @@ from linckia.protocol import messages as m
 if TYPE_CHECKING:
     from linckia.gcs.nodes import NodeService
 
+UNKNOWN_WAIT_S = 2.0
+
 
 class GroupService:
     """``on_removed``: callbacks with the id (hex) of a group that is gone."""
@@ -60,16 +62,24 @@ class GroupService:
     # --- messages -----------------------------------------------------------------------------------------------------
 
     def _on_create(self, peer: Any, message: m.CreateGroup) -> None:
-        self._subscribe(peer, message.spec.group_id)
         effects, error = self.directory.create(message.spec, _now_s())
+        if not error:
+            self._subscribe(peer, message.spec.group_id)
         self._reply(peer, m.GroupCreated(message.rid, error))
         self._apply(effects)
 
     def _on_subscribe(self, peer: Any, message: m.SubscribeGroup) -> None:
         self._subscribe(peer, message.group_id)
         group = self.directory.groups.get(message.group_id)
-        state = group.state.value if group is not None else GroupState.REMOVED.value
-        peer.post(m.GroupUpdate(message.group_id, state))
+        if group is not None:
+            peer.post(m.GroupUpdate(message.group_id, group.state.value))
+        else:  # a handle may arrive at its reader before its creator's message arrives here
+            self._call_later(UNKNOWN_WAIT_S, lambda: self._still_unknown(peer, message.group_id))
+
+    def _still_unknown(self, peer: Any, group_id: bytes) -> None:
+        if group_id not in self.directory.groups and not peer.closed:
+            peer.post(m.GroupUpdate(group_id, GroupState.REMOVED.value))
+            self._subscribers.pop(group_id, None)
 
     def _subscribe(self, peer: Any, group_id: bytes) -> None:
         self._subscribers.setdefault(group_id, {})[id(peer)] = peer

@@ -52,8 +52,7 @@ class PlacementGroup:
     def bundle_specs(self) -> list[dict[str, float]]:
         """The bundles, amounts as floats."""
         if self._bundles is None:
-            rows = _query(connected(), self._id)
-            self._bundles = list(rows[0]["bundles"].values()) if rows else []
+            self._bundles = connected().groups.bundles(self._id)
         return [dict(bundle) for bundle in self._bundles]
 
     @property

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from setproctitle import setproctitle
 
+from linckia.core.placement.names import plain
 from linckia.protocol import messages as m
 from linckia.serialization import values
 from linckia.worker import task_context
@@ -233,7 +234,7 @@ class Executor:
         self.assigned = {name: amount for name, amount in assigned.items() if not name.startswith("GPU/")}
         self.runtime.in_group = any(name.startswith("bundle_group_") for name in assigned)
         if not self.user_threads:
-            set_thread_limit(self.assigned.get("CPU", 0))
+            set_thread_limit(plain(self.assigned).get("CPU", 0))
         if self.gpu_ids:
             set_visible_gpus(self.gpu_ids)
 

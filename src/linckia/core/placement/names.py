@@ -5,6 +5,7 @@ from __future__ import annotations
 from linckia.core.leases.vectors import Units
 
 BUNDLE = "bundle"
+GROUP_HEX_CHARS = 36
 BUNDLE_UNITS = 1000 * 10_000
 SHARE_UNITS = 10
 """Of ``bundle_group_...``: what work takes to be bound to the group's nodes even when it needs nothing else."""
@@ -30,14 +31,12 @@ def asked(group: str, index: int, units: Units) -> Units:
 
 
 def split(name: str) -> tuple[str, int, str] | None:
-    """(plain name, bundle index or -1, group hex) of such a name; None for plain ones."""
-    plain, found, rest = name.rpartition("_group_")
-    if not found:
+    """(plain name, bundle index or -1, group hex) of such a name; None for plain ones, also for odd names of users."""
+    before, found, rest = name.rpartition("_group_")
+    index, _, group = rest.rpartition("_")
+    if not found or len(group) != GROUP_HEX_CHARS or not (index.isdecimal() or not index):
         return None
-    index, underscore, group = rest.rpartition("_")
-    if not underscore:
-        return plain, -1, rest
-    return (plain, int(index), group) if index.isdecimal() else None
+    return before, int(index) if index else -1, group
 
 
 def split_index(name: str) -> int:
@@ -53,6 +52,18 @@ def group_of(units: dict[str, int] | dict[str, float]) -> str:
             parts = split(name)
             return parts[2] if parts is not None else ""
     return ""
+
+
+def plain(amounts: dict[str, float]) -> dict[str, float]:
+    """What work holds, under the names its user knows."""
+    found: dict[str, float] = {}
+    for name, amount in amounts.items():
+        parts = split(name)
+        if parts is None:
+            found[name] = amount
+        elif parts[1] < 0 and parts[0] != BUNDLE:
+            found[parts[0]] = amount
+    return found
 
 
 def pinned(units: Units, index: int) -> Units:
