@@ -54,7 +54,10 @@ class BundleHost:
             else:
                 for (index, units), assigned in zip(new.items(), gpus, strict=True):
                     self.bundles[message.group_id, index] = Bundle(units, assigned, message.attempt)
-        raylet.desk.report()
+        if reason:
+            raylet.desk.report()  # the head shall know better before it tries again
+        else:
+            raylet.desk.schedule_report()
         raylet.gcs.post(m.BundlesPrepared(message.group_id, message.attempt, node_id, not reason, reason))
 
     def on_commit(self, _peer: Any, message: m.CommitBundles) -> None:
@@ -65,7 +68,7 @@ class BundleHost:
                 bundle.offered = True
                 offered = names.of_bundle(group_id.hex(), index, bundle.units)
                 raylet.desk.carry_out(raylet.leases.offer(offered, bundle.gpus))
-        raylet.desk.report()
+        raylet.desk.schedule_report()
         raylet.gcs.post(m.BundlesCommitted(message.group_id, message.attempt, raylet.options.node.node_id))
         raylet.desk.look_again()
 

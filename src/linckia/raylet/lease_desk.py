@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from linckia.raylet.service import Raylet
 
 Handler = Callable[[Any, Any], None]
+REMOVED_GROUPS_KEPT = 10_000
 
 
 class LeaseDesk:
@@ -218,7 +219,7 @@ class LeaseDesk:
                 case Broken():
                     pass  # only worker_exited emits it, and _on_worker_exit takes it
         self._schedule_retirement()
-        self._schedule_report()
+        self.schedule_report()
 
     def _grant(self, effect: Grant) -> None:
         worker, request = self.raylet.pool.workers[effect.worker_id], effect.request
@@ -282,7 +283,7 @@ class LeaseDesk:
         self._retire_timer = None
         self.carry_out(self.manager.retire_idle(time.monotonic()))
 
-    def _schedule_report(self) -> None:
+    def schedule_report(self) -> None:
         """At most one report per turn of the reactor, and to a remote head one per REPORT_EVERY_S."""
         self.cluster.want_news(waiting=len(self.manager.waiting) > 0)
         if self._report_scheduled:

@@ -102,9 +102,9 @@ class GroupDirectory:
             if (spec.namespace, spec.name) in self.names:
                 return [], f"a placement group named {spec.name!r} exists in namespace {spec.namespace!r} already"
             self.names[spec.namespace, spec.name] = spec.group_id
-        self.groups[spec.group_id] = Group(spec, now_s)
+        group = self.groups[spec.group_id] = Group(spec, now_s)
         self.pending[spec.group_id] = None
-        return self.schedule(now_s), ""
+        return self._try(group, now_s), ""
 
     def remove(self, group_id: bytes) -> list[Effect]:
         """In any state; idempotent."""
@@ -164,6 +164,7 @@ class GroupDirectory:
         group.attempt += 1
         group.scheduling_state, group.reason = "SCHEDULING_STARTED", ""
         group.trying = answer.nodes
+        self.pending.pop(spec.group_id, None)
         by_node: dict[bytes, list[int]] = {}
         for index, node_id in sorted(answer.nodes.items()):
             by_node.setdefault(node_id, []).append(index)
@@ -229,7 +230,7 @@ class GroupDirectory:
         group.retry_s = min(RETRY_MAX_S, group.retry_s * RETRY_FACTOR or RETRY_FIRST_S)
         group.highest_retry_s = max(group.highest_retry_s, group.retry_s)
         group.not_before_s = now_s + group.retry_s
-        self.resting[group.spec.group_id] = None
+        self.resting[group.spec.group_id] = self.pending[group.spec.group_id] = None
         return effects
 
     # --- nodes --------------------------------------------------------------------------------------------------------
