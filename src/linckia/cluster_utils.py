@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import json
+import tempfile
 import threading
 import time
 from typing import Any
@@ -111,9 +113,11 @@ class Cluster:
         given.setdefault("num_cpus", 1)
         spill_dir = given.pop("object_spilling_directory", "") or ""
         rejoin = bool(given.pop("rejoin", False))
+        scaling = str(given.pop("autoscaling_config", "") or "")
         node_ip = str(given.pop("node_ip_address", "") or "")
         options = session_options.parse(None, given).node
         options = options._replace(port=0, node_ip=node_ip, rejoin=rejoin, spill_dir=spill_dir)
+        options = options._replace(autoscaling_config=scaling)
         if self.head_node is not None:
             options = options._replace(address=self.address, token=self._token)
         process = start_node(options)
@@ -192,9 +196,44 @@ class Cluster:
 
 
 class AutoscalingCluster:
-    """A cluster that grows by demand, with fake nodes."""
+    """A head, and worker groups that come and go by demand, all on this machine (R 10.20).
 
-    def __init__(self, *_args: Any, **_kwargs: Any) -> None:
-        raise NotImplementedError(
-            "linckia.cluster_utils.AutoscalingCluster is not in this version: the autoscaler is being built (issue 3)"
-        )
+    ``worker_node_types``: name -> ``{"resources": {...}, "min_workers": 0, "max_workers": 2, ...}``. More of the
+    configuration as keywords (``idle_timeout_minutes``, ``upscaling_speed``, ``max_workers``).
+    """
+
+    def __init__(self, head_resources: dict[str, Any], worker_node_types: dict[str, Any], **config: Any) -> None:
+        kinds = {
+            name: {key: kind[key] for key in kind if key != "node_config"} for name, kind in worker_node_types.items()
+        }
+        self._config = {
+            "cluster_name": "autoscaling-cluster",
+            "provider": {"type": "fake_multinode"},
+            "available_node_types": kinds,
+            **{key: value for key, value in config.items() if key not in ("autoscaler_v2",)},
+        }
+        self._head_resources = dict(head_resources)
+        self._cluster = Cluster()
+
+    @property
+    def address(self) -> str:
+        """``host:port`` of the head."""
+        return self._cluster.address
+
+    def start(self, _system_config: object = None, override_env: object = None) -> None:
+        """Start the head; worker groups follow by demand."""
+        amounts = dict(self._head_resources)
+        known = {"CPU": "num_cpus", "GPU": "num_gpus", "memory": "memory", "object_store_memory": "object_store_memory"}
+        given = {known[name]: amounts.pop(name) for name in list(amounts) if name in known}
+        with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as file:
+            json.dump(self._config, file)
+            file.flush()  # the head has read it when it is ready
+            self._cluster.add_node(resources=amounts, autoscaling_config=file.name, **{"num_cpus": 0, **given})
+
+    def connect(self, namespace: str | None = None) -> Any:
+        """``linckia.init`` with this cluster's address."""
+        return self._cluster.connect(namespace)
+
+    def shutdown(self) -> None:
+        """Stop everything; idempotent."""
+        self._cluster.shutdown()

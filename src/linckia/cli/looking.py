@@ -140,7 +140,7 @@ def _print_report(report: dict[str, Any], *, verbose: bool) -> None:
     for node in report["nodes"]:
         table.add_row("node", _node_line(node, verbose=verbose))
     for name, total in sorted(report["total"].items()):
-        if not name.startswith("node:"):
+        if not name.startswith("node:") and "_group_" not in name:
             free = report["available"].get(name, 0.0)
             table.add_row(name, f"{_amount(name, total - free)} of {_amount(name, total)} in use")
     for demand in report["demands"]:
@@ -148,10 +148,22 @@ def _print_report(report: dict[str, Any], *, verbose: bool) -> None:
     for group in report["placement_groups"]:
         table.add_row("placement group", f"{group.get('placement_group_id', '')[:12]} {group.get('state', '')}")
     if report["autoscaler"]:
-        table.add_row("autoscaler", json.dumps(report["autoscaler"]))
+        _add_autoscaler(table, report["autoscaler"])
     if report["error"]:
         table.add_row("does not answer", report["error"], style="red")
     console.print(table)
+
+
+def _add_autoscaler(table: Table, told: dict[str, Any]) -> None:
+    for name, states in told["node_types"].items():
+        counts = ", ".join(f"{count} {state.lower()}" for state, count in states.items())
+        table.add_row("worker group", f"{name}: {counts or 'none'}")
+    for entry in told["unmet"]:
+        table.add_row("cannot be met", f"{entry['what']}: {entry['why']}")
+    for text in told["events"][-3:]:
+        table.add_row("autoscaler", text)
+    if told["braked"]:
+        table.add_row("autoscaler", "on hold: most nodes are silent")
 
 
 def _node_line(node: dict[str, Any], *, verbose: bool) -> str:

@@ -162,6 +162,10 @@ class ActorService:
             actor = directory.actors.get(actor_id)
             if actor is not None and actor.state is not ActorState.DEAD:
                 self.placement.busy(actor.spec, actor.restarts)
+        elif message.phase == "elsewhere":  # its node knows another one that can run it
+            actor = directory.actors.get(actor_id)
+            if actor is not None and actor.state is not ActorState.DEAD:
+                self._start(actor.spec, actor.restarts)
         else:
             self._refused(actor_id, message.reason)
 

@@ -35,9 +35,10 @@ class NodeRecord:
         self.available = vectors.to_units(info.resources)
         self.total = dict(self.available)
         self.changes: dict[str, int] = {}  # name -> cluster revision of its last change, oldest first
-        self.demand: list[tuple[dict[str, float], int]] = []
+        self.demand: list[tuple[dict[str, float], int, bytes]] = []
         self.revision = -1
         self.idle = False
+        self.idle_since_s = 0.0  # 0: busy
         self.alive = True
         self.state = "ALIVE"
         self.death_reason = ""
@@ -150,15 +151,18 @@ class NodeService:
 
     def on_drain(self, peer: Any, message: m.DrainNode) -> None:
         """Somebody wants a node to go."""
-        node = self.nodes.get(message.node_id)
-        idle = node is not None and node.idle
-        effects, why_not = self.directory.drain(
-            message.node_id, message.reason, idle=idle, deadline_s=message.deadline_s, now_s=self.now_s()
-        )
-        if not why_not:
-            self.send(message.node_id, m.SetDraining(True, message.deadline_s))
-        self._apply(effects)
+        why_not = self.drain(message.node_id, message.reason, message.deadline_s)
         self._reply(peer, m.NodeDrained(message.rid, not why_not, why_not))
+
+    def drain(self, node_id: bytes, reason: str, deadline_s: float = 0.0) -> str:
+        """Give a node no new work; why not, or empty."""
+        node = self.nodes.get(node_id)
+        idle = node is not None and node.idle
+        effects, why_not = self.directory.drain(node_id, reason, idle=idle, deadline_s=deadline_s, now_s=self.now_s())
+        if not why_not:
+            self.send(node_id, m.SetDraining(True, deadline_s))
+        self._apply(effects)
+        return why_not
 
     # --- liveness -----------------------------------------------------------------------------------------------------
 
@@ -229,7 +233,9 @@ class NodeService:
         node = self.nodes.get(message.node_id)
         if node is None or not node.alive or message.revision <= node.revision:
             return
-        node.demand, node.revision, node.idle = message.demand, message.revision, message.idle
+        node.demand, node.revision = message.demand, message.revision
+        if message.idle is not node.idle:
+            node.idle, node.idle_since_s = message.idle, self.now_s() if message.idle else 0.0
         available = {**message.available, **dict.fromkeys(message.gone, -1)}
         total = {**message.total, **dict.fromkeys(message.total_gone, -1)}
         if message.everything:
@@ -315,7 +321,7 @@ class NodeService:
         return [
             (shape, count, f"at node {node.info.node_id.hex()[:8]}")
             for node in self.living()
-            for shape, count in node.demand
+            for shape, count, _ in node.demand
         ]
 
 

@@ -203,6 +203,7 @@ class Gcs:
             "total": self.nodes.total(),
             "available": self.queries["available"](),
             "demand": self.nodes.demand(),
+            "autoscaler": self.queries["autoscaler"]() if "autoscaler" in self.queries else {},
             "placement_groups": self.queries["placement_groups"]() if "placement_groups" in self.queries else [],
             "jobs": self._jobs(),
         }

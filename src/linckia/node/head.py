@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from linckia.gcs.actors import ActorService
+from linckia.gcs.demand import DemandService
 from linckia.gcs.placement_groups import GroupService
 from linckia.gcs.relay import Relays
 from linckia.gcs.service import Gcs
@@ -35,7 +36,8 @@ class HeadRoom:
         self.groups.on_removed.append(self.actors.group_removed)
         self.gcs.on_job_finished.append(self.groups.job_finished)
         self.gcs.queries["placement_groups"] = self.groups.table
-        for service in (self.actors, self.waits, self.relays, self.groups):
+        self.demand = DemandService(self.nodes, self.actors, self.groups, self.gcs.reply)
+        for service in (self.actors, self.waits, self.relays, self.groups, self.demand):
             self.gcs.handlers.update(service.handlers())
         self.gcs.on_worker_failed.append(lambda failed: self.actors.owner_ended(failed.worker_id))
         self.gcs.on_worker_failed.append(lambda failed: self.waits.worker_gone(failed.worker_id))

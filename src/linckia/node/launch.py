@@ -130,6 +130,11 @@ class NodeProcess:
         for name in ("pidfd", "_ready_fd", "_log_fd"):
             self._close_fd(name)
 
+    def begin_stop(self) -> None:
+        """Ask it to end, without waiting; ``is_alive`` tells when it has, ``stop`` then cleans up."""
+        with contextlib.suppress(OSError):
+            os.write(self._life_fd, b"stop\n")
+
     def _remove_session(self) -> None:
         """Only needed when the node was killed."""
         if self.session_dir and os.path.isdir(self.session_dir):

@@ -62,6 +62,7 @@ class Node:
         self.zygote = ZygoteLink(self.reactor, {self.segment.fd}, options.worker_entry)
         self.reason = ""
         self.starts_again = False
+        self.monitor: Any = None  # the autoscaler, when this head has one
         self.is_again = bool(environment.setting(AGAIN))
 
     def build(self) -> None:
@@ -70,6 +71,10 @@ class Node:
 
         identity = Identity("raylet", self.node_id, self.token.encode())
         self.rooms = Rooms(self.reactor, identity, self, self.zygote)
+        if self.options.autoscaling_config:
+            from linckia.node import autoscaling  # noqa: PLC0415 - few heads have one
+
+            self.monitor = autoscaling.build(self, self.options.autoscaling_config)
         self.zygote.log_to(os.path.join(self.session.logs, "zygote.log"))
 
     def join(self) -> None:
@@ -168,8 +173,12 @@ class Node:
         except BlockingIOError:
             pass
         for pid in process.children_of(os.getpid()):
-            if pid != self.zygote.pid and process.parent_and_state(pid)[1] == "Z":
+            if pid != self.zygote.pid and pid not in self._instances() and process.parent_and_state(pid)[1] == "Z":
                 self.zygote.reap_inherited(pid)
+
+    def _instances(self) -> set[int]:
+        """Node processes that the autoscaler started: it reaps them itself."""
+        return self.monitor.provider.pids() if self.monitor is not None else set()
 
     def stop(self, reason: str) -> None:
         """Orderly end, after this turn of the reactor."""
@@ -178,6 +187,8 @@ class Node:
 
     def close(self, *, keep_session: bool) -> None:
         """Kill all processes below, remove the session directory; after a crash its starter may want the log first."""
+        if self.monitor is not None:
+            self.monitor.close()
         if hasattr(self, "rooms"):
             self.rooms.close()
         self.zygote.stop()
@@ -263,6 +274,8 @@ def main() -> None:
         node.announce()
         is_ready = True
         node.rooms.start()
+        if node.monitor is not None:
+            node.monitor.start()
         gc.enable()
         node.reactor.run()
     except Exception as error:  # noqa: BLE001 - said on the log and to the starter, then the process ends

@@ -164,8 +164,8 @@ class StartActor(Message, tag=111):
 
 
 class ActorStart(Message, tag=112):
-    """Raylet to GCS. ``phase``: leased | alive | failed | refused | busy. ``error``: encoded, what the constructor
-    raised.
+    """Raylet to GCS. ``phase``: leased | alive | failed | refused | busy | elsewhere. ``error``: encoded, what the
+    constructor raised.
     """
 
     actor_id: bytes
@@ -208,7 +208,7 @@ class ResourceReport(Message, tag=115):
     gone: list[str] = []
     total: dict[str, int] = {}
     total_gone: list[str] = []
-    demand: list[tuple[dict[str, float], int]] = []
+    demand: list[tuple[dict[str, float], int, bytes]] = []  # amounts, how many, encoded strategy
     idle: bool = False
     everything: bool = False
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 from typing import Any
 
 from linckia.model.wire import Address, Block, Dependency, LogLine, PushExtras, RefInfo, Result
+from linckia.protocol.autoscaler_messages import RequestResources, ResourcesRequested
 from linckia.protocol.cluster_messages import (
     DrainNode,
     Heartbeat,
@@ -185,6 +186,9 @@ from linckia.protocol.transfer_messages import (
 )
 
 __all__ = [
+    "RequestResources",
+    "ResourcesRequested",
+
     "DropPlace",
     "FreeSpilled",
     "MaySpill",

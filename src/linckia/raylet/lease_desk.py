@@ -51,6 +51,7 @@ class LeaseDesk:
         self.cluster = ClusterSide(raylet, manager, self.look_again)
         self.parked: dict[bytes, list[LeaseRequest]] = {}  # by job: asked before this node heard of it
         self._reported_s = 0.0
+        self.reported_idle = False
         self._reported: dict[str, int] = {}
         self.removed_groups: dict[str, str] = {}  # group (hex) -> what to say of it
         self._reported_total: dict[str, int] = {}
@@ -130,6 +131,9 @@ class LeaseDesk:
         return (fits_here and (decision.kind == "busy" or request.hops >= 2)) or request.hops >= LEASE_HOPS_MAX
 
     def _spill(self, request: LeaseRequest, node_id: bytes) -> bool:
+        if request.actor_id:  # the GCS places actors
+            self.raylet.actors.give_back(request.actor_id)
+            return True
         answer = self.cluster.sent(node_id, request)
         if answer is None:
             return False
@@ -285,7 +289,7 @@ class LeaseDesk:
 
     def schedule_report(self) -> None:
         """At most one report per turn of the reactor, and to a remote head one per REPORT_EVERY_S."""
-        self.cluster.want_news(waiting=len(self.manager.waiting) > 0)
+        self.cluster.want_news(waiting=len(self.manager.waiting) > 0 or bool(self.manager.infeasible))
         if self._report_scheduled:
             return
         self._report_scheduled = True
@@ -304,6 +308,7 @@ class LeaseDesk:
         available = self.raylet.with_free_store({name: max(0, count) for name, count in manager.available.items()})
         old_available, self._reported = ({} if everything else self._reported), available
         old_total, self._reported_total = ({} if everything else self._reported_total), dict(manager.total)
+        self.reported_idle = self.raylet.is_idle()
         news = m.ResourceReport(
             self.raylet.options.node.node_id,
             self._revision,
@@ -312,7 +317,7 @@ class LeaseDesk:
             {name: count for name, count in manager.total.items() if old_total.get(name) != count},
             [name for name in old_total if name not in manager.total],
             manager.demand(),
-            idle=not manager.leases and not manager.pending,
+            idle=self.reported_idle,
             everything=everything,
         )
         self.raylet.gcs.post(news)

@@ -150,7 +150,13 @@ class Raylet:
             self._heartbeat()
         self.desk.carry_out(self.leases.prestart(self.options.prestart_workers))
 
+    def is_idle(self) -> bool:
+        """No lease, no request, no object whose primary copy is here (R 10.9): nothing is lost when this node goes."""
+        return not self.leases.leases and not self.leases.pending and not self.store.primary_bytes()
+
     def _heartbeat(self) -> None:
+        if self.is_idle() is not self.desk.reported_idle:
+            self.desk.schedule_report()
         if self.gcs.up:
             self.gcs.post(m.Heartbeat(self.options.node.node_id))
         self.reactor.call_later(HEARTBEAT_EVERY_S, self._heartbeat)

@@ -30,6 +30,7 @@ ANSWERS = (
     m.Failure,
     m.GroupCreated,
     m.GroupTable,
+    m.ResourcesRequested,
 )
 
 

@@ -394,16 +394,23 @@ class LeaseManager:
                 ahead = sum(1 for p in self.pending.values() if p.state is pending.state and p.order < pending.order)
                 return "resources", f"it needs {need}, free are {vectors.describe(free)}; {ahead} older requests wait"
 
-    def demand(self) -> list[tuple[dict[str, float], int]]:
-        """Shapes that wait, with counts; infeasible ones by what makes them so."""
-        counts: dict[tuple[tuple[str, int], ...], int] = {}
-        for queue in self.waiting:
-            shape = vectors.shape_of(next(iter(queue.values())).request.resources)
-            counts[shape] = counts.get(shape, 0) + sum(p.request.backlog for p in queue.values())
-        for pending in self.infeasible.values():
-            shape = vectors.shape_of(pending.request.placement or pending.request.resources)
-            counts[shape] = counts.get(shape, 0) + pending.request.backlog
-        return [(vectors.to_amounts(dict(shape)), count) for shape, count in sorted(counts.items())]
+    def demand(self) -> list[tuple[dict[str, float], int, bytes]]:
+        """Shapes that wait, with counts and strategies; infeasible ones by what makes them so. All requests of an owner
+        tell the same backlog.
+        """
+        owners: dict[tuple[tuple[tuple[str, int], ...], bytes], dict[bytes, tuple[int, int]]] = {}
+        waiting = [pending for queue in self.waiting for pending in queue.values()]
+        for pending in (*waiting, *self.infeasible.values()):
+            request = pending.request
+            infeasible = pending.state is RequestState.INFEASIBLE
+            amounts = (request.placement if infeasible else {}) or request.resources
+            counts = owners.setdefault((vectors.shape_of(amounts), request.strategy), {})
+            requests, backlog = counts.get(request.owner, (0, 0))
+            counts[request.owner] = (requests + 1, max(backlog, request.backlog))
+        return [
+            (vectors.to_amounts(dict(shape)), sum(max(both) for both in counts.values()), strategy)
+            for (shape, strategy), counts in sorted(owners.items())
+        ]
 
     def available_amounts(self) -> dict[str, float]:
         """What is free now; never shown below zero."""
