@@ -188,7 +188,6 @@ from linckia.protocol.transfer_messages import (
 __all__ = [
     "RequestResources",
     "ResourcesRequested",
-
     "DropPlace",
     "FreeSpilled",
     "MaySpill",

@@ -136,6 +136,11 @@ class ActorHost:
         self.actors.pop(refusal.request.actor_id, None)
         self.raylet.gcs.post(ActorStart(refusal.request.actor_id, "refused", reason=refusal.reason))
 
+    def give_back(self, actor_id: bytes) -> None:
+        """Another node can run it, as ours cannot: the GCS shall place it anew."""
+        self.actors.pop(actor_id, None)
+        self.raylet.gcs.post(ActorStart(actor_id, "elsewhere"))
+
     def worker_ended(self, lease: Lease, worker: WorkerProcess, reason: str) -> None:
         """Its process is gone."""
         actor = self.actors.pop(lease.request.actor_id, None)

@@ -63,9 +63,7 @@ class StoreOptions:
     """Times and bounds of the store."""
 
     extent_bytes: int = 16 * MIB  # what small blocks share; objects from half of this have their own extent
-    deny_after_s: float = (
-        STORE_FULL_GRACE_S  # how long a request waits for others to give memory back
-    )
+    deny_after_s: float = STORE_FULL_GRACE_S  # how long a request waits for others to give memory back
     recall_every_s: float = 0.05
     orphan_grace_s: float = 1.0  # how long the memory of a dead process is kept for readers to adopt their blocks
     release_after_s: float = 10.0  # how long memory lies idle before its pages go back to the system

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from linckia.base.invariant import invariant
+from linckia.model.wire import Address
 
 NOWHERE = -1
 
@@ -18,10 +19,10 @@ NOWHERE = -1
 class Copy:
     """One object on this node, from the moment somebody wants it. ``offset`` is NOWHERE until it has memory."""
 
-    __slots__ = ("complete", "doomed", "holds", "object_id", "offset", "owner_id", "promoted", "readers", "size")
+    __slots__ = ("complete", "doomed", "holds", "object_id", "offset", "owner", "promoted", "readers", "size")
 
-    def __init__(self, object_id: bytes, size: int, owner_id: bytes) -> None:
-        self.object_id, self.size, self.owner_id = object_id, size, owner_id
+    def __init__(self, object_id: bytes, size: int, owner: Address) -> None:
+        self.object_id, self.size, self.owner = object_id, size, owner
         self.offset = NOWHERE
         self.complete = False
         self.promoted = False  # this is the primary now
@@ -58,11 +59,11 @@ class CopyTable:
 
     # --- holds --------------------------------------------------------------------------------------------------------
 
-    def hold(self, object_id: bytes, size: int, owner_id: bytes, client: bytes, *, argument: bool) -> Copy:
+    def hold(self, object_id: bytes, size: int, owner: Address, client: bytes, *, argument: bool) -> Copy:
         """``client`` reads this object, or will as soon as it is here."""
         copy = self.copies.get(object_id)
         if copy is None:
-            copy = self.copies[object_id] = Copy(object_id, size, owner_id)
+            copy = self.copies[object_id] = Copy(object_id, size, owner)
         self._account(copy, -1)
         key = (client, argument)
         copy.holds[key] = copy.holds.get(key, 0) + 1

@@ -271,9 +271,7 @@ class PullQueue:
         bundle.admitted = True
         effects: list[Effect] = []
         for item in bundle.items:
-            copy = self.copies.hold(
-                item.object_id, item.size, item.owner.worker_id, bundle.client, argument=bundle.is_argument
-            )
+            copy = self.copies.hold(item.object_id, item.size, item.owner, bundle.client, argument=bundle.is_argument)
             if copy.complete:
                 continue
             bundle.missing[item.object_id] = None

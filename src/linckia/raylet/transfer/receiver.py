@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable
 
 from linckia.core.objects.chunks import ChunkPlan
+from linckia.core.objects.copies import Copy
 from linckia.raylet.transfer import stream
 from linckia.rpc.reactor import Reactor
 
@@ -26,8 +27,8 @@ Ended = Callable[["Receiver", bytes, str], None]
 class Receiver:
     """``ended`` is called in the reactor's thread once per stream or file."""
 
-    def __init__(self, reactor: Reactor, view: memoryview, chunk_bytes: int, ended: Ended) -> None:
-        self.reactor, self.view, self.ended = reactor, view, ended
+    def __init__(self, reactor: Reactor, copy: Copy, view: memoryview, chunk_bytes: int, ended: Ended) -> None:
+        self.reactor, self.copy, self.view, self.ended = reactor, copy, view, ended
         self.plan = ChunkPlan(len(view), chunk_bytes)
         self.live = 0  # streams at work; the memory is in use as long
         self.stopped = False
