@@ -102,9 +102,9 @@ def wait(
     """(ready, rest): at most ``num_returns`` ready refs, both lists in input order; waits until so many are ready or
     ``timeout``.
 
-    ``fetch_local`` has no effect on one node. An object that holds an error is ready. Refs and generators may be
-    mixed. TypeError unless a list of refs; ValueError for duplicates, ``num_returns`` outside 1..len, a negative
-    timeout.
+    With ``fetch_local`` a large value is ready when a copy is on this node, without as soon as it exists anywhere.
+    An object that holds an error is ready. Refs and generators may be mixed. TypeError unless a list of refs;
+    ValueError for duplicates, ``num_returns`` outside 1..len, a negative timeout.
     """
     runtime = connected()
     ref_class, generator_class, _ = _kinds()
@@ -125,7 +125,10 @@ def wait(
         raise ValueError(
             f"wait(num_returns=...) must be between 1 and the number of refs ({len(refs)}), got {num_returns}"
         )
-    ready, rest = _wait(runtime, refs, num_returns, timeout)
+    if fetch_local and runtime.fetching.needed:
+        ready, rest = _wait_here(runtime, refs, num_returns, timeout)
+    else:
+        ready, rest = _wait(runtime, refs, num_returns, timeout)
     if len(rest) > LAST_REST_MIN:
         runtime.last_rest = (id(rest), len(rest), weakref.ref(rest[0]), weakref.ref(rest[-1]))
     return ready, rest
@@ -153,6 +156,19 @@ def _wait(runtime: Any, refs: list[Any], num_returns: int, timeout: float | None
     ready, rest = [], list[Any]()
     for ref in refs:
         (ready if ref.state and len(ready) < num_returns else rest).append(ref)
+    if runtime.interrupt_pending:
+        runtime.check_interrupt()
+    return ready, rest
+
+
+def _wait_here(runtime: Any, refs: list[Any], num_returns: int, timeout: float | None) -> tuple[list[Any], list[Any]]:
+    from linckia.worker.waiting import WaitHere  # noqa: PLC0415  (start-up time)
+
+    waiting = WaitHere(runtime, refs, num_returns)
+    waiting.wait(timeout)
+    ready, rest = list[Any](), list[Any]()
+    for ref in refs:
+        (ready if id(ref) in waiting.ready and len(ready) < num_returns else rest).append(ref)
     if runtime.interrupt_pending:
         runtime.check_interrupt()
     return ready, rest

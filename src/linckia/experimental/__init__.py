@@ -1,4 +1,4 @@
-"""Ray's `ray.experimental`: what exists of it here is `tqdm_ray`.
+"""Ray's `ray.experimental`: what exists of it here is `tqdm_ray` and the places of objects.
 
 User programs import it. Other names answer with a sentence that says what is missing.
 """
@@ -10,19 +10,22 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from linckia.experimental import tqdm_ray
+    from linckia.experimental.locations import get_local_object_locations, get_object_locations
 
 NOT_THERE_YET = {
     "channel": "pass values through actor calls",
-    "get_local_object_locations": "there is one machine, so every object that can be read is here",
-    "get_object_locations": "there is one machine, so every object that can be read is here",
     "internal_kv": "keep shared state in a named actor (name=..., get_if_exists=True)",
     "set_resource": "give the resources to linckia.init(resources=...) or to single tasks",
 }
 
-__all__ = ["tqdm_ray"]
+LOCATIONS = ("get_local_object_locations", "get_object_locations")
+
+__all__ = ["get_local_object_locations", "get_object_locations", "tqdm_ray"]
 
 
 def __getattr__(name: str) -> object:
+    if name in LOCATIONS:
+        return getattr(importlib.import_module(f"{__name__}.locations"), name)
     if name == "tqdm_ray":
         return importlib.import_module(f"{__name__}.{name}")
     advice = NOT_THERE_YET.get(name)

@@ -128,7 +128,7 @@ class Rooms:
             link.post_now(m.UnregisterNode(self.node.node_id, self.node.reason or "it was stopped"))
             link.close()
         self.raylet.pool.kill_all()
-        self.raylet.spill.close()
+        self.raylet.objects.close()
 
     # --- doors --------------------------------------------------------------------------------------------------------
 

@@ -166,8 +166,9 @@ class AskLocations(Message, tag=218):
 
 
 class Locations(Message, tag=219):
-    """``nodes`` and ``sizes`` in the order asked; size -1: unknown or not made yet."""
+    """``nodes``, ``sizes`` and ``spilled`` in the order asked; size -1: unknown or not made yet."""
 
     rid: int
     nodes: list[list[bytes]]
     sizes: list[int]
+    spilled: list[bool]

@@ -69,8 +69,9 @@ class ClusterSide:
             if info.node_id != self.node_id:
                 self.encoded[info.node_id] = encoded
                 self._join(info)
-        for node_id, _reason, _text in message.dead:
+        for node_id, _reason, text in message.dead:
             self.view.leave(node_id)
+            self.raylet.objects.node_gone(node_id, text)
             self.nodes.pop(node_id, None)
             self.encoded.pop(node_id, None)
         for node_id, takes_work in message.states:

@@ -90,6 +90,7 @@ class CopyMemory:
             self.arena.trim()
             self._evict_while_wanted()
         elif isinstance(message, m.FreeBlocks):
+            self._sealed.difference_update(message.offsets)  # the store has forgotten them already
             self._freed(message.offsets)
 
     # --- blocks of others ---------------------------------------------------------------------------------------------

@@ -25,16 +25,14 @@ from linckia.raylet.actors import ActorHost
 from linckia.raylet.bundles import BundleHost
 from linckia.raylet.lease_desk import LeaseDesk
 from linckia.raylet.logs import LogRouter
+from linckia.raylet.object_host import ObjectHost
 from linckia.raylet.remote_drivers import RemoteDrivers
-from linckia.raylet.spilling import SpillHost
-from linckia.raylet.store_host import StoreHost
 from linckia.raylet.worker_pool import Spawner, WorkerPool, WorkerProcess
 from linckia.rpc.endpoints import published
 from linckia.rpc.handshake import Identity
 from linckia.rpc.idempotence import RecentReplies
 from linckia.rpc.reactor import Reactor
 from linckia.shm.segment import Segment
-from linckia.shm.spill_files import SpillFiles
 
 _decode_job = msgspec.msgpack.Decoder(JobConfig).decode
 _encode = msgspec.msgpack.encode
@@ -96,9 +94,8 @@ class Raylet:
             self._on_worker_exit,
             prestarted=options.prestart_workers,
         )
-        self.store = StoreHost(reactor, options.segment, self.post_to, self.recent)
-        files = SpillFiles(options.spill_dir, options.node.node_id.hex())
-        self.spill = SpillHost(reactor, self.store, files, self._connection_of)
+        self.objects = ObjectHost(self)
+        self.store = self.objects.store
         self.actors = ActorHost(self)
         self.bundles = BundleHost(self)
         self.drivers: dict[bytes, Driver] = {}  # by worker id
@@ -123,8 +120,7 @@ class Raylet:
             m.NodeFenced: self.on_fenced,
             m.DriverMessage: self.on_driver_message,
             **self.desk.handlers(),
-            **self.store.handlers(),
-            **self.spill.handlers(),
+            **self.objects.handlers(),
             **self.actors.handlers(),
             **self.bundles.handlers(),
         }
@@ -152,7 +148,7 @@ class Raylet:
 
     def is_idle(self) -> bool:
         """No lease, no request, no object whose primary copy is here (R 10.9): nothing is lost when this node goes."""
-        return not self.leases.leases and not self.leases.pending and not self.store.primary_bytes()
+        return not self.leases.leases and not self.leases.pending and not self.objects.primary_bytes()
 
     def _heartbeat(self) -> None:
         if self.is_idle() is not self.desk.reported_idle:
@@ -171,7 +167,7 @@ class Raylet:
             return
         self.clients[message.worker_id] = peer
         self.desk.cluster.introduce(peer)
-        self.store.process_joined(message.worker_id, f"worker pid {worker.pid}")
+        self.objects.process_joined(message.worker_id, f"worker pid {worker.pid}")
         self.desk.carry_out(self.leases.worker_ready(message.worker_id, time.monotonic()))
 
     def on_register_driver(self, peer: Any, message: m.RegisterDriver) -> None:
@@ -180,7 +176,7 @@ class Raylet:
         if driver is None:
             driver = self.drivers[message.worker_id] = Driver(peer, message)
             self.clients[message.worker_id] = peer
-            self.store.process_joined(message.worker_id, f"driver pid {message.pid}")
+            self.objects.process_joined(message.worker_id, f"driver pid {message.pid}")
             address = Address(message.worker_id, self.published(message.endpoint))
             self.gcs.post(m.RegisterJob(next(self._rids), address, message.pid, message.config))
         elif driver.job_id:
@@ -218,7 +214,7 @@ class Raylet:
     def on_remote_failure(self, _peer: Any, message: m.WorkerFailed) -> None:
         """A runtime process of another node is gone: what it leased and owned here too."""
         self._owner_gone(message.worker_id)
-        self.store.process_gone(message.worker_id)
+        self.objects.process_gone(message.worker_id, message.reason)
 
     def _owner_gone(self, worker_id: bytes) -> None:
         self.recent.forget(worker_id)
@@ -271,6 +267,7 @@ class Raylet:
     def peer_gone(self, peer: Any, reason: str) -> None:
         """A connection is closed. A worker's end is reported by its process; a driver's is the end of its job."""
         worker_id = peer.peer_id
+        self.objects.peer_gone(peer)
         if self.owners.get(worker_id) is peer:
             self._owner_gone(worker_id)
             return
@@ -289,7 +286,7 @@ class Raylet:
         self.recent.forget(driver.worker_id)
         self.actors.job_gone(driver.job_id)
         self.desk.carry_out([*self.leases.owner_gone(driver.worker_id), *self.leases.job_gone(driver.job_id)])
-        self.store.process_gone(driver.worker_id)
+        self.objects.process_gone(driver.worker_id, reason)
         if driver.job_id:
             job = self.jobs[driver.job_id]
             job.driver, job.ended = None, True
@@ -323,7 +320,7 @@ class Raylet:
             else:
                 self.desk.carry_out([effect])
         self.desk.carry_out([])  # its resources are free: the GCS wants to know
-        self.store.process_gone(worker.worker_id)
+        self.objects.process_gone(worker.worker_id, reason)
         if worker.job_id:
             self._broadcast(m.WorkerFailed(worker.worker_id, reason), worker.job_id)
 
@@ -334,12 +331,13 @@ class Raylet:
             return
         self.post_to(lease.request.owner, m.LeaseBroken(lease.lease_id, worker.worker_id, reason, worker.intended))
 
-    def _connection_of(self, worker_id: bytes) -> Any:
+    def connection_of(self, worker_id: bytes) -> Any:
+        """How a runtime process is reached now; None when it has no connection to us."""
         return self.clients.get(worker_id) or self.owners.get(worker_id)
 
     def post_to(self, worker_id: bytes, message: m.Message) -> None:
         """To a driver or worker, if it is still connected."""
-        peer = self._connection_of(worker_id)
+        peer = self.connection_of(worker_id)
         if peer is not None:
             peer.post(message)
 

@@ -52,10 +52,6 @@ class StoreHost:
             FreeBlocks: self.on_free_blocks,
         }
 
-    def primary_bytes(self) -> int:
-        """In objects of which this node has the primary copy; copies of others' objects do not count (P 42)."""
-        return self.core.usage().sealed_bytes
-
     # --- processes ----------------------------------------------------------------------------------------------------
 
     def process_joined(self, worker_id: bytes, name: str) -> None:

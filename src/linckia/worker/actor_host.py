@@ -265,9 +265,12 @@ class ActorHost:
         held: set[bytes] = set()
         try:
             function = self.method(template)
+            fetch = self.runtime.fetching.begin_arguments(push.extras.dependencies) if push.extras is not None else None
+            if fetch is not None:
+                await self.runtime.futures.when(fetch)
             args, kwargs = run.arguments(push, held)
             value = call_user(function, args, kwargs)
-            del args, kwargs
+            del args, kwargs, fetch
             if inspect.isawaitable(value):
                 value = await value
             if run.num_returns(push, template) == STREAMING:

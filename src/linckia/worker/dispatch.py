@@ -31,6 +31,7 @@ ANSWERS = (
     m.GroupCreated,
     m.GroupTable,
     m.ResourcesRequested,
+    m.Locations,
 )
 
 
@@ -66,6 +67,13 @@ def handlers_of(runtime: Runtime) -> dict[type, Handler]:
         m.SpillUndone: runtime.spilling.on_undone,
         m.DropPlace: runtime.spilling.on_drop_place,
         m.PlaceDropped: runtime.spilling.on_dropped,
+        m.ObjectFetched: runtime.fetching.on_fetched,
+        m.FetchFailed: runtime.fetching.on_failed,
+        m.LocateObject: runtime.locations.on_locate,
+        m.LocationAdded: runtime.locations.on_added,
+        m.LocationRemoved: runtime.locations.on_removed,
+        m.CopyPromoted: runtime.locations.on_promoted,
+        m.AskLocations: runtime.locations.on_ask,
         m.FreeBlocks: lambda _peer, message: objects.on_free(message),
         m.RecallExtents: lambda _peer, _message: objects.trim(),
         m.LogLines: lambda _peer, message: runtime.on_log_lines(message) if runtime.on_log_lines else None,

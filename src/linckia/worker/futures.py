@@ -5,12 +5,14 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from linckia.worker.refs import ObjectRef
+from linckia.worker.refs import BLOCK, ObjectRef
 
 if TYPE_CHECKING:
     import asyncio
     import concurrent.futures
+    from collections.abc import Callable
 
+    from linckia.worker.fetching import Fetch
     from linckia.worker.runtime import Runtime
 
 
@@ -42,17 +44,17 @@ class Futures:
 
         future: concurrent.futures.Future[Any] = concurrent.futures.Future()
 
-        def resolve(done: Any) -> None:
+        def resolve(fetch: Fetch | None) -> None:
             if future.cancelled():
                 return
             try:
-                value = self.runtime.objects.load(done)
+                value = self._value(ref, fetch)
             except BaseException as error:  # noqa: BLE001  (whatever the task raised is the future's exception)
                 future.set_exception(error)
             else:
                 future.set_result(value)
 
-        self.on_done(ref, lambda done: self.runtime.reactor.call_soon(lambda: resolve(done)))
+        self._on_here(ref, lambda fetch: self.runtime.reactor.call_soon(lambda: resolve(fetch)))
         self.runtime.reactor.flush_dirty()
         self.runtime.progress.lead_now()
         return future
@@ -64,11 +66,11 @@ class Futures:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
 
-        def resolve() -> None:
+        def resolve(fetch: Fetch | None) -> None:
             if future.done():
                 return
             try:
-                value = self.runtime.objects.load(ref)
+                value = self._value(ref, fetch)
             except (KeyboardInterrupt, SystemExit):
                 raise
             except BaseException as error:  # noqa: BLE001  (whatever the task raised is the future's exception)
@@ -76,8 +78,43 @@ class Futures:
             else:
                 future.set_result(value)
 
-        self._when(ref, loop, resolve)
+        if ref.state and not (ref.state == BLOCK and self.runtime.fetching.is_away(ref.value)):
+            resolve(None)
+            return future
+        self.attach(loop)
+
+        def here(fetch: Fetch | None) -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(resolve, fetch)
+
+        self._on_here(ref, here)
+        self.runtime.reactor.flush_dirty()
+        self.runtime.progress.touch()
         return future
+
+    def _on_here(self, ref: ObjectRef[Any], callback: Callable[[Fetch | None], None]) -> None:
+        """Call back when the value can be loaded without waiting, with the fetch that brought it, if there was one."""
+
+        def done(_ref: Any) -> None:
+            with self.runtime.mutex:
+                fetch = self.runtime.fetching.begin(ref)
+                if fetch is not None and not fetch.state:
+                    fetch.hooks = [*(fetch.hooks or []), fetched]
+                    return
+            callback(fetch)
+
+        def fetched(fetch: Fetch) -> None:
+            failure = fetch.failure
+            if failure is None or failure.kind != "moved":
+                callback(fetch)
+                return
+            self.runtime.fetching.failed(ref, failure)
+            self.on_done(ref, done)
+
+        self.on_done(ref, done)
+
+    def _value(self, ref: ObjectRef[Any], fetch: Fetch | None) -> Any:
+        return self.runtime.objects.load(ref) if fetch is None else self.runtime.fetching.value_of(ref, fetch)
 
     def when(self, target: Any) -> asyncio.Future[None]:
         """A future of the running loop that completes when ``target`` (ref or stream) is ready."""

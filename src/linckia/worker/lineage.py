@@ -138,23 +138,24 @@ class Lineage:
         """What had its primary copy there is lost, unless another node has one."""
         for ref in list(self._at.pop(node_id, ())):
             if ref.state == BLOCK and ref.value.node_id == node_id:
-                self.runtime.objects.primary_lost(ref, why)
+                self.runtime.locations.primary_lost(ref, why)
 
     def lost(self, ref: ObjectRef[Any], why: str) -> None:
         """No copy of an own object is left: make it again, or say why that cannot be."""
         if ref.state != BLOCK:
             return
-        self._open(ref)
-        self._make(ref, why)
+        self.open(ref)
+        self.make(ref, why)
 
-    def _open(self, ref: ObjectRef[Any]) -> None:
+    def open(self, ref: ObjectRef[Any]) -> None:
         """It has no value any more; who asks waits again."""
         assert ref.extra is not None
         ref.extra.token = None
         ref.value, ref.state = None, PENDING
         self.runtime.borrowing.by_id[ref._id] = ref
 
-    def _make(self, ref: ObjectRef[Any], why: str) -> None:
+    def make(self, ref: ObjectRef[Any], why: str) -> None:
+        """Run the task of an opened ref again."""
         extra = ref.extra
         entry = extra.lineage if extra is not None else None
         if ref._id[24:] == PUT_INDEX and entry is None:
@@ -217,10 +218,10 @@ class Lineage:
             index = int.from_bytes(remembered.object_id[24:], "little") - 1
             ref = self._returns(entry)[index]
             if ref.state == PENDING:
-                self._make(ref, why)
+                self.make(ref, why)
         else:
             ref = ObjectRef(remembered.object_id)
-            self._make(ref, why)
+            self.make(ref, why)
         self.runtime.borrowing.by_id[ref._id] = ref
         remembered.ref = weakref.ref(ref)
         return ref

@@ -107,12 +107,16 @@ class Objects:
         if state == INLINE:
             data = ref.value
             if data[0] == 0x80:
-                return pickle.loads(data) if ref.extra is None else self._load_inside(data, ref)
-            return self._load_inside(data, ref)
+                return pickle.loads(data) if ref.extra is None else self.load_bytes(data, ref)
+            return self.load_bytes(data, ref)
         if state == BLOCK:
             extra: Any = ref.extra
             token = extra.token  # before its place: who holds the token keeps the object there (spilling.py)
-            return self._load_inside(self.view(ref.value, token), ref)
+            block = ref.value
+            if type(block) is not Block or block.offset < 0 or block.node_id != self.runtime.node_id:
+                del token  # it need not stay where it is for our sake
+                return self.runtime.fetching.load(ref)
+            return self.load_bytes(self.view(block, token), ref)
         if state == ERROR:
             if ref.extra is not None and isinstance(ref.extra.token, UnseenError):
                 ref.extra.token.seen = True
@@ -126,7 +130,8 @@ class Objects:
             return error.as_instanceof_cause()
         return error
 
-    def _load_inside(self, data: Any, ref: Any) -> Any:
+    def load_bytes(self, data: Any, ref: Any) -> Any:
+        """Unpickle the value of a ref."""
         with loading(ref):
             return values.loads(data)
 
@@ -134,14 +139,12 @@ class Objects:
         """Read-only bytes of a block; ``pin`` lives as long as any view of them."""
         if isinstance(pin, BorrowToken):
             pin.block = block
-        return self._segment().read_view(block.offset, block.size, pin)
-
-    def load_dependency(self, dependency: Dependency) -> Any:
-        """An argument that was a reference (executor side)."""
-        return values.loads(self.dependency_bytes(dependency))
+        return self.segment_now().read_view(block.offset, block.size, pin)
 
     def dependency_bytes(self, dependency: Dependency) -> bytes | memoryview:
-        """The serialised value of an argument; a view of shared memory is pinned by what is made of it."""
+        """The serialised value of an argument that can be read in place; a view of shared memory is pinned by what is
+        made of it.
+        """
         if dependency.inline is not None:
             return dependency.inline
         runtime = self.runtime
@@ -167,12 +170,18 @@ class Objects:
         out = []
         load = self.load
         target = None
+        fetching = runtime.fetching
+        ahead = fetching.ahead(refs) if len(refs) > 1 and fetching.needed else None
         for index, ref in enumerate(refs):
             if not ref.state:
                 target = target or _ValueOrError(runtime)
                 target.ref = ref
                 self._wait_one(target, refs, index, (deadline_s, timeout_s))
-            out.append(load(ref))
+            if ref.state == BLOCK and fetching.is_away(ref.value):
+                out.append(fetching.load(ref, (deadline_s, timeout_s)))
+            else:
+                out.append(load(ref))
+        del ahead
         if runtime.interrupt_pending:
             runtime.check_interrupt()
         return out
@@ -266,7 +275,8 @@ class Objects:
 
     # --- shared memory ----------------------------------------------------------------------------------------------
 
-    def _segment(self) -> Segment:
+    def segment_now(self) -> Segment:
+        """The node's shared memory; asks for it when this process has none yet."""
         if self.segment is None:
             from linckia.shm.segment import Segment  # noqa: PLC0415  (ctypes and mmap only for who uses shared memory)
 
@@ -291,7 +301,7 @@ class Objects:
         if self.arena is None:
             from linckia.shm.arena import Arena  # noqa: PLC0415  (see _segment)
 
-            self.arena = Arena(self._segment(), self._request_extent, self._return_extents)
+            self.arena = Arena(self.segment_now(), self._request_extent, self._return_extents)
         return self.arena
 
     def _allocate(self, size: int) -> int:
@@ -345,13 +355,6 @@ class Objects:
             arena.free(block.offset)
         if not self.runtime.raylet.closed:
             self.runtime.raylet.post(m.FreeBlocks([block.offset]))
-
-    def node_dead(self, node_id: bytes, why: str) -> None:
-        """Nothing is read from that node any more."""
-
-    def primary_lost(self, ref: ObjectRef[Any], why: str) -> None:
-        """The primary copy of an own object is gone with its node."""
-        self.runtime.lineage.lost(ref, why)
 
     def on_free(self, message: m.FreeBlocks) -> None:
         """The store says that blocks in our extents are not needed by their owners any more."""

@@ -29,8 +29,10 @@ from linckia.worker import cancelling
 from linckia.worker.actor_client import ActorClients
 from linckia.worker.borrowing import Borrowing, FreedBlock, Unseen, UnseenError
 from linckia.worker.dispatch import handlers_of
+from linckia.worker.fetching import Fetching, Unpinned
 from linckia.worker.futures import Futures
 from linckia.worker.lineage import Lineage
+from linckia.worker.locations import Locations
 from linckia.worker.objects import Objects
 from linckia.worker.placement_groups import GroupWatch
 from linckia.worker.progress import Flag, Progress, Target
@@ -98,6 +100,8 @@ class Runtime:
         self.objects = Objects(self)
         self.spilling = Spilling(self)
         self.lineage = Lineage(self)
+        self.fetching = Fetching(self)
+        self.locations = Locations(self)
         self.handlers: dict[type, Handler] = {}
         self.handlers.update(handlers_of(self))
         self.listener = self.reactor.listen(listen_endpoint, identity, self.on_messages, self.on_close)
@@ -223,7 +227,7 @@ class Runtime:
 
     def node_dead(self, node_id: bytes, why: str) -> None:
         """Objects whose only copy was there are lost, or made again."""
-        self.objects.node_dead(node_id, why)
+        self.locations.node_dead(node_id)
         self.lineage.node_dead(node_id, why)
 
     def _cluster_lost(self, reason: str) -> None:
@@ -234,6 +238,7 @@ class Runtime:
         for record in self.unfinished():
             self.fail_encoded(record, encoded)
         self.requests.fail_all(error)
+        self.fetching.fail_all(str(error))
         self.closing = True
         if self.on_cluster_lost is not None:
             self.on_cluster_lost(reason)
@@ -409,10 +414,14 @@ class Runtime:
         self._release_noted = False
         with self.mutex:
             ended: dict[Address, list[bytes]] = {}
+            unpinned: list[bytes] = []
             while released:
                 what = released.popleft()
                 if type(what) is FreedBlock:
                     self.objects.free(what.object_id, what.block)
+                    self.locations.freed(what.object_id, what.block)
+                elif type(what) is Unpinned:
+                    unpinned.append(what.object_id)
                 elif type(what) is int:
                     self.raylet.post(m.FreeBlocks([what]))
                 elif type(what) is tuple:
@@ -423,6 +432,8 @@ class Runtime:
                     self.streams.drop(what)
                 elif type(what) is Unseen and self.on_unseen_error is not None and not self.closing:
                     self.on_unseen_error(what.error)
+            if unpinned:
+                self.fetching.unpin(unpinned)
             for owner, object_ids in ended.items():
                 peer = self.peers.get(owner.worker_id)
                 if peer is not None and not peer.closed:

@@ -66,6 +66,7 @@ class Spilling:
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
         self._asks: dict[int, tuple[_Ask, bytes]] = {}  # rid of a DropPlace -> question, borrower
+        self.has_moved = False  # something that we own or borrow is on disk, or was
 
     # --- users of places --------------------------------------------------------------------------------------------
 
@@ -108,6 +109,7 @@ class Spilling:
         if ref.state != BLOCK or extra is None or type(extra.token) is not OwnedBlock or ref.value.offset < 0:
             return False
         place = ref.value
+        self.has_moved = True
         ref.value = Block(-1, place.size, place.node_id)
         if is_read_in_place(ref):
             ref.value = place
@@ -186,6 +188,7 @@ class Spilling:
         place = ref.value
         if place.node_id != self.runtime.node_id:
             return True  # what we read are copies on our own node
+        self.has_moved = True
         ref.value = Block(-1, place.size, place.node_id)
         if is_read_in_place(ref):
             ref.value = place

@@ -21,8 +21,9 @@ from linckia.worker.streams import DynamicObjectRefGenerator
 from linckia.worker.tasks import DYNAMIC, STREAMING, Peer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
+    from linckia.model.wire import Dependency
     from linckia.worker.executor import ExecTemplate, Executor
     from linckia.worker.runtime import Runtime
 
@@ -97,16 +98,32 @@ class TaskRun:
         local = self.runtime.borrowing.arguments
         local.ids = held
         try:
-            objects, dependencies = self.runtime.objects, extras.dependencies
+            dependencies = extras.dependencies
+            if not dependencies:
+                return values.unpack_args(push.args) if push.args else ((), {})
+            read = self._reader(dependencies)
             if push.args == b"\x02":  # the packed arguments are themselves an object: the last dependency
-                packed = objects.dependency_bytes(dependencies[-1])
-                return values.unpack_args(packed, [objects.load_dependency(each) for each in dependencies[:-1]])
-            slots = [objects.load_dependency(dependency) for dependency in dependencies]
+                packed = read(dependencies[-1])
+                return values.unpack_args(packed, [values.loads(read(each)) for each in dependencies[:-1]])
+            slots = [values.loads(read(each)) for each in dependencies]
             if not push.args:
                 return (), {}
             return values.unpack_args(push.args, slots)
         finally:
             local.ids = None
+
+    def _reader(self, dependencies: list[Dependency]) -> Callable[[Dependency], bytes | memoryview]:
+        """How to read arguments that were references: in place, or as copies that are brought here first."""
+        fetching, objects = self.runtime.fetching, self.runtime.objects
+        brought = fetching.bring_arguments(dependencies)
+        if not brought:
+            return objects.dependency_bytes
+
+        def read(dependency: Dependency) -> bytes | memoryview:
+            copy = brought.get(dependency.ref.object_id) if dependency.inline is None else None
+            return fetching.view(copy) if copy is not None else objects.dependency_bytes(dependency)
+
+        return read
 
     def answer(self, peer: Peer, push: m.Push, template: ExecTemplate, value: Any, held: set[bytes]) -> None:
         """Answer with a return value of any kind."""

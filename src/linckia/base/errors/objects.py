@@ -40,6 +40,7 @@ class ObjectLostError(RayError):
 
     _reason = "All its copies were lost with the nodes or processes that held them."
     _advice = "Run the task again that made it; max_retries > 0 lets the cluster do so by itself."
+    detail = ""  # what exactly was tried and found
 
     def __init__(self, object_ref_hex: object = "", owner_address: object = None, call_site: str = "") -> None:
         self.object_ref_hex = id_text(object_ref_hex)
@@ -49,6 +50,8 @@ class ObjectLostError(RayError):
     def _told(self) -> str:
         name = f"Object {self.object_ref_hex}" if self.object_ref_hex else "An object"
         told = f"{name} cannot be retrieved. {self._why()}"
+        if self.detail:
+            told = f"{told} {self.detail[0].upper()}{self.detail[1:]}."
         return f"{told}\nIts ObjectRef was created at: {self.call_site}" if self.call_site else told
 
     def _why(self) -> str:

@@ -45,6 +45,7 @@ class CopyTable:
         self.held_bytes = 0  # of copies somebody holds
         self.argument_bytes = 0  # of those that only tasks' arguments hold
         self.secondary_bytes = 0  # complete or under way, without the promoted
+        self.promoted_bytes = 0
         self._idle: dict[bytes, None] = {}  # complete and not busy, least recently used first
         self._of_client: dict[bytes, dict[bytes, int]] = {}  # process -> object id -> holds
 
@@ -100,6 +101,10 @@ class CopyTable:
         """What a process holds."""
         return dict(self._of_client.get(client, {}))
 
+    def bytes_held_by(self, client: bytes) -> int:
+        """Of what a process holds. It looks at all of it: for what is rare."""
+        return sum(self.copies[object_id].size for object_id in self._of_client.get(client, ()))
+
     def _account(self, copy: Copy, sign: int) -> None:
         if copy.holds:
             self.held_bytes += sign * copy.size
@@ -136,6 +141,7 @@ class CopyTable:
         if not copy.promoted:
             copy.promoted = True
             self.secondary_bytes -= copy.size
+            self.promoted_bytes += copy.size
             self._idle.pop(object_id, None)
         return copy.offset
 
@@ -175,6 +181,8 @@ class CopyTable:
         self._idle.pop(object_id, None)
         if copy.offset != NOWHERE:
             del self.by_offset[copy.offset]
-            if not copy.promoted:
+            if copy.promoted:
+                self.promoted_bytes -= copy.size
+            else:
                 self.secondary_bytes -= copy.size
         return copy

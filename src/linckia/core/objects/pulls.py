@@ -186,6 +186,7 @@ class PullQueue:
     def tick(self, now_s: float) -> list[Effect]:
         """Try again what failed, warn of what takes long, give up what takes too long."""
         effects: list[Effect] = []
+        told: set[bytes] = set()
         for object_id, pull in list(self.pulls.items()):
             if pull.state == "full" and pull.retry_s <= now_s:
                 pull.state = "allocating"
@@ -200,12 +201,24 @@ class PullQueue:
                 effects.append(Failed(bundle.client, bundle.rid, failed, "timed_out", self.why(bundle, age_s)))
             elif age_s >= self.options.warn_after_s and bundle.warned < 2:
                 bundle.warned = 2
-                effects.append(Warn(bundle.client, self.why(bundle, age_s)))
+                effects += self._look_at(bundle, age_s, always=bundle.client not in told)
+                told.add(bundle.client)
             elif age_s >= self.options.trouble_after_s and bundle.warned < 1:
                 bundle.warned = 1
-                if any(self.pulls[each].trouble for each in bundle.missing if each in self.pulls):
-                    effects.append(Warn(bundle.client, self.why(bundle, age_s)))
+                effects += self._look_at(bundle, age_s, always=False)
         return effects + self._admit(now_s)
+
+    def _look_at(self, bundle: Bundle, age_s: float, *, always: bool) -> list[Effect]:
+        """It has waited long. What waits for room that only its own process holds is refused; else its user is told."""
+        if not bundle.admitted and self.copies.bytes_held_by(bundle.client) == self.copies.held_bytes:
+            reason = (
+                f"{self.why(bundle, age_s)}, all of it by this very process: read fewer objects at a time, "
+                "drop what was read before, or start the node with a larger object_store_memory"
+            )
+            return [*self._drop(bundle), Failed(*bundle.key, bundle.items[0].object_id, "store_full", reason)]
+        if always or any(self.pulls[each].trouble for each in bundle.missing if each in self.pulls):
+            return [Warn(bundle.client, self.why(bundle, age_s))]
+        return []
 
     def why(self, bundle: Bundle, age_s: float) -> str:
         """What a bundle waits for, as a sentence."""

@@ -149,6 +149,15 @@ class NodeLinks:
             self._idle.pop(node_id, None)
         sock.close()
 
+    def node_gone(self, node_id: bytes, reason: str) -> None:
+        """That node is dead: what is asked of it fails now."""
+        link = self._links.get(node_id)
+        if link is not None and not link.conn.closed:
+            link.conn.close(f"it is dead: {reason}")
+        for sock, timer in self._idle.pop(node_id, []):
+            timer.cancel()
+            sock.close()
+
     def close(self) -> None:
         """Disconnect from everybody."""
         for link in list(self._links.values()):

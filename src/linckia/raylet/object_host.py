@@ -1,0 +1,84 @@
+"""Everything of a node that has to do with objects: the store, spilling to disk, copies of other nodes' objects.
+
+Wires the three together and gives the raylet one thing to tell when processes and nodes come and go. Built by
+raylet/service.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from linckia.protocol import messages as m
+from linckia.raylet.pull_manager import PullManager
+from linckia.raylet.spilling import SpillHost
+from linckia.raylet.store_host import StoreHost
+from linckia.shm.spill_files import SpillFiles
+
+if TYPE_CHECKING:
+    from linckia.raylet.service import Raylet
+
+
+class ObjectHost:
+    """One per raylet."""
+
+    def __init__(self, raylet: Raylet) -> None:
+        self.raylet = raylet
+        options, reactor = raylet.options, raylet.reactor
+        node = options.node
+        self.store = StoreHost(reactor, options.segment, raylet.post_to, raylet.recent)
+        files = SpillFiles(options.spill_dir, node.node_id.hex())
+        self.spill = SpillHost(reactor, self.store, files, raylet.connection_of)
+        here = f"node {node.node_id.hex()[:8]} ({node.node_ip})"
+        self.pulls = PullManager(reactor, node.node_id, here, self.store, options.identity, self)
+        self.pulls.spilled = self.spill.source
+
+    def handlers(self) -> dict[type[m.Message], Callable[[Any, Any], None]]:
+        """Message type -> handler(peer, message)."""
+        return {**self.store.handlers(), **self.spill.handlers(), **self.pulls.handlers}
+
+    def primary_bytes(self) -> int:
+        """In objects that are lost with this node: neither mere copies nor what is idle memory (R 10.9, P 42)."""
+        return self.store.core.primary_bytes + self.pulls.copies.promoted_bytes + self.spill.queue.stored_bytes
+
+    # --- what pulling needs to know of the node ---------------------------------------------------------------------
+
+    def local(self, worker_id: bytes) -> Any:
+        """The connection of a process of this node."""
+        return self.raylet.clients.get(worker_id)
+
+    def endpoint_of(self, node_id: bytes) -> str:
+        """Of another node; empty when there is none (any more)."""
+        node = self.raylet.desk.cluster.nodes.get(node_id)
+        return node.endpoint if node is not None else ""
+
+    def warn(self, client: bytes, text: str) -> None:
+        """Tell the user whose process waits."""
+        worker = self.raylet.pool.workers.get(client)
+        driver = self.raylet.drivers.get(client)
+        job_id = worker.job_id if worker is not None else driver.job_id if driver is not None else b""
+        self.raylet.tell_driver(job_id, m.DriverMessage("warning", f"fetch {client.hex()[:8]}", text))
+
+    # --- comings and goings -----------------------------------------------------------------------------------------
+
+    def process_joined(self, worker_id: bytes, name: str) -> None:
+        """``name`` is what messages call it."""
+        self.store.process_joined(worker_id, name)
+
+    def process_gone(self, worker_id: bytes, reason: str) -> None:
+        """A runtime process, of this node or another, has ended: as a reader and as an owner."""
+        self.pulls.process_gone(worker_id, reason)
+        self.store.process_gone(worker_id)
+
+    def peer_gone(self, peer: Any) -> None:
+        """A connection is closed."""
+        self.pulls.peer_gone(peer)
+
+    def node_gone(self, node_id: bytes, reason: str) -> None:
+        """Another node is dead: nothing is read from it any more."""
+        self.pulls.links.node_gone(node_id, reason)
+
+    def close(self) -> None:
+        """The node ends: threads stop, files go."""
+        self.pulls.close()
+        self.spill.close()
