@@ -12,7 +12,8 @@ from linckia.worker.refs import ObjectRef
 def get_object_locations(obj_refs: list[ObjectRef[Any]], timeout_ms: int = -1) -> dict[ObjectRef[Any], dict[str, Any]]:
     """``{ref: {"node_ids": [hex], "object_size": bytes or None, "did_spill": bool}}``.
 
-    Owners of borrowed refs are asked. Values up to 100 KiB live in their owner's process: no node ids. ``object_size`` is None while there is no value.
+    Owners of borrowed refs are asked. Values up to 100 KiB live in their owner's process: no node ids.
+    ``object_size`` is None while there is no value.
     ``timeout_ms`` is for each owner's answer, -1 for 60 s. TypeError unless a list of ObjectRefs; GetTimeoutError.
     """
     _check(obj_refs)
