@@ -1,4 +1,8 @@
-"""Is there still somebody at a node's port? Without blocking: the outcome comes by a callback from the reactor."""
+"""Is there still somebody at a node's port? Without blocking: the outcome comes by a callback from the reactor.
+
+Only the node's own answer to the health question counts: the kernel of a process that is being killed still takes
+connections, and so does that of a stopped one.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +13,12 @@ import socket
 from collections.abc import Callable
 
 from linckia.base.limits import PROBE_MAX_S
-from linckia.rpc.endpoints import join_host_port, resolve
+from linckia.rpc.endpoints import join_host_port, resolve, route_frame
+from linckia.rpc.front_door import HEALTH_ANSWER, HEALTH_ROUTE
 from linckia.rpc.reactor import Reactor, open_socket
 
 Outcome = Callable[[str, str], None]
+AGAIN_AFTER_S = 0.05
 
 
 def probe(reactor: Reactor, endpoint: str, outcome: Outcome) -> None:
@@ -21,32 +27,76 @@ def probe(reactor: Reactor, endpoint: str, outcome: Outcome) -> None:
     if target.path:
         outcome("refused", "it has no port")
         return
-    sock, address = open_socket(f"tcp:{join_host_port(target.host, target.port)}")
-    sock.setblocking(False)
-    error = sock.connect_ex(address)
-    if error not in (0, errno.EINPROGRESS):
-        sock.close()
-        outcome(_meaning(error), os.strerror(error))
-        return
-    done = False
+    _Probe(reactor, f"tcp:{join_host_port(target.host, target.port)}", outcome).connect()
 
-    def finish(how: str, text: str) -> None:
-        nonlocal done
-        if not done:
-            done = True
-            reactor.unregister(sock.fileno())
+
+class _Probe:
+    """One question, asked again when the connection is cut before the answer: then somebody was just ending."""
+
+    def __init__(self, reactor: Reactor, where: str, outcome: Outcome) -> None:
+        self.reactor, self.where, self.outcome = reactor, where, outcome
+        self.sock: socket.socket | None = None
+        self.done = False
+        text = f"and its port does not answer within {PROBE_MAX_S:g} s"
+        self.timer = reactor.call_later(PROBE_MAX_S, lambda: self._finish("silent", text))
+
+    def connect(self) -> None:
+        if self.done:
+            return
+        sock, address = open_socket(self.where)
+        sock.setblocking(False)
+        error = sock.connect_ex(address)
+        if error not in (0, errno.EINPROGRESS):
             sock.close()
-            outcome(how, text)
+            self._finish(_meaning(error), os.strerror(error))
+            return
+        self.sock = sock
+        self.reactor.register(sock.fileno(), self._connected, select.EPOLLOUT)
 
-    def ready(_events: int) -> None:
-        failed = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if failed:
-            finish(_meaning(failed), os.strerror(failed))
+    def _connected(self, _events: int) -> None:
+        assert self.sock is not None
+        sock = self.sock
+        self.reactor.unregister(sock.fileno())
+        try:
+            failed = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if failed:
+                self._finish(_meaning(failed), os.strerror(failed))
+                return
+            sock.send(route_frame(HEALTH_ROUTE))
+        except OSError:
+            self._cut()
+            return
+        self.reactor.register(sock.fileno(), self._answer)
+
+    def _answer(self, _events: int) -> None:
+        assert self.sock is not None
+        try:
+            heard = self.sock.recv(len(HEALTH_ANSWER))
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            heard = b""
+        if heard:
+            self._finish("answered", "its port answers")
         else:
-            finish("answered", "its port answers")
+            self._cut()
 
-    reactor.register(sock.fileno(), ready, select.EPOLLOUT)
-    reactor.call_later(PROBE_MAX_S, lambda: finish("silent", f"and its port does not answer within {PROBE_MAX_S:g} s"))
+    def _cut(self) -> None:
+        self._hang_up()
+        self.reactor.call_later(AGAIN_AFTER_S, self.connect)
+
+    def _hang_up(self) -> None:
+        if self.sock is not None:
+            self.reactor.unregister(self.sock.fileno())
+            self.sock.close()
+            self.sock = None
+
+    def _finish(self, how: str, text: str) -> None:
+        if not self.done:
+            self.done = True
+            self.timer.cancel()
+            self._hang_up()
+            self.outcome(how, text)
 
 
 def _meaning(error: int) -> str:
