@@ -67,6 +67,8 @@ TERMINATE_GRACE_S: Final = 5.0
 """Between SIGTERM and SIGKILL."""
 HANDSHAKE_MAX_S: Final = 10.0
 """A connection whose peer has not proven the token by then is closed."""
+SHORTAGE_MAX_S: Final = 2.0
+"""Without free descriptors or processes a start or connection is tried again this long; then who waits is told."""
 VIEW_BATCH_S: Final = 0.02
 """Changes of the cluster view are gathered this long before interested raylets are told."""
 REPORT_EVERY_S: Final = 0.02

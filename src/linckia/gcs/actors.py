@@ -167,7 +167,7 @@ class ActorService:
             if actor is not None and actor.state is not ActorState.DEAD:
                 self._start(actor.spec, actor.restarts)
         else:
-            self._refused(actor_id, message.reason)
+            self._apply(directory.refused(actor_id, message.reason, no_process=message.phase == "unstartable"))
 
     def _refused(self, actor_id: bytes, reason: str) -> None:
         self._apply(self.directory.refused(actor_id, reason))
@@ -235,7 +235,7 @@ class ActorService:
         if actor.error:
             return actor.error
         spec = actor.spec
-        if actor.death is ActorDeathReason.WORKER_DIED and actor.never_started:
+        if actor.death is ActorDeathReason.WORKER_DIED and actor.never_started and not actor.no_process:
             return errors.encode_error(errors.ActorUnschedulableError(actor.death_text), pickle.dumps)
         context = errors.ActorDiedErrorContext(
             class_name=spec.class_name,

@@ -1,4 +1,6 @@
-"""How much memory the control groups of this process allow; read by ``environment.py``."""
+"""How much memory and how many processes the control groups of this process allow; read by ``environment.py`` and
+``exhaustion.py``.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +11,17 @@ UNLIMITED_FROM_BYTES = 1 << 60  # what version 1 says when there is no limit
 
 def memory_limit_bytes(root: str = "/sys/fs/cgroup", own: str = "/proc/self/cgroup") -> int | None:
     """The smallest limit from our own group up to the root, of either version; None without one."""
+    return _smallest(root, _groups(root, own, "memory", "memory.max", "memory.limit_in_bytes"))
+
+
+def pids_limit(root: str = "/sys/fs/cgroup", own: str = "/proc/self/cgroup") -> int | None:
+    """The smallest limit of processes and threads, likewise."""
+    return _smallest(root, _groups(root, own, "pids", "pids.max", "pids.max"))
+
+
+def _smallest(root: str, groups: list[tuple[str, str]]) -> int | None:
     found = []
-    for directory, name in _groups(root, own):
+    for directory, name in groups:
         for parent in _upwards(directory, root):
             try:
                 with open(os.path.join(parent, name), encoding="ascii") as file:
@@ -22,8 +33,9 @@ def memory_limit_bytes(root: str = "/sys/fs/cgroup", own: str = "/proc/self/cgro
     return min(found, default=None)
 
 
-def _groups(root: str, own: str) -> list[tuple[str, str]]:
-    groups = [(root, "memory.max"), (os.path.join(root, "memory"), "memory.limit_in_bytes")]  # as containers see it
+def _groups(root: str, own: str, controller: str, unified: str, legacy: str) -> list[tuple[str, str]]:
+    """Directories of our groups with the name of the limit's file; first as containers see it."""
+    groups = [(root, unified), (os.path.join(root, controller), legacy)]
     try:
         with open(own, encoding="utf-8") as file:
             lines = file.read().splitlines()
@@ -33,9 +45,9 @@ def _groups(root: str, own: str) -> list[tuple[str, str]]:
         _number, controllers, path = line.split(":", 2)
         path = path.lstrip("/")
         if not controllers:
-            groups += [(os.path.join(base, path), "memory.max") for base in (root, os.path.join(root, "unified"))]
-        elif "memory" in controllers.split(","):
-            groups.append((os.path.join(root, "memory", path), "memory.limit_in_bytes"))
+            groups += [(os.path.join(base, path), unified) for base in (root, os.path.join(root, "unified"))]
+        elif controller in controllers.split(","):
+            groups.append((os.path.join(root, controller, path), legacy))
     return groups
 
 

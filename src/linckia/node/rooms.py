@@ -12,7 +12,7 @@ import socket
 import sys
 from typing import TYPE_CHECKING, Any
 
-from linckia.host import environment
+from linckia.host import environment, exhaustion
 from linckia.model.specs import NodeInfo
 from linckia.node.resources import node_resources
 from linckia.protocol import messages as m
@@ -139,7 +139,10 @@ class Rooms:
         """Somebody of another node wants one of our processes: hand the socket over."""
         client = self.raylet.clients.get(worker_id)
         if client is not None and not client.closed:
-            client.send_with_fd(m.IncomingConnection(), sock.fileno())
+            try:
+                client.send_with_fd(m.IncomingConnection(), sock.fileno())
+            except OSError as error:  # no descriptor left to keep it until it can be sent: the caller sees a hang-up
+                print(f"a connection for {worker_id.hex()} is refused: {exhaustion.describe(error)}", file=sys.stderr)  # noqa: T201
         sock.close()
 
     # --- messages -----------------------------------------------------------------------------------------------------
@@ -168,10 +171,9 @@ class Rooms:
             try:
                 handle(peer, message)
             except Exception as error:  # noqa: BLE001 - one bad request must not end the cluster; it is logged and answered
-                import traceback  # noqa: PLC0415 - 4 ms that only a failure needs
-
-                print(f"{type(message).__name__} from {peer.peer_role} {peer.peer_id.hex()}:", file=sys.stderr)  # noqa: T201
-                traceback.print_exc()
+                what = f"{type(message).__name__} from {peer.peer_role} {peer.peer_id.hex()}"
+                print(f"{what}: {error!r}", file=sys.stderr)  # noqa: T201
+                _print_traceback()
                 rid = getattr(message, "rid", None)
                 if rid is not None:
                     peer.post(m.Failure(rid, type(error).__name__, str(error)))
@@ -240,3 +242,12 @@ class Rooms:
             "session_name": node.session.name,
             "sockets_dir": node.session.sockets,
         }
+
+
+def _print_traceback() -> None:
+    """Of the exception at hand, on the log."""
+    try:
+        import traceback  # noqa: PLC0415 - 4 ms that only a failure needs
+    except OSError:
+        return  # no descriptor left to read the module with: what was said must do
+    traceback.print_exc()

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import errno
 import gc
 import importlib
 import importlib.util
@@ -26,7 +27,7 @@ from typing import Any, TextIO
 
 import msgspec
 
-from linckia.host import process
+from linckia.host import exhaustion, process
 
 MESSAGE_MAX_BYTES = 1 << 17
 WARM_UP_AFTER_IDLE_MS = 20
@@ -146,9 +147,11 @@ class Zygote:
 
     def _fork(self, config: dict[str, Any], fds: list[int]) -> None:
         try:
+            if len(fds) < 2:
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))  # the kernel drops what it has no number for
             pid = os.fork()
         except OSError as error:
-            self._send({"fork_failed": config["worker_id"], "error": f"fork: {error.strerror}"})
+            self._send({"fork_failed": config["worker_id"], "error": exhaustion.describe(error)})
             return
         if pid == 0:
             self._become_worker(config, fds)

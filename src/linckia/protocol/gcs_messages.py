@@ -164,8 +164,8 @@ class StartActor(Message, tag=111):
 
 
 class ActorStart(Message, tag=112):
-    """Raylet to GCS. ``phase``: leased | alive | failed | refused | busy | elsewhere. ``error``: encoded, what the
-    constructor raised.
+    """Raylet to GCS. ``phase``: leased | alive | failed | refused | unstartable | busy | elsewhere. ``error``:
+    encoded, what the constructor raised.
     """
 
     actor_id: bytes

@@ -134,7 +134,8 @@ class ActorHost:
     def refused(self, refusal: Refuse) -> None:
         """It will get none."""
         self.actors.pop(refusal.request.actor_id, None)
-        self.raylet.gcs.post(ActorStart(refusal.request.actor_id, "refused", reason=refusal.reason))
+        phase = "unstartable" if refusal.kind == "worker_start" else "refused"
+        self.raylet.gcs.post(ActorStart(refusal.request.actor_id, phase, reason=refusal.reason))
 
     def give_back(self, actor_id: bytes) -> None:
         """Another node can run it, as ours cannot: the GCS shall place it anew."""

@@ -34,10 +34,10 @@ class RotatingFile:
         self.path, self.fd, self.size = path, -1, 0
 
     def write(self, data: bytes) -> None:
-        """Append; a full disk loses output, never the node."""
-        if self.fd < 0 or self.size + len(data) > FILE_MAX_BYTES:
-            self._rotate_or_open()
+        """Append; a full disk, or no descriptor for the file, loses output, never the node."""
         try:
+            if self.fd < 0 or self.size + len(data) > FILE_MAX_BYTES:
+                self._rotate_or_open()
             self.size += os.write(self.fd, data)
         except OSError:
             pass

@@ -94,6 +94,7 @@ class Raylet:
             self._on_worker_exit,
             prestarted=options.prestart_workers,
         )
+        self.pool.on_start_failed = lambda why: self.desk.carry_out(self.leases.cannot_start(why))
         self.objects = ObjectHost(self)
         self.store = self.objects.store
         self.actors = ActorHost(self)

@@ -41,13 +41,30 @@ MessageHandler = Callable[["Connection", list[Message]], None]
 CloseHandler = Callable[["Connection", str], None]
 
 
+class NoSocket:
+    """Stands for the socket of a connection that waits for a free descriptor: takes nothing, has nothing."""
+
+    def setblocking(self, _flag: bool) -> None: ...
+    def shutdown(self, _how: int) -> None: ...
+    def close(self) -> None: ...
+    def fileno(self) -> int:
+        """None yet."""
+        return -1
+
+    def send(self, _data: object, _flags: int = 0) -> int:
+        """Not yet."""
+        raise BlockingIOError
+
+    recv = send
+
+
 class Connection:
     """One peer. Public attributes: ``peer_id``, ``peer_role``, ``state`` (free for the owner), ``closed``."""
 
     def __init__(
         self,
         reactor: Reactor,
-        sock: socket.socket,
+        sock: socket.socket | NoSocket,
         identity: Identity,
         on_messages: MessageHandler,
         on_close: CloseHandler,
@@ -56,13 +73,15 @@ class Connection:
         preamble: bytes = b"",
     ) -> None:
         sock.setblocking(False)
-        self.reactor, self.sock, self.fd = reactor, sock, sock.fileno()
+        self.reactor, self.fd = reactor, sock.fileno()
+        self.sock: socket.socket = sock  # type: ignore[assignment]  # NoSocket until attach() has the surface we use
         self.on_messages, self.on_close = on_messages, on_close
         self.state: Any = None
         self.outbox: list[Message] = []
         self.dirty = False
         self.closed = False
         self.established = False
+        self.shortage = ""  # why nothing was ever sent: the limit of this process that was reached
         self.on_established: Callable[[Connection], None] | None = None
         self.expect_fds = False
         self.received_fds: deque[int] = deque()
@@ -71,10 +90,18 @@ class Connection:
         self._fds: deque[tuple[bytes, int]] = deque()  # frames that carry a descriptor, behind what is unsent
         self._input = bytearray()
         self._handshake = Handshake(identity, random_bytes(32), initiator=initiator)
-        reactor.register(self.fd, self._on_event, select.EPOLLIN)
+        if self.fd >= 0:
+            reactor.register(self.fd, self._on_event, select.EPOLLIN)
         self._deadline = reactor.call_later(HANDSHAKE_MAX_S, self._check_established)
         if initiator:
             self._write_frame(self._handshake.hello())
+
+    def attach(self, sock: socket.socket) -> None:
+        """The socket of a connection that was made without one; what was posted leaves now."""
+        sock.setblocking(False)
+        self.sock, self.fd = sock, sock.fileno()
+        self.reactor.register(self.fd, self._on_event, select.EPOLLIN)
+        self._write_unsent()
 
     def _check_established(self) -> None:
         if not self.established:
@@ -148,6 +175,17 @@ class Connection:
         self.flush()
         body = encode_batch([message])
         with self._lock:
+            if self.established and not (self._unsent or self._fds or self.outbox or self.closed):
+                frame = HEADER.pack(len(body)) + body
+                try:  # at once, while it may: keeping it for later takes a descriptor
+                    sent = socket.send_fds(self.sock, [frame], [fd], SEND_FLAGS)
+                except OSError:
+                    sent = 0
+                if sent:
+                    self._unsent += frame[sent:]
+                    if self._unsent:
+                        self.reactor.modify(self.fd, select.EPOLLIN | select.EPOLLOUT)
+                    return
             self._fds.append((HEADER.pack(len(body)) + body, os.dup(fd)))
         self._write_unsent()
 

@@ -19,9 +19,10 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from linckia.host import environment
-from linckia.rpc.connection import CloseHandler, Connection, MessageHandler
-from linckia.rpc.endpoints import join_host_port, parse_host_port, resolve, route_frame
+from linckia.base.limits import SHORTAGE_MAX_S
+from linckia.host import environment, exhaustion
+from linckia.rpc.connection import CloseHandler, Connection, MessageHandler, NoSocket
+from linckia.rpc.endpoints import Target, join_host_port, parse_host_port, resolve, route_frame
 from linckia.rpc.handshake import Identity
 
 EventHandler = Callable[[int], None]
@@ -67,6 +68,24 @@ def open_socket(endpoint: str) -> tuple[socket.socket, str | tuple[str, int]]:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return sock, (host, port)
     raise ValueError(f"endpoint {endpoint!r}: expected unix:/path or tcp:host:port")
+
+
+def connected_socket(target: Target) -> socket.socket:
+    """A socket that is connected, or over TCP about to be. OSError as ``connect`` raises it."""
+    where = f"unix:{target.path}" if target.path else f"tcp:{join_host_port(target.host, target.port)}"
+    sock, address = open_socket(where)
+    if not target.path:
+        sock.setblocking(False)
+    try:
+        sock.connect(address)
+    except BlockingIOError:
+        if target.path:  # a full backlog, not something under way
+            sock.close()
+            raise
+    except OSError:
+        sock.close()
+        raise
+    return sock
 
 
 class Reactor:
@@ -156,29 +175,41 @@ class Reactor:
         route: bytes = b"",
     ) -> Connection:
         """Connect; messages posted now leave when the handshake is done. ``route`` is the process to reach behind a
-        node's port. Never blocks on the network: over TCP a failure is told by ``on_close``.
+        node's port. Never blocks on the network: over TCP a failure is told by ``on_close``. Without a free descriptor
+        it is tried again for SHORTAGE_MAX_S, then ``on_close`` names the limit.
 
         Raises OSError when nobody listens on a Unix socket, or a host has no route or name.
         """
         target = resolve(endpoint, self.local_node)
-        if target.path:
-            sock, address = open_socket(f"unix:{target.path}")
-            try:
-                sock.connect(address)
-            except OSError:
-                sock.close()
-                raise
-            return Connection(self, sock, identity, on_messages, on_close, initiator=True)
-        sock, address = open_socket(f"tcp:{join_host_port(target.host, target.port)}")
-        sock.setblocking(False)
+        sock: socket.socket | NoSocket
         try:
-            sock.connect(address)
-        except BlockingIOError:
-            pass  # under way: the first write waits for it
-        except OSError:
-            sock.close()
-            raise
-        return Connection(self, sock, identity, on_messages, on_close, initiator=True, preamble=route_frame(route))
+            sock = connected_socket(target)
+        except OSError as error:
+            if not exhaustion.out_of_descriptors(error):
+                raise
+            sock = NoSocket()
+        preamble = b"" if target.path else route_frame(route)
+        connection = Connection(self, sock, identity, on_messages, on_close, initiator=True, preamble=preamble)
+        if connection.fd < 0:
+            self._connect_later(connection, target, time.monotonic() + SHORTAGE_MAX_S)
+        return connection
+
+    def _connect_later(self, connection: Connection, target: Target, give_up_s: float) -> None:
+        def attempt() -> None:
+            if connection.closed:
+                return
+            try:
+                connection.attach(connected_socket(target))
+            except OSError as error:
+                if not exhaustion.out_of_descriptors(error):
+                    connection.close(f"connection lost: {error}")
+                elif time.monotonic() < give_up_s:
+                    self._connect_later(connection, target, give_up_s)
+                else:
+                    connection.shortage = exhaustion.describe(error)
+                    connection.close(connection.shortage)
+
+        self.call_later(ACCEPT_PAUSE_S, attempt)
 
     def adopt(
         self, sock: socket.socket, identity: Identity, on_messages: MessageHandler, on_close: CloseHandler

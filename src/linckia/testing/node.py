@@ -65,7 +65,7 @@ class SimPool(WorkerPool):
         self.fork_failures = 0.0
         return self
 
-    def start(self) -> WorkerProcess:
+    def start(self) -> None:
         """Fork one worker, some time soon."""
         self.next_pid += 1
         pid = self.next_pid
@@ -82,7 +82,6 @@ class SimPool(WorkerPool):
                 self.launch(worker_id, pid)
 
         self.reactor.call_later(self.rng.uniform(0.002, 0.02), fork)
-        return worker
 
     def forked_as(self, worker: WorkerProcess, pid: int) -> None:
         """The process runs."""

@@ -33,6 +33,8 @@ class ActorClient:
         self.restarts = 0
         self.pid = 0
         self.peer: Peer | None = None
+        self.address: Any = None  # where it lives, as the GCS said last
+        self._reconnecting = False
         self.queue: deque[TaskRecord] = deque()
         self.unordered: set[TaskRecord] = set()  # waiting for arguments, free to be overtaken
         self.lost: list[TaskRecord] = []  # pushed to a worker that is gone; fate unknown until the GCS speaks
@@ -63,6 +65,8 @@ class ActorClient:
             self.unordered.add(record)
         else:
             self.queue.append(record)
+            if peer is None:
+                self._reconnect()
             if len(self.queue) > self.warn_at:
                 self._warn_queue()
 
@@ -134,17 +138,38 @@ class ActorClient:
 
     def _connect(self, update: m.ActorUpdate) -> None:
         assert update.worker is not None
-        self.pid = update.pid
+        self.pid, self.address = update.pid, update.worker
         if self.peer is not None and self.peer.address.worker_id == update.worker.worker_id:
             return
         self._detach()
-        peer = self.runtime.peer(update.worker, fresh=True)
+        self._open()
+
+    def _open(self) -> None:
+        peer = self.runtime.peer(self.address, fresh=True)
         if peer.closed:
             return  # it died at once: the GCS will say so
         peer.actor = self
         self.peer = peer
         self._settle_lost()
         self._pump()
+
+    def _reconnect(self) -> None:
+        """While calls wait for an actor that lives, as far as the GCS knows: connect again, once a second."""
+        if self._reconnecting or self.state != "ALIVE":
+            return
+        self._reconnecting = True
+        self.runtime.reactor.call_later(DEATH_WORD_WAIT_S, self._reconnect_now)
+
+    def _reconnect_now(self) -> None:
+        with self.runtime.mutex:
+            self._reconnecting = False
+            if self.peer is not None or self.state != "ALIVE":
+                return
+            self._settle_lost("lost its connection while this call was with it; it may or may not have run")
+            if self.queue:
+                self._open()
+                if self.peer is None:
+                    self._reconnect()
 
     def _detach(self) -> None:
         peer, self.peer = self.peer, None
@@ -160,17 +185,15 @@ class ActorClient:
         if peer is not self.peer:
             return
         self._detach()
-        if not self.lost:
-            return
+        shortage = peer.conn.shortage
+        if shortage:
+            self._settle_lost(f"cannot be reached: {shortage}")
+        elif self.lost and self.state != "ALIVE":
+            self._settle_lost()
+        elif self.lost or self.queue:
+            self._reconnect()
 
-        def give_up() -> None:
-            with self.runtime.mutex:
-                if self.lost:
-                    self._settle_lost()
-
-        self.runtime.reactor.call_later(DEATH_WORD_WAIT_S, give_up)
-
-    def _settle_lost(self) -> None:
+    def _settle_lost(self, what: str = "died while this call was with it; it may or may not have run") -> None:
         """Calls that were with a worker that is gone: again when they may, else they fail."""
         lost, self.lost = self.lost, []
         again = []
@@ -178,9 +201,7 @@ class ActorClient:
             if record.cancelled:
                 self.runtime.fail(record, errors.TaskCancelledError(error_message="the call was cancelled"))
             elif record.retries_left == 0:
-                self.runtime.fail(
-                    record, self._unavailable("died while this call was with it; it may or may not have run")
-                )
+                self.runtime.fail(record, self._unavailable(what))
             else:
                 self._note_retry(record)
                 again.append(record)

@@ -406,7 +406,7 @@ class Submitter:
         lease = peer.lease
         if lease is None:
             return
-        if lease.broken is not None or not peer.tasks:
+        if lease.broken is not None or not peer.tasks or peer.conn.shortage:
             self._bury(lease)
             return
         if lease in lease.key.idle:
@@ -423,11 +423,16 @@ class Submitter:
     def _bury(self, lease: Lease) -> None:
         """Decide for each task of a dead worker: the oldest may have run, the others were not started."""
         key, peer = lease.key, lease.peer
+        shortage = peer.conn.shortage if peer.conn is not None else ""
         self._drop(lease)
         if not lease.raylet.closed:
-            lease.raylet.conn.post(m.ReturnLease(lease.lease_id, reusable=False))
+            lease.raylet.conn.post(m.ReturnLease(lease.lease_id, reusable=bool(shortage)))
         records = list(peer.tasks.values())
         peer.tasks.clear()
+        refuse = bool(shortage) and not any(other.peer.conn.established for other in key.leases)
+        if refuse:  # no worker is left that runs them
+            records += key.queue
+            key.queue.clear()
         broken: m.LeaseBroken | None = lease.broken
         reason = (
             broken.reason if broken is not None else f"worker {peer.address.worker_id.hex()[:8]} closed its connection"
@@ -437,7 +442,9 @@ class Submitter:
             record.peer = None
             if record.cancelled:
                 self.runtime.fail(record, errors.TaskCancelledError(error_message="the task was cancelled by force"))
-            elif position > 0:
+            elif refuse:
+                self.runtime.fail(record, errors.RaySystemError(f"no worker can be reached: {shortage}"))
+            elif position > 0 or shortage:
                 again.append(record)  # pushed behind it and never started, or answered too late: run it again
             elif record.retries_left == 0:
                 self.runtime.fail(record, self._crash_error(record, reason, lease))

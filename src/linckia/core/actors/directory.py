@@ -59,6 +59,7 @@ class Actor:
         "death_text",
         "error",
         "killed",
+        "no_process",
         "node_id",
         "pid",
         "repr_name",
@@ -78,6 +79,7 @@ class Actor:
         self.repr_name = ""
         self.node_id = b""
         self.killed = False
+        self.no_process = False
         self.scope_ended = False
         self.death: ActorDeathReason | None = None
         self.death_text = ""
@@ -170,11 +172,12 @@ class ActorDirectory:
         actor.error = error
         return self._die(actor, D.CREATION_FAILED, "its constructor raised an exception")
 
-    def refused(self, actor_id: bytes, reason: str) -> list[Effect]:
-        """No worker can ever be found for it."""
+    def refused(self, actor_id: bytes, reason: str, *, no_process: bool = False) -> list[Effect]:
+        """No worker can ever be found for it, or (``no_process``) none could be started."""
         actor = self.actors.get(actor_id)
         if actor is None or actor.state is S.DEAD:
             return []
+        actor.no_process = no_process
         return self._die(actor, D.WORKER_DIED, reason)
 
     def process_ended(self, actor_id: bytes, restarts: int, reason: str, *, intended: bool) -> list[Effect]:

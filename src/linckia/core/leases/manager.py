@@ -31,7 +31,7 @@ from linckia.core.leases.records import (
     Retire,
     Worker,
 )
-from linckia.core.leases.staffing import Staffing
+from linckia.core.leases.staffing import Staffing, pool_of
 from linckia.core.leases.vectors import Units
 from linckia.core.placement.names import group_of, split_index
 
@@ -218,6 +218,21 @@ class LeaseManager:
             effects.append(Refuse(pending.request, "worker_start", reason))
         return [*effects, *self._after_release()]
 
+    def cannot_start(self, reason: str) -> list[Effect]:
+        """The machine has no room for another process. Idle workers of others make room; who waits for a worker that
+        a running task will leave goes on waiting, everybody else is refused. What exists is kept.
+        """
+        self.staffing.started()
+        made_room = self.staffing.make_room()
+        effects: list[Effect] = [*made_room]
+        awaited = {w.pool for w in self.workers.values() if w.lease is not None and w.lease.will_end}
+        for pending in self.staffing.everybody():
+            if made_room or (not pending.request.actor_id and pool_of(pending) in awaited):
+                continue
+            self._forget_pending(pending.request.key)
+            effects.append(Refuse(pending.request, "worker_start", reason))
+        return [*effects, *self._after_release(), *self.staffing.start_more(len(self.workers))]
+
     def worker_exited(self, worker_id: bytes) -> list[Effect]:
         """A registered worker has ended: its lease is broken, and what it owned as a submitter is dropped."""
         worker = self.workers.pop(worker_id, None)
@@ -283,6 +298,7 @@ class LeaseManager:
         lease = worker.lease if worker else None
         if lease is None or lease.given_back or lease.request.actor_id:
             return []
+        lease.blocked = True
         held = {**lease.request.resources, **lease.pinned}
         cpus = {n: c for n, c in held.items() if (n == CPU or n.startswith("CPU_group_")) and n in self.total}
         if not cpus:
@@ -295,6 +311,8 @@ class LeaseManager:
         """It goes on, at once, oversubscribed if need be (R 4.16)."""
         worker = self.workers.get(worker_id)
         lease = worker.lease if worker else None
+        if lease is not None:
+            lease.blocked = False
         if lease is not None and lease.given_back:
             for name, count in lease.given_back.items():
                 if name in self.total:

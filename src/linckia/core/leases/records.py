@@ -73,6 +73,12 @@ class Lease(msgspec.Struct, eq=False):
     given_back: Units = {}
     pinned: Units = {}
     recalled: bool = False
+    blocked: bool = False  # its task waits for others
+
+    @property
+    def will_end(self) -> bool:
+        """Its worker comes free by itself: a task that does not wait for others."""
+        return not self.request.actor_id and not self.blocked
 
 
 class Worker(msgspec.Struct, eq=False):

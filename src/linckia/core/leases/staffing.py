@@ -110,6 +110,15 @@ class Staffing:
             count = min(count, room)
         return [*effects, *self.start(count)]
 
+    def make_room(self) -> list[Effect]:
+        """Retire as many idle workers, of other pools, as requests lack one."""
+        chosen = list(self._idle_order.values())[: self._needs_count]
+        for worker in chosen:
+            self._leave(worker)
+        return [
+            Retire(worker.worker_id, "no more processes can be started and another job needs one") for worker in chosen
+        ]
+
     # --- idling -------------------------------------------------------------------------------------------------------
 
     def idle(self, worker: Worker) -> None:
