@@ -313,8 +313,14 @@ class NodeService:
 
     def available(self) -> dict[str, float]:
         """What is free on living nodes, used-up names left out."""
-        available = _sum(vectors.to_amounts(node.available) for node in self.living())
+        available = _sum(vectors.to_amounts(self._free(node)) for node in self.living())
         return {name: amount for name, amount in available.items() if amount}
+
+    def _free(self, node: NodeRecord) -> vectors.Units:
+        """What the node said last, less what was placed there since."""
+        seen = self.view.nodes.get(node.info.node_id)
+        placed = seen.available if seen is not None else {}
+        return {name: min(count, max(0, placed.get(name, count))) for name, count in node.available.items()}
 
     def demand(self) -> list[tuple[dict[str, float], int, str]]:
         """Shapes that wait, of all nodes, with counts and where they wait."""
