@@ -139,6 +139,10 @@ class WorkerPool:
         if worker is None:
             return
         self.workers.pop(worker.worker_id, None)
+        if not worker.registered and not worker.reason and status == os.EX_TEMPFAIL << 8:  # worker/main.py
+            self._release(worker)
+            self._not_started(exhaustion.describe_processes(), worker.give_up_s)
+            return
         end = f"worker process {pid} {process.describe_exit(status)}"
         self._finish(worker, f"{end} ({worker.reason})" if worker.reason else end)
 

@@ -14,7 +14,10 @@ import cloudpickle  # noqa: F401  (imported before the fork: workers share its p
 import msgspec
 from setproctitle import setproctitle
 
-import linckia.exceptions  # noqa: F401  (cloudpickle pickles classes of modules that are not loaded by value)
+import linckia.exceptions  # (cloudpickle pickles classes of modules that are not loaded by value)
+import linckia.serialization.pickler  # (before the fork, as the next two: every worker needs them soon, and one whose
+import linckia.shm.arena  # task has opened too many files cannot read a module any more)
+import linckia.shm.segment  # noqa: F401
 from linckia.host import environment
 from linckia.model.specs import ActorSpec, JobConfig
 from linckia.protocol import messages as m
@@ -121,7 +124,10 @@ def run_worker(config: dict[str, Any]) -> None:
     signals.install(runtime, worker=True)
     runtime.raylet.post(m.RegisterWorker(identity.worker_id, os.getpid(), runtime.address.endpoint))
     runtime.settle_in(config["node_id"], config.get("public_prefix", ""))
-    runtime.progress.start_background()
+    try:
+        runtime.progress.start_background()
+    except RuntimeError:  # the limit of threads: the node tries again, and says so when it has to give up
+        os._exit(os.EX_TEMPFAIL)
     executor.loop()
     sys.stdout.flush()
     sys.stderr.flush()
