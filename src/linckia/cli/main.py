@@ -138,18 +138,22 @@ def status(
 def drain_node(
     node_id: Annotated[str, typer.Option(help="The node, from `linckia status` (a unique beginning is enough).")],
     reason: Annotated[
-        Literal["idle-termination", "preemption"], typer.Option(help="Idle termination is refused while it works.")
+        Literal["idle-termination", "preemption", "DRAIN_NODE_REASON_IDLE_TERMINATION", "DRAIN_NODE_REASON_PREEMPTION"],
+        typer.Option(help="Idle termination is refused while it works. (The long names are Ray's.)"),
     ] = "idle-termination",
     reason_message: Annotated[str, typer.Option(help="For people.")] = "",
     deadline_s: Annotated[
-        float, typer.Option("--deadline-s", min=0, help="Preemption: seconds until the node goes.")
+        float,
+        typer.Option(
+            "--deadline-s", "--deadline-remaining-seconds", min=0, help="Preemption: seconds until the node goes."
+        ),
     ] = 0.0,
     address: Annotated[str, typer.Option(metavar="HOST:PORT", help="The cluster.")] = "",
 ) -> None:
     """Give a node no new work, because it is to go. Exit code 1 when the cluster refuses."""
     from linckia.cli import looking  # noqa: PLC0415 - start-up time
 
-    kind = reason.replace("-", "_").upper()
+    kind = reason.replace("-", "_").upper().removeprefix("DRAIN_NODE_REASON_")
     raise typer.Exit(looking.drain(address, node_id, kind, reason_message, deadline_s))
 
 

@@ -5,7 +5,7 @@ Decisions are `core/scheduling`'s. Called by raylet/lease_desk.py; fed by the GC
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -13,6 +13,7 @@ import msgspec
 from linckia.base.limits import VIEW_INTEREST_S
 from linckia.core.leases import vectors
 from linckia.core.leases.records import LeaseRequest
+from linckia.core.scheduling.debits import Debits
 from linckia.core.scheduling.policy import Ask, Decision, Scheduler
 from linckia.core.scheduling.view import ClusterView, NodeView
 from linckia.host.entropy import random_generator
@@ -24,7 +25,24 @@ if TYPE_CHECKING:
     from linckia.core.leases.manager import LeaseManager
     from linckia.raylet.service import Raylet
 
+SETTLE_EVERY_S = 0.25
 _decode_node = msgspec.msgpack.Decoder(NodeInfo).decode
+
+
+class _AllBut:
+    """Every node id but one."""
+
+    def __init__(self, node_id: bytes) -> None:
+        self.node_id = node_id
+
+    def __contains__(self, node_id: object) -> bool:
+        return node_id != self.node_id
+
+    def __iter__(self) -> Iterator[bytes]:
+        raise TypeError("nobody knows all node ids")
+
+    def __len__(self) -> int:
+        raise TypeError("nobody counts all node ids")
 
 
 class ClusterSide:
@@ -35,6 +53,8 @@ class ClusterSide:
         self.view = ClusterView()
         self.nodes: dict[bytes, NodeInfo] = {}
         self.encoded: dict[bytes, bytes] = {}
+        self._debits = Debits(self.view)
+        self._settling = False
         self._scheduler = Scheduler()
         self._rng = random_generator()
         self._interested = False
@@ -89,6 +109,7 @@ class ClusterSide:
         """What other nodes have left."""
         for change in message.changes:
             self.view.patch(change.node_id, change.available, change.total)
+            self._debits.reported(change.node_id, change.available)
         self.view.as_of = message.as_of
         if message.changes:
             self._changed()
@@ -136,12 +157,49 @@ class ClusterSide:
             preferred=request.preferred or self.node_id,
             name=request.name,
         )
-        return self._scheduler.decide(self.view, ask, self._rng)
+        if (request.hops or request.actor_id) and self._has_room(ask):
+            return Decision("node", self.node_id, "it was sent here, and here is room")
+        decision = self._scheduler.decide(self.view, ask, self._rng)
+        return self._asked_there(ask, decision) if not request.hops else decision
+
+    def _has_room(self, ask: Ask) -> bool:
+        """This node could run it now, and may: whoever sent it here chose among all, it is not chosen again."""
+        node = self.view.nodes[self.node_id]
+        fits = vectors.fits(ask.need, node.available) and vectors.fits(ask.placement, node.total)
+        if not fits or not node.takes_work:
+            return False
+        if ask.strategy.kind in ("DEFAULT", "SPREAD") and not ask.strategy.selectors:
+            return True
+        decision = self._scheduler.decide(self.view, ask, self._rng, exclude=_AllBut(self.node_id))
+        return decision.kind == "node" and decision.node_id == self.node_id
+
+    def _asked_there(self, ask: Ask, decision: Decision) -> Decision:
+        """An affinity that says what to do when its node is full: only that node knows whether it is."""
+        strategy = ask.strategy
+        node = self.view.nodes.get(strategy.node_id)
+        if node is None or not (strategy.fail_on_unavailable or strategy.spill_on_unavailable):
+            return decision
+        if node.takes_work and vectors.fits(ask.need, node.total) and decision.node_id != node.node_id:
+            return Decision("node", node.node_id, "the node of its affinity knows whether it has room")
+        return decision
 
     def sent(self, node_id: bytes, request: LeaseRequest) -> m.LeaseSpilled | None:
         """The answer that sends an owner to that node; None when it has just gone."""
         node = self.nodes.get(node_id)
         if node is None:
             return None
-        self.view.debit(node_id, request.resources)
+        self._debits.take(node_id, request.resources)
+        self._settle_later()
         return m.LeaseSpilled(request.rid, node_id, node.endpoint, request.hops + 1)
+
+    def _settle_later(self) -> None:
+        if not self._settling and self._debits.any:
+            self._settling = True
+            self.raylet.reactor.call_later(SETTLE_EVERY_S, self._settle)
+
+    def _settle(self) -> None:
+        """What was sent and never showed in a report is over, or was refused."""
+        self._settling = False
+        if self._debits.settle():
+            self._changed()
+        self._settle_later()

@@ -153,13 +153,15 @@ class LeaseDesk:
         """The cluster has changed: what waits here may go elsewhere, what nothing could run may run."""
         for request in self.manager.held():
             self.manager.cancel(request.key)
-            self.admit(msgspec.structs.replace(request, hold=""))
+            self.admit(
+                msgspec.structs.replace(request, hold="", hops=0)
+            )  # it has waited: no more one that is passed on
         if self.cluster.alone:
             return
         for request in self.manager.movable(REQUESTS_LOOKED_AT_PER_SHAPE):
             decision = self.cluster.decide(request)
             if decision.kind == "node" and decision.node_id != self.cluster.node_id:
-                moved = self.cluster.sent(decision.node_id, request)
+                moved = self.cluster.sent(decision.node_id, msgspec.structs.replace(request, hops=0))
                 if moved is not None:
                     self.carry_out(self.manager.cancel(request.key))
                     self._answer(request.owner, moved)

@@ -194,14 +194,15 @@ class Submitter:
 
     def on_spilled(self, _peer: Peer, message: m.LeaseSpilled) -> None:
         """That raylet knows a better node: ask there; if it cannot be reached, begin again."""
-        key = self.requests.get(message.rid)
-        if key is None or message.rid not in key.requests:
+        key = self.requests.pop(message.rid, None)
+        if key is None or key.requests.pop(message.rid, None) is None:
             return
         raylet = self.runtime.raylets.at(message.node_id, message.endpoint)
         if raylet.closed:
             self._ask_anew(key, message.rid)
-        else:
-            self._ask(key, message.rid, raylet, message.hops)
+        else:  # by a new number: who is asked a second time must not take it for a retry
+            self.requests[rid := self.runtime.next_rid()] = key
+            self._ask(key, rid, raylet, message.hops)
 
     def _ask_anew(self, key: SchedulingKey, rid: int) -> None:
         """The raylet that was asked is gone: another request takes its place."""
