@@ -258,8 +258,7 @@ class Submitter:
         if message.assigned != ONE_CPU or peer.known:
             peer.conn.post(m.LeaseInfo(message.assigned))
         if key.queue:
-            room = max(1, min(key.depth, len(key.queue)))
-            for _ in range(room):
+            for _ in range(max(1, min(key.depth, len(key.queue)))):
                 self.push(lease, key.queue.popleft())
         else:
             lease.idle_since = time.monotonic()
