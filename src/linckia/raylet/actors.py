@@ -78,6 +78,7 @@ class ActorHost:
             return
         spec = _decode_spec(message.spec)
         need = to_units(spec.lifetime_resources)
+        self.raylet.desk.say_again(need)
         if not message.may_wait and not fits(need, self.raylet.desk.manager.available):
             self.raylet.desk.report()
             self.raylet.gcs.post(ActorStart(message.actor_id, "busy"))

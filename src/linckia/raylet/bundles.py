@@ -47,6 +47,7 @@ class BundleHost:
         new = {index: to_units(amounts) for index, amounts in message.bundles}
         have = [index for index in new if (message.group_id, index) in self.bundles]
         reason = ""
+        raylet.desk.say_again({name for units in new.values() for name in units})
         if not have:
             gpus = raylet.leases.reserve(list(new.values()))
             if gpus is None:
@@ -56,8 +57,6 @@ class BundleHost:
                     self.bundles[message.group_id, index] = Bundle(units, assigned, message.attempt)
         if reason:
             raylet.desk.report()  # the head shall know better before it tries again
-        else:
-            raylet.desk.schedule_report()
         raylet.gcs.post(m.BundlesPrepared(message.group_id, message.attempt, node_id, not reason, reason))
 
     def on_commit(self, _peer: Any, message: m.CommitBundles) -> None:

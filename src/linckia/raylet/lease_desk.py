@@ -6,7 +6,7 @@ One per raylet, called by raylet/service.py and raylet/actors.py. It decides not
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -300,6 +300,13 @@ class LeaseDesk:
             self.raylet.reactor.call_later(pause_s, self.report)
         else:
             self.raylet.reactor.call_soon(self.report)
+
+    def say_again(self, amounts: Iterable[str]) -> None:
+        """The head took these names off its view when it sent work here: tell it how they are, changed or not."""
+        for name in amounts:
+            if name in self._reported:
+                self._reported[name] = -1
+        self.schedule_report()
 
     def report(self, *, everything: bool = False) -> None:
         """Tell the GCS what changed; all of it when the head does not know us yet."""
