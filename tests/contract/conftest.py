@@ -1,0 +1,51 @@
+"""Every way for two processes of a cluster to talk, behind one small surface, so that one suite judges them all."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))  # also under pytest's importlib mode: tests say `from wires import Wire`
+
+from wires import InProcessWire, NodePortWire, RoutedWire, UnixWire, Wire  # noqa: E402
+
+MAKERS: dict[str, Callable[[Path], Wire]] = {
+    "unix": lambda folder: UnixWire(folder),
+    "tcp": lambda _folder: NodePortWire("127.0.0.1"),
+    "tcp6": lambda _folder: NodePortWire("::1"),
+    "routed": lambda folder: RoutedWire(folder),
+}
+
+
+def _has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+@pytest.fixture(params=list(MAKERS))
+def wire(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Wire]:
+    """A listening server; ``connect`` makes clients. Over sockets, with the handshake."""
+    if request.param == "tcp6" and not _has_ipv6():
+        pytest.skip("this machine has no IPv6")
+    made = MAKERS[request.param](tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture(params=[*MAKERS, "in process"])
+def any_wire(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Wire]:
+    """The same, and the link between two rooms of one process."""
+    if request.param == "tcp6" and not _has_ipv6():
+        pytest.skip("this machine has no IPv6")
+    made = InProcessWire() if request.param == "in process" else MAKERS[request.param](tmp_path)
+    yield made
+    made.close()
