@@ -195,10 +195,6 @@ def test_cross_language_error_is_an_engine_error() -> None:
 
 @pytest.mark.row("1.53")
 def test_cluster_utils_adds_a_node(fresh: Any) -> None:
-    if ENGINE == "linckia":  # several nodes come with "Many machines"; until then a sentence says so
-        with pytest.raises(NotImplementedError, match="Many machines"):
-            module("cluster_utils").Cluster()
-        return
     cluster = module("cluster_utils").Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     try:
         cluster.add_node(num_cpus=2)

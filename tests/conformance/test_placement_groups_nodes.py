@@ -172,8 +172,8 @@ def test_many_groups_at_a_time(clean: None) -> None:
 def test_work_runs_on_the_node_of_its_bundle(clean: None) -> None:
     group = made([{"CPU": 1}] * 3, strategy="STRICT_SPREAD")
     refs = [node_id.options(scheduling_strategy=InGroup(group, index)).remote() for index in range(3)]
-    actors = [Anchor.options(num_cpus=1, scheduling_strategy=InGroup(group, index)).remote() for index in range(3)]
     assert ray.get(refs, timeout=30) == nodes_of(group)
+    actors = [Anchor.options(num_cpus=1, scheduling_strategy=InGroup(group, index)).remote() for index in range(3)]
     assert [found for found, _ in ray.get([actor.where.remote() for actor in actors], timeout=30)] == nodes_of(group)
 
 

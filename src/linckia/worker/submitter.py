@@ -25,7 +25,6 @@ DEPTH_TARGET_S = 0.004  # keep about this much work pushed to one worker
 LEASE_IDLE_S = 0.5  # drivers keep an idle worker so long (R 4.3)
 NESTED_LEASE_IDLE_S = 0.01  # workers as owners: others usually wait for the CPU
 TAKE_BACK_AFTER_S = 0.01
-ONE_CPU = {"CPU": 1.0}  # what a worker assumes when it is told nothing
 REQUESTS_MAX = 10  # outstanding lease requests per key
 BROKEN_WAIT_S = 1.0  # how long to wait for the raylet's word on why a worker's socket closed
 
@@ -255,8 +254,7 @@ class Submitter:
         if peer.closed:
             self.on_peer_closed(peer)
             return
-        if message.assigned != ONE_CPU or peer.known:
-            peer.conn.post(m.LeaseInfo(message.assigned))
+        peer.conn.post(m.LeaseInfo(message.assigned))  # always: its last lease may have been somebody else's
         if key.queue:
             for _ in range(max(1, min(key.depth, len(key.queue)))):
                 self.push(lease, key.queue.popleft())

@@ -7,18 +7,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from linckia.base import errors
 from linckia.protocol import messages as m
-from linckia.worker.refs import ObjectRef
+from linckia.worker.refs import BLOCK, ObjectRef
 from linckia.worker.tasks import Peer, TaskRecord
 
 if TYPE_CHECKING:
     from linckia.worker.runtime import Runtime
 
 ANSWER_TIMEOUT_S = 5.0
+NOWHERE: tuple[int, Peer | None] = (0, None)
 SIGN_OF_LIFE_S = 0.5  # a worker answers between two bytecodes of whatever it runs
 
 
 class PendingReason(NamedTuple):
-    """``kind``: ready, owner, dependency, resources, infeasible, worker_start, queued_behind, running,
+    """``kind``: ready, fetch, owner, dependency, resources, infeasible, worker_start, queued_behind, running,
     stalled or actor.
     """
 
@@ -34,6 +35,8 @@ def why_pending(runtime: Runtime, ref: ObjectRef[Any]) -> PendingReason:
     worker that has it.
     """
     with runtime.mutex:
+        if ref.state == BLOCK and runtime.fetching.is_away(ref.value):
+            return _away(runtime, ref)
         if ref.state:
             return PendingReason("ready", "it is ready: get() returns at once")
         extra = ref.extra
@@ -43,15 +46,29 @@ def why_pending(runtime: Runtime, ref: ObjectRef[Any]) -> PendingReason:
         if not isinstance(record, TaskRecord):
             return PendingReason("owner", "no task of this process makes it")
         found = _dependency(record) or _pushed(record) or _actor(record)
-        lease_rid = next(iter(record.queue.requests), 0) if record.queue is not None else 0
+        lease_rid, raylet = next(iter(record.queue.requests.items()), NOWHERE) if record.queue is not None else NOWHERE
+        if raylet is None or raylet.closed:
+            raylet = runtime.raylet_peer
         name, ahead, peer = record.template.name, _ahead(record), record.peer
     if found is not None and peer is not None:
         return _if_it_answers(runtime, peer, found)
     if found is not None:
         return found
-    answer = runtime.call(runtime.raylet, m.WhyPending(runtime.next_rid(), lease_rid), ANSWER_TIMEOUT_S)
+    answer = runtime.call(raylet.conn, m.WhyPending(runtime.next_rid(), lease_rid), ANSWER_TIMEOUT_S)
     behind = f"; {ahead} tasks of the same shape are queued before it" if ahead else ""
-    return PendingReason(answer.kind, f"task {name} waits for a worker: {answer.text}{behind}")
+    where = "" if raylet is runtime.raylet_peer else f"at node {raylet.address.worker_id.hex()[:8]} "
+    return PendingReason(answer.kind, f"task {name} waits {where}for a worker: {answer.text}{behind}")
+
+
+def _away(runtime: Runtime, ref: ObjectRef[Any]) -> PendingReason:
+    """The value exists, but not in this node's memory."""
+    block = ref.value
+    size = f"{block.size / 1048576:.1f} MiB"
+    if block.node_id == runtime.node_id:
+        return PendingReason("fetch", f"it is on the disk of this node ({size}): get() reads it back")
+    dead = runtime.raylets.dead.get(block.node_id)
+    lost = f", which died: {dead}" if dead is not None else ""
+    return PendingReason("fetch", f"it is on node {block.node_id.hex()[:8]} ({size}){lost}: get() brings it here")
 
 
 def _if_it_answers(runtime: Runtime, peer: Peer, found: PendingReason) -> PendingReason:

@@ -18,11 +18,11 @@ from linckia.api.options import (
     parse_method_options,
     parse_task_options,
 )
+from linckia.api.options_strategy import encoded_strategy
 from linckia.api.scheduling_strategies import (
     Exists,
     NodeAffinitySchedulingStrategy,
     NodeLabelSchedulingStrategy,
-    PlacementGroupSchedulingStrategy,
 )
 from linckia.base.errors import RayDeprecationWarning
 from linckia.model.placement import Strategy, decode_strategy
@@ -239,48 +239,34 @@ def test_the_nearest_retries_win() -> None:
     assert method.merge({"max_task_retries": None}).retries(optioned) == 3, "None in a call means the method's own"
 
 
-@pytest.mark.row("2.8", "2.9", "2.10", "2.12", "2.13")
+@pytest.mark.row("2.8", "2.9", "2.10", "2.12")
 @pytest.mark.parametrize("parse", [parse_task_options, parse_actor_options], ids=["task", "actor"])
 @pytest.mark.parametrize(
-    ("written", "named"),
+    ("written", "kind", "selectors"),
     [
-        ({"label_selector": {"a": "b"}}, "label_selector"),
-        ({"fallback_strategy": [{"label_selector": {"a": "b"}}]}, "fallback_strategy"),
-        ({"scheduling_strategy": NodeLabelSchedulingStrategy({"a": Exists()})}, "NodeLabelSchedulingStrategy"),
-        ({"scheduling_strategy": PlacementGroupSchedulingStrategy(Group())}, "PlacementGroupSchedulingStrategy"),
+        ({"label_selector": {"a": "b"}}, "DEFAULT", [{"a": "b"}]),
+        ({"fallback_strategy": [{"label_selector": {"a": "b"}}]}, "DEFAULT", [{}, {"a": "b"}]),
+        ({"scheduling_strategy": NodeLabelSchedulingStrategy({"a": Exists()})}, "NODE_LABEL", []),
+        ({"scheduling_strategy": NodeAffinitySchedulingStrategy(NODE, True)}, "NODE_AFFINITY", []),
+        ({"scheduling_strategy": "SPREAD"}, "SPREAD", []),
     ],
 )
-def test_what_needs_many_machines_is_parsed_and_refused_at_submission(
-    parse: Callable[..., Any], written: dict[str, object], named: str
+def test_where_work_may_run_travels_with_it(
+    parse: Callable[..., Any], written: dict[str, object], kind: str, selectors: list[dict[str, str]]
 ) -> None:
     options = parse(written)
-    with pytest.raises(NotImplementedError, match=f"{named}.*Many machines"):
-        options.check_supported()
-    cleared = dict.fromkeys(written)
-    options.merge(cleared).check_supported()
+    strategy = decode_strategy(encoded_strategy(options))
+    assert (strategy.kind, strategy.selectors) == (kind, selectors)
+    assert encoded_strategy(options.merge(dict.fromkeys(written))) == b"", "taken back in a call"
 
 
-@pytest.mark.row("2.14")
-@pytest.mark.filterwarnings("ignore:option placement_group")
-def test_the_old_group_option_is_refused_at_submission() -> None:
-    with pytest.raises(NotImplementedError, match="placement_group.*Many machines"):
-        task(placement_group=Group()).check_supported()
-    task(placement_group=None).check_supported()
+NOTHING = [{}, {"label_selector": {}, "fallback_strategy": []}, {"scheduling_strategy": "DEFAULT"}]
 
 
-@pytest.mark.parametrize(
-    "written",
-    [
-        {},
-        {"label_selector": {}, "fallback_strategy": []},
-        {"scheduling_strategy": "SPREAD"},
-        {"scheduling_strategy": PlacementGroupSchedulingStrategy(None)},
-        {"scheduling_strategy": NodeAffinitySchedulingStrategy(NODE, True)},
-    ],
-)
-def test_the_rest_is_supported(written: dict[str, object]) -> None:
-    parse_task_options(written).check_supported()
-    parse_actor_options(written).check_supported()
+@pytest.mark.parametrize("written", NOTHING)
+def test_what_says_nothing_costs_nothing(written: dict[str, object]) -> None:
+    assert encoded_strategy(parse_task_options(written)) == b""
+    assert encoded_strategy(parse_actor_options(written)) == b""
 
 
 @pytest.mark.row("2.11")

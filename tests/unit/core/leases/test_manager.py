@@ -112,10 +112,10 @@ def test_infeasible_waits_warns_once_and_is_demand() -> None:
     assert "CPU: 3" in warning.text
     assert "CPU: 2" in warning.text
     assert manager.request(ask(rid=2, CPU=3)) == []
-    assert manager.demand() == [({"CPU": 3.0}, 2)]
+    assert manager.demand() == [({"CPU": 3.0}, 2, b"")]
     assert manager.explain((b"a", 1))[0] == "infeasible"
     manager.cancel((b"a", 1))
-    assert manager.demand() == [({"CPU": 3.0}, 1)]
+    assert manager.demand() == [({"CPU": 3.0}, 1, b"")]
 
 
 @pytest.mark.row("2.2")
