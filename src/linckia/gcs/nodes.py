@@ -17,7 +17,8 @@ from linckia.base.limits import DEAD_NODES_KEPT_MAX, VIEW_BATCH_S
 from linckia.core.leases import vectors
 from linckia.core.nodes.directory import Brake, Changed, Died, Effect, NodeDirectory, Probe
 from linckia.core.nodes.states import NodeState
-from linckia.core.scheduling.view import ClusterView, NodeView
+from linckia.core.scheduling.settling import SETTLE_EVERY_S, SettlingView
+from linckia.core.scheduling.view import NodeView
 from linckia.model.specs import NodeInfo
 from linckia.protocol import messages as m
 
@@ -66,7 +67,7 @@ class NodeService:
     ) -> None:
         self._reply, self._call_later = reply, call_later
         self.nodes: dict[bytes, NodeRecord] = {}
-        self.view = ClusterView()
+        self.view = SettlingView(lambda: call_later(SETTLE_EVERY_S, self._settle))
         self.revision = 0
         self.on_joined: list[Callable[[NodeRecord], None]] = []
         self.on_dead: list[Callable[[NodeRecord, str], None]] = []
@@ -253,6 +254,13 @@ class NodeService:
         self._notifying = False
         for listener in self.on_resources:
             listener()
+
+    def _settle(self) -> None:
+        """What was placed on a node and never showed in its reports is over, or was refused."""
+        if self.view.settle():
+            self._notify()
+        if not self.view.is_settled:
+            self._call_later(SETTLE_EVERY_S, self._settle)
 
     def _changed(self, node: NodeRecord, names: Iterable[str] = ()) -> None:
         self.revision += 1

@@ -13,9 +13,9 @@ import msgspec
 from linckia.base.limits import VIEW_INTEREST_S
 from linckia.core.leases import vectors
 from linckia.core.leases.records import LeaseRequest
-from linckia.core.scheduling.debits import Debits
 from linckia.core.scheduling.policy import Ask, Decision, Scheduler
-from linckia.core.scheduling.view import ClusterView, NodeView
+from linckia.core.scheduling.settling import SETTLE_EVERY_S, SettlingView
+from linckia.core.scheduling.view import NodeView
 from linckia.host.entropy import random_generator
 from linckia.model.placement import DEFAULT, decode_strategy
 from linckia.model.specs import NodeInfo
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from linckia.core.leases.manager import LeaseManager
     from linckia.raylet.service import Raylet
 
-SETTLE_EVERY_S = 0.25
 _decode_node = msgspec.msgpack.Decoder(NodeInfo).decode
 
 
@@ -50,11 +49,9 @@ class ClusterSide:
 
     def __init__(self, raylet: Raylet, manager: LeaseManager, changed: Callable[[], None]) -> None:
         self.raylet, self.manager, self._changed = raylet, manager, changed
-        self.view = ClusterView()
+        self.view = SettlingView(lambda: raylet.reactor.call_later(SETTLE_EVERY_S, self._settle))
         self.nodes: dict[bytes, NodeInfo] = {}
         self.encoded: dict[bytes, bytes] = {}
-        self._debits = Debits(self.view)
-        self._settling = False
         self._scheduler = Scheduler()
         self._rng = random_generator()
         self._interested = False
@@ -109,7 +106,6 @@ class ClusterSide:
         """What other nodes have left."""
         for change in message.changes:
             self.view.patch(change.node_id, change.available, change.total)
-            self._debits.reported(change.node_id, change.available)
         self.view.as_of = message.as_of
         if message.changes:
             self._changed()
@@ -188,18 +184,12 @@ class ClusterSide:
         node = self.nodes.get(node_id)
         if node is None:
             return None
-        self._debits.take(node_id, request.resources)
-        self._settle_later()
+        self.view.debit(node_id, request.resources)
         return m.LeaseSpilled(request.rid, node_id, node.endpoint, request.hops + 1)
-
-    def _settle_later(self) -> None:
-        if not self._settling and self._debits.any:
-            self._settling = True
-            self.raylet.reactor.call_later(SETTLE_EVERY_S, self._settle)
 
     def _settle(self) -> None:
         """What was sent and never showed in a report is over, or was refused."""
-        self._settling = False
-        if self._debits.settle():
+        if self.view.settle():
             self._changed()
-        self._settle_later()
+        if not self.view.is_settled:
+            self.raylet.reactor.call_later(SETTLE_EVERY_S, self._settle)
