@@ -15,4 +15,6 @@ class RequestResources(Message, tag=240):
 
 
 class ResourcesRequested(Message, tag=241):
+    """Answer to RequestResources."""
+
     rid: int

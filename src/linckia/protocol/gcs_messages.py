@@ -9,6 +9,8 @@ from linckia.protocol.message import Message
 
 
 class RegisterNode(Message, tag=90):
+    """Raylet to GCS: this node joins."""
+
     rid: int
     node_id: bytes
     info: bytes  # encoded model.NodeInfo
@@ -65,6 +67,8 @@ class ActorUpdate(Message, tag=96):
 
 
 class GetActorByName(Message, tag=97):
+    """Who is called so? Answered by ActorFound."""
+
     rid: int
     name: str
     namespace: str
@@ -78,6 +82,8 @@ class ActorFound(Message, tag=98):
 
 
 class KillActor(Message, tag=99):
+    """End an actor now (``linckia.kill``)."""
+
     rid: int
     actor_id: bytes
     no_restart: bool
@@ -90,17 +96,23 @@ class ActorOutOfScope(Message, tag=100):
 
 
 class ListActors(Message, tag=101):
+    """Which actors have names? Answered by ActorList."""
+
     rid: int
     all_namespaces: bool
     namespace: str
 
 
 class ActorList(Message, tag=102):
+    """Answer to ListActors."""
+
     rid: int
     actors: list[bytes]  # encoded model.ActorInfo
 
 
 class KvPut(Message, tag=103):
+    """Store a value; ``overwrite`` False keeps one that is there. Answered by KvReply."""
+
     rid: int
     namespace: str
     key: bytes
@@ -109,12 +121,16 @@ class KvPut(Message, tag=103):
 
 
 class KvGet(Message, tag=104):
+    """Read a value. Answered by KvReply."""
+
     rid: int
     namespace: str
     key: bytes
 
 
 class KvDel(Message, tag=105):
+    """Delete a key, or all keys with that prefix. Answered by KvReply."""
+
     rid: int
     namespace: str
     key: bytes
@@ -122,6 +138,8 @@ class KvDel(Message, tag=105):
 
 
 class KvKeys(Message, tag=106):
+    """Which keys begin so? Answered by KvReply."""
+
     rid: int
     namespace: str
     prefix: bytes
@@ -143,11 +161,15 @@ class ClusterQuery(Message, tag=108):
 
 
 class ClusterAnswer(Message, tag=109):
+    """Answer to ClusterQuery."""
+
     rid: int
     body: bytes  # msgpack
 
 
 class JobFinished(Message, tag=110):
+    """Raylet to GCS: the driver of this job is gone."""
+
     job_id: bytes
 
 
@@ -229,14 +251,20 @@ class Stop(Message, tag=117):
 
 
 class Stopped(Message, tag=118):
+    """Answer to Stop: the node is about to end."""
+
     rid: int
 
 
 class Ping(Message, tag=119):
+    """Are you there? Answered by Pong."""
+
     rid: int
 
 
 class Pong(Message, tag=120):
+    """Answer to Ping."""
+
     rid: int
 
 
@@ -266,6 +294,8 @@ class RegisterJob(Message, tag=123):
 
 
 class JobRegistered(Message, tag=124):
+    """Answer to RegisterJob."""
+
     rid: int
     job_id: bytes
     driver_id: bytes

@@ -30,6 +30,8 @@ class AddBorrower(Message, tag=32):
 
 
 class BorrowerAdded(Message, tag=33):
+    """Answer to AddBorrower."""
+
     rid: int
     known: bool
 

@@ -64,6 +64,8 @@ class PrepareBundles(Message, tag=187):
 
 
 class BundlesPrepared(Message, tag=188):
+    """Raylet to GCS: answer to PrepareBundles."""
+
     group_id: bytes
     attempt: int
     node_id: bytes
@@ -79,6 +81,8 @@ class CommitBundles(Message, tag=189):
 
 
 class BundlesCommitted(Message, tag=190):
+    """Raylet to GCS: answer to CommitBundles."""
+
     group_id: bytes
     attempt: int
     node_id: bytes

@@ -69,6 +69,8 @@ class RequestLease(Message, tag=54):
 
 
 class LeaseGranted(Message, tag=55):
+    """Raylet to owner: the worker is yours until you return it."""
+
     rid: int
     lease_id: int
     worker: Address
@@ -136,6 +138,8 @@ class AllocExtent(Message, tag=64):
 
 
 class ExtentGranted(Message, tag=65):
+    """Answer to AllocExtent: the extent is yours."""
+
     rid: int
     offset: int
     size: int
@@ -228,6 +232,8 @@ class WhyPending(Message, tag=78):
 
 
 class Pending(Message, tag=79):
+    """Answer to WhyPending."""
+
     rid: int
     kind: str  # resources | infeasible | worker_start | granted | unknown
     text: str

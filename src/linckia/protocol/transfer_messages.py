@@ -149,6 +149,8 @@ class OpenStream(Message, tag=215):
 
 
 class StreamReady(Message, tag=216):
+    """Answer to OpenStream."""
+
     rid: int
 
 
