@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from linckia.base import errors
 from linckia.model.wire import PushExtras
 from linckia.protocol import messages as m
+from linckia.worker.crashes import crash_error
+from linckia.worker.locality import key_near
 from linckia.worker.tasks import Lease, Peer, SchedulingKey, TaskRecord
 
 if TYPE_CHECKING:
@@ -59,6 +61,8 @@ class Submitter:
     def enqueue(self, record: TaskRecord) -> None:
         """The task's arguments are ready: push it, or queue it and see to workers."""
         key: SchedulingKey = record.template.key
+        if record.extras is not None and record.extras.dependencies and self.runtime.raylets.nodes and not key.strategy:
+            key = key_near(self.runtime, key, record.extras.dependencies)
         if key.idle and not key.queue:
             self.push(key.idle.pop(), record)
             return
@@ -97,7 +101,7 @@ class Submitter:
         while queue and key.idle:
             self.push(key.idle.pop(), queue.popleft())
         depth = key.depth
-        if not queue or depth <= 1:
+        if not queue or depth <= 1 or (key.spread and key.to_spare <= 0):
             return
         for lease in key.leases:
             if lease.stalled or lease.recalled or lease.closing or lease.taking_back:
@@ -123,6 +127,8 @@ class Submitter:
         if key.queue and not lease.recalled and not lease.stalled:
             room = key.depth - len(tasks)
             queue = key.queue
+            if key.spread:
+                room = min(room, key.to_spare)
             if room > 0:
                 while room > 0 and queue:
                     self.push(lease, queue.popleft())
@@ -130,7 +136,7 @@ class Submitter:
                 peer.conn.flush()
         if not tasks:
             lease.stalled = False
-            if lease.recalled:
+            if lease.recalled or key.spread:
                 self._return(lease)
             elif lease not in key.idle:
                 lease.idle_since = time.monotonic()
@@ -158,7 +164,7 @@ class Submitter:
             wanted = 1
         if not wanted or len(key.requests) >= wanted:
             return
-        if key.leases and key.requests and len(key.queue) < 4 * len(key.requests):
+        if key.leases and key.requests and len(key.queue) < 4 * len(key.requests) and not key.spread:
             return
         runtime = self.runtime
         raylet = runtime.raylet_peer
@@ -256,7 +262,7 @@ class Submitter:
             return
         peer.conn.post(m.LeaseInfo(message.assigned))  # always: its last lease may have been somebody else's
         if key.queue:
-            for _ in range(max(1, min(key.depth, len(key.queue)))):
+            for _ in range(1 if key.spread else max(1, min(key.depth, len(key.queue)))):
                 self.push(lease, key.queue.popleft())
         else:
             lease.idle_since = time.monotonic()
@@ -445,7 +451,7 @@ class Submitter:
             elif position > 0 or shortage:
                 again.append(record)  # pushed behind it and never started, or answered too late: run it again
             elif record.retries_left == 0:
-                self.runtime.fail(record, self._crash_error(record, reason, lease))
+                self.runtime.fail(record, crash_error(record, reason, lease))
             else:
                 self.note_retry(record)
                 again.append(record)
@@ -455,16 +461,6 @@ class Submitter:
         if key.queue:
             self._fill(key)
             self._want_workers(key)
-
-    def _crash_error(self, record: TaskRecord, reason: str, lease: Lease) -> errors.RayError:
-        if lease.broken is not None and lease.broken.oom:
-            return errors.OutOfMemoryError(reason)
-        if lease.node_died:
-            return errors.NodeDiedError(f"task {record.template.name} ({record.task_id.hex()[:16]}): {reason}")
-        return errors.WorkerCrashedError(
-            f"the worker running task {record.template.name} ({record.task_id.hex()[:16]}) died: {reason}; "
-            f"attempts made: {record.attempt + 1}; raise max_retries to try again"
-        )
 
     def note_retry(self, record: TaskRecord) -> None:
         """Count one more attempt and mark the push so that the worker answers earlier tasks before it starts this
@@ -488,7 +484,7 @@ class Submitter:
 
     def remove_queued(self, record: TaskRecord) -> bool:
         """Take a task out of its queue (cancel). False when it is not queued here."""
-        key = record.template.key
+        key = record.queue
         try:
             key.queue.remove(record)
         except (ValueError, AttributeError):

@@ -57,12 +57,14 @@ class SchedulingKey:
         "idle",
         "job_id",
         "leases",
+        "near",
         "preferred",
         "queue",
         "requests",
         "resources",
         "run_time_s",
         "runtime_env",
+        "spread",
         "strategy",
         "timer",
     )
@@ -78,6 +80,19 @@ class SchedulingKey:
         self.depth = 1
         self.runtime_env = b""
         self.preferred = b""  # node that has most of the argument bytes
+        self.near: dict[bytes, SchedulingKey] = {}  # node -> the key of tasks whose arguments are there
+        self.spread = bool(strategy) and _is_spread(strategy)
+
+    @property
+    def to_spare(self) -> int:
+        """Queued tasks beyond one per request under way: with SPREAD every request is to bring a node of its own."""
+        return len(self.queue) - len(self.requests)
+
+
+def _is_spread(strategy: bytes) -> bool:
+    from linckia.model.placement import decode_strategy  # noqa: PLC0415  (start-up time)
+
+    return decode_strategy(strategy).kind == "SPREAD"
 
 
 class Template:
