@@ -167,6 +167,44 @@ def test_without_the_token_no_message_is_delivered_either_way(wire: Wire) -> Non
     assert client.inbox == []
 
 
+@pytest.mark.row("S31", "P39")
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"\x81\xa2\xff\xff\x01",
+        b"\x81\xa1a" + b"\x91" * 4000,
+        b"\x01",
+        b"\x81\x01\x02",
+        b"",
+        b"\xc1",
+        b"\x81\xa5magic\x01",
+    ],
+    ids=["no text", "too deep", "no map", "no name", "nothing", "no msgpack", "wrong type"],
+)
+def test_a_stranger_s_first_words_end_nothing_but_his_connection(wire: Wire, body: bytes) -> None:
+    """Before the token: text that is no text once ended the node."""
+    with wire.raw() as stranger:
+        stranger.sendall(struct.pack("<I", len(body)) + body)
+        stranger.setblocking(False)
+        heard = b""
+
+        def refused() -> bool:
+            nonlocal heard
+            try:
+                heard += stranger.recv(4096)
+            except BlockingIOError:
+                return False
+            except ConnectionResetError:
+                pass
+            return True
+
+        wire.until(refused)
+    assert not heard or b"refused" in heard
+    client = wire.connect()
+    client.link.post(put(5))
+    wire.until(lambda: any(end.inbox for end in wire.servers))
+
+
 @pytest.mark.row("S32")
 @pytest.mark.parametrize(("what", "words"), [({"protocol": 999}, "protocol 999"), ({"python": (3, 2)}, "Python 3.2")])
 def test_another_version_is_refused_in_a_sentence(wire: Wire, what: dict[str, Any], words: str) -> None:

@@ -14,5 +14,7 @@ encode_batch: Callable[[list[Message]], bytes] = msgspec.msgpack.Encoder().encod
 decode_batch: Callable[[bytes | bytearray | memoryview], list[Message]] = msgspec.msgpack.Decoder(
     list[AnyMessage]
 ).decode
-"""Bytes of one frame body -> list of messages. Raises ``msgspec.DecodeError``/``ValidationError`` on malformed input.
-"""
+"""Bytes of one frame body -> list of messages. Raises one of ``MALFORMED`` on malformed input."""
+
+MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises on bytes that nobody should have sent: wrong structure or types, text that is no text, depth."""

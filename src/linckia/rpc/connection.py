@@ -18,12 +18,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from linckia.base.invariant import invariant
 from linckia.base.limits import HANDSHAKE_MAX_S
 from linckia.host.entropy import random_bytes
-from linckia.protocol.batch import decode_batch, encode_batch
+from linckia.protocol.batch import MALFORMED, decode_batch, encode_batch
 from linckia.protocol.messages import Message
 from linckia.rpc.handshake import HANDSHAKE_FRAME_MAX_BYTES, Handshake, HandshakeError, Identity, refusal
 
@@ -292,7 +290,7 @@ class Connection:
     def _deliver(self, body: bytes | memoryview) -> None:
         try:
             messages = decode_batch(body)
-        except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        except MALFORMED as error:
             self.close(f"refused: malformed batch: {error}")
             return
         self.on_messages(self, messages)

@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from linckia.protocol.batch import MALFORMED
 from linckia.protocol.messages import PROTOCOL_VERSION
 
 try:
@@ -83,7 +84,7 @@ class Handshake:
             )
         try:
             body = _decode(frame)
-        except msgspec.DecodeError as error:
+        except MALFORMED as error:
             raise HandshakeError("refused: the peer does not speak Linckia's protocol") from error
         if "refused" in body:
             raise HandshakeError(str(body["refused"]))
