@@ -9,9 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from linckia.base.addresses import join_host_port
 from linckia.protocol import messages as m
 from linckia.rpc.connection import Connection
-from linckia.rpc.endpoints import join_host_port, public_prefix
+from linckia.rpc.endpoints import public_prefix
 from linckia.rpc.front_door import FrontDoor
 from linckia.rpc.handshake import Identity
 from linckia.rpc.inproc import LocalLink

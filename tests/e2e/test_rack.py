@@ -61,7 +61,7 @@ def test_a_probe_is_quick(world: World) -> None:
     took_s = []
     for _ in range(5):
         began_s = time.perf_counter()
-        world.linckia("health-check")
+        world.python("-m", "linckia_command", "health-check")
         took_s.append(time.perf_counter() - began_s)
     world.linckia("stop")
     print(f"health-check: {min(took_s) * 1000:.0f} ms at best of 5")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 
+from linckia.base.addresses import parse_host_port
 from linckia.host import environment
 
 
@@ -38,6 +39,10 @@ def default_path() -> str:
 
 def token_for(address: str, temp_dir: str = "") -> str:
     """The token of the cluster whose head listens at ``address`` (host:port). TokenError when it is nowhere."""
+    try:
+        parse_host_port(address)
+    except ValueError as error:
+        raise TokenError(str(error)) from error
     token = given_token() or _of_local_node(address, temp_dir) or _read(default_path())
     if not token:
         raise TokenError(

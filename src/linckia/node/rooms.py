@@ -12,6 +12,7 @@ import socket
 import sys
 from typing import TYPE_CHECKING, Any
 
+from linckia.base.addresses import join_host_port
 from linckia.host import environment, exhaustion
 from linckia.model.specs import NodeInfo
 from linckia.node.resources import node_resources
@@ -20,7 +21,7 @@ from linckia.protocol.batch import decode_batch, encode_batch
 from linckia.raylet.gcs_link import GcsLink
 from linckia.raylet.service import Raylet, RayletOptions
 from linckia.rpc.connection import Connection
-from linckia.rpc.endpoints import join_host_port, public_prefix
+from linckia.rpc.endpoints import public_prefix
 from linckia.rpc.front_door import FrontDoor
 from linckia.rpc.handshake import Identity
 from linckia.rpc.inproc import LocalLink

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from linckia.base.addresses import join_host_port, parse_host_port
+
 ROUTE_MAGIC = b"LKR1"
 ROUTE_HEADER_BYTES = len(ROUTE_MAGIC) + 1
 ROUTE_MAX_BYTES = ROUTE_HEADER_BYTES + 255
@@ -22,20 +24,6 @@ class Target(NamedTuple):
     path: str = ""
     host: str = ""
     port: int = 0
-
-
-def parse_host_port(text: str) -> tuple[str, int]:
-    """``host:port`` or ``[v6]:port``. ValueError says what is wrong."""
-    host, colon, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not colon or not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise ValueError(f"address {text!r}: expected host:port with a port from 1 to 65535")
-    return host, int(port)
-
-
-def join_host_port(host: str, port: int) -> str:
-    """Inverse of `parse_host_port`."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def public_prefix(node_id: bytes, host: str, port: int) -> str:

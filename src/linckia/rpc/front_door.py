@@ -11,8 +11,9 @@ import contextlib
 import socket
 from collections.abc import Callable
 
+from linckia.base.addresses import join_host_port
 from linckia.base.limits import HANDSHAKE_MAX_S
-from linckia.rpc.endpoints import ROUTE_HEADER_BYTES, ROUTE_MAX_BYTES, join_host_port, read_route
+from linckia.rpc.endpoints import ROUTE_HEADER_BYTES, ROUTE_MAX_BYTES, read_route
 from linckia.rpc.reactor import Reactor, open_socket
 
 OUT_OF_DESCRIPTORS_PAUSE_S = 0.1

@@ -12,8 +12,9 @@ import select
 import socket
 from collections.abc import Callable
 
+from linckia.base.addresses import join_host_port
 from linckia.base.limits import PROBE_MAX_S
-from linckia.rpc.endpoints import join_host_port, resolve, route_frame
+from linckia.rpc.endpoints import resolve, route_frame
 from linckia.rpc.front_door import HEALTH_ANSWER, HEALTH_ROUTE
 from linckia.rpc.reactor import Reactor, open_socket
 

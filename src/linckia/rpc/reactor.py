@@ -19,10 +19,11 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+from linckia.base.addresses import join_host_port, parse_host_port
 from linckia.base.limits import SHORTAGE_MAX_S
 from linckia.host import environment, exhaustion
 from linckia.rpc.connection import CloseHandler, Connection, MessageHandler, NoSocket
-from linckia.rpc.endpoints import Target, join_host_port, parse_host_port, resolve, route_frame
+from linckia.rpc.endpoints import Target, resolve, route_frame
 from linckia.rpc.handshake import Identity
 
 EventHandler = Callable[[int], None]
