@@ -76,7 +76,6 @@ from linckia.protocol.gcs_messages import (
 )
 from linckia.protocol.message import PROTOCOL_VERSION, Message
 from linckia.protocol.object_messages import (
-    ActorHandleHeld,
     AddBorrower,
     BorrowEnded,
     BorrowerAdded,
@@ -127,7 +126,6 @@ from linckia.protocol.raylet_messages import (
     ReturnLease,
     Sealed,
     SegmentRequest,
-    TaskStarted,
     TerminateActor,
     Unblocked,
     WaitEdge,
@@ -273,7 +271,6 @@ __all__ = [
     "TemplateDef",
     "WorkerExiting",
     "Yielded",
-    "ActorHandleHeld",
     "AddBorrower",
     "BorrowEnded",
     "BorrowerAdded",
@@ -308,7 +305,6 @@ __all__ = [
     "ReturnLease",
     "Sealed",
     "SegmentRequest",
-    "TaskStarted",
     "TerminateActor",
     "Unblocked",
     "WaitEdge",

@@ -40,12 +40,3 @@ class BorrowEnded(Message, tag=34):
     """The sender no longer holds these references."""
 
     object_ids: list[bytes]
-
-
-class ActorHandleHeld(Message, tag=35):
-    """Holder to the actor's owner (or GCS when detached): ``delta`` strong handles in this process (+1 first, -1
-    last).
-    """
-
-    actor_id: bytes
-    delta: int

@@ -260,9 +260,3 @@ class Deadlock(Message, tag=82):
 
     task_id: bytes
     cycle: list[str]
-
-
-class TaskStarted(Message, tag=83):
-    """Reserved for state API."""
-
-    task_id: bytes
