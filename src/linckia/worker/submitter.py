@@ -101,7 +101,7 @@ class Submitter:
         while queue and key.idle:
             self.push(key.idle.pop(), queue.popleft())
         depth = key.depth
-        if not queue or depth <= 1 or (key.spread and key.to_spare <= 0):
+        if not queue or depth <= 1 or key.spread:
             return
         for lease in key.leases:
             if lease.stalled or lease.recalled or lease.closing or lease.taking_back:
@@ -125,10 +125,8 @@ class Submitter:
         lease.taking_back = False
         lease.oldest_push_s = time.monotonic()
         if key.queue and not lease.recalled and not lease.stalled:
-            room = key.depth - len(tasks)
+            room = key.depth - len(tasks) if not key.spread else 0
             queue = key.queue
-            if key.spread:
-                room = min(room, key.to_spare)
             if room > 0:
                 while room > 0 and queue:
                     self.push(lease, queue.popleft())
@@ -262,7 +260,7 @@ class Submitter:
             return
         peer.conn.post(m.LeaseInfo(message.assigned))  # always: its last lease may have been somebody else's
         if key.queue:
-            for _ in range(1 if key.spread else max(1, min(key.depth, len(key.queue)))):
+            for _ in range(max(1, min(key.depth, key.share))):
                 self.push(lease, key.queue.popleft())
         else:
             lease.idle_since = time.monotonic()
@@ -308,7 +306,7 @@ class Submitter:
         if not lease.raylet.closed:
             lease.raylet.conn.send(m.ReturnLease(lease.lease_id, reusable))
         key = lease.key
-        if key.queue and not key.leases:
+        if key.queue and (key.spread or not key.leases):
             self._want_workers(key)
 
     def _drop(self, lease: Lease) -> None:

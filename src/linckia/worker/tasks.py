@@ -84,9 +84,11 @@ class SchedulingKey:
         self.spread = bool(strategy) and _is_spread(strategy)
 
     @property
-    def to_spare(self) -> int:
-        """Queued tasks beyond one per request under way: with SPREAD every request is to bring a node of its own."""
-        return len(self.queue) - len(self.requests)
+    def share(self) -> int:
+        """Queued tasks that one lease may take: with SPREAD an even part, after which the next may be anywhere."""
+        if not self.spread:
+            return len(self.queue)
+        return -(-len(self.queue) // max(1, len(self.leases) + len(self.requests)))
 
 
 def _is_spread(strategy: bytes) -> bool:
