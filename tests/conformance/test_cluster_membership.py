@@ -71,6 +71,22 @@ def of(node_id: str) -> dict[str, Any]:
 # --- addresses --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.row("1.1", "1.6")
+def test_two_drivers_at_a_time(pair: Any, left: None, run_script: Any) -> None:
+    ray.init(address=pair.address, namespace="shared")
+    mine = Counter.options(name="meeting").remote()
+    assert ray.get(mine.add.remote(), timeout=30) == 1
+    other = run_script(
+        f"""
+        import ray
+        ray.init(address={pair.address!r}, namespace="shared", log_to_driver=False)
+        print(ray.get(ray.get_actor("meeting").add.remote()), len(ray.nodes()))
+        """
+    )
+    assert other.stdout.split() == ["2", "2"], other
+    assert ray.get(mine.add.remote(), timeout=30) == 3
+
+
 @pytest.mark.row("1.1", "1.53")
 def test_connect_with_the_address(pair: Any, left: None) -> None:
     assert pair.address == pair.gcs_address
@@ -130,22 +146,6 @@ def test_leaving_leaves_the_cluster_alone(pair: Any, left: None) -> None:
     again = ray.get_actor("kept")
     assert ray.get(again.add.remote(), timeout=30) == 2
     ray.kill(again)
-
-
-@pytest.mark.row("1.1", "1.6")
-def test_two_drivers_at_a_time(pair: Any, left: None, run_script: Any) -> None:
-    ray.init(address=pair.address, namespace="shared")
-    mine = Counter.options(name="meeting").remote()
-    assert ray.get(mine.add.remote(), timeout=30) == 1
-    other = run_script(
-        f"""
-        import ray
-        ray.init(address={pair.address!r}, namespace="shared", log_to_driver=False)
-        print(ray.get(ray.get_actor("meeting").add.remote()), len(ray.nodes()))
-        """
-    )
-    assert other.stdout.split() == ["2", "2"], other
-    assert ray.get(mine.add.remote(), timeout=30) == 3
 
 
 # --- what is told of nodes --------------------------------------------------------------------------------------------

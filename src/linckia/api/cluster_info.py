@@ -8,6 +8,11 @@ from typing import Any
 from linckia.base import errors
 from linckia.worker import current
 
+DEATH_REASONS = (
+    "EXPECTED_TERMINATION", "UNEXPECTED_TERMINATION", "AUTOSCALER_DRAIN_PREEMPTED", "AUTOSCALER_DRAIN_IDLE"
+)  # fmt: skip
+"""By their numbers in Ray, from 1."""
+
 
 def _ask(what: str) -> Any:
     import msgspec  # noqa: PLC0415  (start-up time)
@@ -42,7 +47,7 @@ def _node(record: dict[str, Any]) -> dict[str, Any]:
         "MetricsAgentPort": 0,
         "NodeName": record["name"] or record["node_ip"],
         "RuntimeEnvAgentPort": 0,
-        "DeathReason": 0 if alive else 2,
+        "DeathReason": 0 if alive else DEATH_REASONS.index(record["death_kind"]) + 1,
         "DeathReasonMessage": record["death_reason"],
         "Resources": record["resources"] if alive else {},
         "Labels": {"ray.io/node-id": record["node_id"].hex(), **record["labels"]},

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from linckia.core.autoscaling.records import Amounts, Demand, Gang, RunningNode
 from linckia.core.leases import vectors
+from linckia.core.placement.directory import Group
 from linckia.model.placement import decode_strategy
 from linckia.protocol import messages as m
 
@@ -31,6 +32,7 @@ class DemandService:
     ) -> None:
         self._nodes, self._actors, self._groups, self._reply = nodes, actors, groups, reply
         self.constraints: list[Amounts] = []
+        self.selectors: list[dict[str, str]] = []
 
     def handlers(self) -> dict[type, Callable[[Any, Any], None]]:
         """Message type -> handler(peer, message)."""
@@ -38,7 +40,7 @@ class DemandService:
 
     def _on_request(self, peer: Any, message: m.RequestResources) -> None:
         """Replaces the last request; an empty one clears it."""
-        self.constraints = message.bundles
+        self.constraints, self.selectors = message.bundles, message.selectors
         self._reply(peer, m.ResourcesRequested(message.rid))
 
     def nodes(self) -> list[RunningNode]:
@@ -71,21 +73,26 @@ class DemandService:
             for spec, _, _ in self._actors.placement.waiting.values()
             if not any("_group_" in name for name in spec.lifetime_resources)
         ]
-        gangs = [
-            Gang(
-                group.spec.group_id.hex()[:12],
-                [bundle for index, bundle in enumerate(group.spec.bundles) if index not in group.nodes],
-                group.spec.strategy,
-                list(group.nodes.values()),
-            )
-            for group in self._groups.waiting()[:1000]
-        ]
-        return Demand(shapes, gangs, self.constraints)
+        gangs = [_gang(group) for group in self._groups.waiting()[:1000]]
+        return Demand(shapes, gangs, self.constraints, self.selectors)
 
     @property
     def braked(self) -> bool:
         """Most nodes are silent: nothing that is known of them can be trusted."""
         return self._nodes.directory.braked_since_s is not None
+
+
+def _gang(group: Group) -> Gang:
+    """The bundles that have no node yet."""
+    spec = group.spec
+    left = [index for index in range(len(spec.bundles)) if index not in group.nodes]
+    return Gang(
+        spec.group_id.hex()[:12],
+        [spec.bundles[index] for index in left],
+        spec.strategy,
+        list(group.nodes.values()),
+        [spec.selectors[index] for index in left] if spec.selectors else [],
+    )
 
 
 def _selectors(strategy: bytes) -> list[dict[str, str]]:

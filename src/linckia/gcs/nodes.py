@@ -42,7 +42,7 @@ class NodeRecord:
         self.idle_since_s = 0.0  # 0: busy
         self.alive = True
         self.state = "ALIVE"
-        self.death_reason = ""
+        self.death_reason = self.death_kind = ""  # a sentence; a name of DeathReason
         self.changed_at = 0  # cluster revision of its last change
 
     def since(self, revision: int) -> m.NodeDelta:
@@ -212,7 +212,7 @@ class NodeService:
         node = self.nodes.get(node_id)
         if node is None or not node.alive:
             return
-        node.alive, node.state, node.death_reason = False, "DEAD", text
+        node.alive, node.state, node.death_reason, node.death_kind = False, "DEAD", text, reason
         node.available = {}
         node.demand = []
         self.view.leave(node_id)
@@ -311,6 +311,7 @@ class NodeService:
                 "available": vectors.to_amounts(node.available),
                 "state": node.state,
                 "death_reason": node.death_reason,
+                "death_kind": node.death_kind,
             }
             for node in self.nodes.values()
         ]

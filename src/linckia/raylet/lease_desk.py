@@ -151,11 +151,14 @@ class LeaseDesk:
 
     def look_again(self) -> None:
         """The cluster has changed: what waits here may go elsewhere, what nothing could run may run."""
-        for request in self.manager.held():
+        held = self.manager.held()
+        for request in held:
             self.manager.cancel(request.key)
             self.admit(
                 msgspec.structs.replace(request, hold="", hops=0)
             )  # it has waited: no more one that is passed on
+        if held:
+            self.schedule_report()  # what was sent away is no demand of this node any more
         if self.cluster.alone:
             return
         for request in self.manager.movable(REQUESTS_LOOKED_AT_PER_SHAPE):

@@ -148,8 +148,9 @@ class Raylet:
         self.desk.carry_out(self.leases.prestart(self.options.prestart_workers))
 
     def is_idle(self) -> bool:
-        """No lease, no request, no object whose primary copy is here (R 10.9): nothing is lost when this node goes."""
-        return not self.leases.leases and not self.leases.pending and not self.objects.primary_bytes()
+        """No lease, request, bundle, nor object whose primary copy is here (R 10.9): nothing is lost when it goes."""
+        works = self.leases.leases or self.leases.pending or self.bundles.bundles
+        return not works and not self.objects.primary_bytes()
 
     def _heartbeat(self) -> None:
         if self.is_idle() is not self.desk.reported_idle:

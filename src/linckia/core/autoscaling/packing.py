@@ -71,14 +71,14 @@ class Board:
                 return ""
         return self.why_not(need, selectors)
 
-    def best_type(self, need: Amounts, selector: dict[str, str]) -> NodeType | None:
-        """The type to add for this need, if one is allowed."""
+    def best_type(self, need: Amounts, *selectors: dict[str, str]) -> NodeType | None:
+        """The type to add for this need, if one is allowed; its labels match all selectors."""
         fitting = [
             each
             for each in self.types
             if self.room[each.name] > 0
             and self.room_in_all > 0
-            and Slot("", each.resources, each.labels).fits(need, selector)
+            and all(Slot("", each.resources, each.labels).fits(need, one) for one in selectors or ({},))
         ]
         return max(fitting, key=lambda each: self._score(each, need), default=None)
 
@@ -114,23 +114,36 @@ class Board:
         return why
 
     def _try_gang(self, gang: Gang) -> str:
+        selectors = gang.selectors or [{} for _ in gang.bundles]
         if gang.strategy == "STRICT_PACK":
-            together: Amounts = {}
-            for bundle in gang.bundles:
-                for name, amount in bundle.items():
-                    together[name] = together.get(name, 0.0) + amount
-            return self.place(together, [])
+            return self._together(gang.bundles, selectors)
         used = set(gang.fixed)
-        for bundle in sorted(gang.bundles, key=lambda each: -max(each.values(), default=0.0)):
-            slot = self._slot_for(bundle, gang.strategy, used)
+        pairs = zip(gang.bundles, selectors, strict=True)
+        for bundle, selector in sorted(pairs, key=lambda pair: -max(pair[0].values(), default=0.0)):
+            slot = self._slot_for(bundle, selector, gang.strategy, used)
             if slot is None:
-                return self.why_not(bundle, []) if not self.best_type(bundle, {}) else "it cannot be placed"
+                return self.why_not(bundle, [selector])
             slot.take(bundle)
             used.add(slot.node_id or id_of(self.slots, slot))
         return ""
 
-    def _slot_for(self, bundle: Amounts, strategy: str, used: set[bytes]) -> Slot | None:
-        fitting = [slot for slot in self.slots if slot.fits(bundle)]
+    def _together(self, bundles: list[Amounts], selectors: list[dict[str, str]]) -> str:
+        """All bundles on one node that matches every selector."""
+        need: Amounts = {}
+        for bundle in bundles:
+            for name, amount in bundle.items():
+                need[name] = need.get(name, 0.0) + amount
+        slot = next((each for each in self.slots if all(each.fits(need, one) for one in selectors)), None)
+        if slot is None:
+            best = self.best_type(need, *selectors)
+            if best is None:
+                return self.why_not(need, selectors[:1])
+            slot = self.add(best)
+        slot.take(need)
+        return ""
+
+    def _slot_for(self, bundle: Amounts, selector: dict[str, str], strategy: str, used: set[bytes]) -> Slot | None:
+        fitting = [slot for slot in self.slots if slot.fits(bundle, selector)]
         fresh = [slot for slot in fitting if (slot.node_id or id_of(self.slots, slot)) not in used]
         if strategy == "STRICT_SPREAD":
             fitting = fresh
@@ -138,7 +151,7 @@ class Board:
             fitting = fresh or fitting
         if fitting:
             return fitting[0]
-        best = self.best_type(bundle, {})
+        best = self.best_type(bundle, selector)
         return self.add(best) if best is not None else None
 
 

@@ -74,9 +74,10 @@ def _constraints(
     coming = [slot for slot in board.slots if not slot.node_id]
     empty += [Slot(slot.node_type, by_name[slot.node_type].resources, slot.labels) for slot in coming]
     sized = Board(empty, board.room, board.room_in_all, board.types)
-    for amounts in demand.constraints[:COUNT_MAX]:
+    selectors = demand.constraint_selectors or [{} for _ in demand.constraints]
+    for amounts, selector in zip(demand.constraints[:COUNT_MAX], selectors, strict=False):
         before = len(sized.slots)
-        why = sized.place(amounts, [])
+        why = sized.place(amounts, [selector] if selector else [])
         if why:
             unmet.append((f"request_resources {amounts}", why))
         for slot in sized.slots[before:]:

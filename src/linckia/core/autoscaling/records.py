@@ -42,20 +42,26 @@ class RunningNode(msgspec.Struct, frozen=True):
 
 
 class Gang(msgspec.Struct, frozen=True):
-    """Bundles that must fit all at once: a placement group that waits for nodes. ``fixed``: nodes of bundles it has."""
+    """Bundles that must fit all at once: a placement group that waits for nodes. ``fixed``: nodes of bundles it has;
+    ``selectors``: what the labels of each bundle's node must be (empty: anything).
+    """
 
     name: str
     bundles: list[Amounts]
     strategy: str
     fixed: list[bytes] = []
+    selectors: list[dict[str, str]] = []
 
 
 class Demand(msgspec.Struct, frozen=True):
-    """What waits. ``shapes``: (amounts, how many, label selectors in order). ``constraints``: request_resources."""
+    """What waits. ``shapes``: (amounts, how many, label selectors in order). ``constraints``: request_resources, with
+    a label selector each in ``constraint_selectors`` (empty: anything).
+    """
 
     shapes: list[tuple[Amounts, int, list[dict[str, str]]]] = []
     gangs: list[Gang] = []
     constraints: list[Amounts] = []
+    constraint_selectors: list[dict[str, str]] = []
 
 
 class Launch(msgspec.Struct, frozen=True):

@@ -114,6 +114,21 @@ def test_labels_choose_the_type() -> None:
     assert launched(plan(limits, [], {}, fallback, 0.0)) == {"fast": 1}
 
 
+@pytest.mark.row("6.24", "10.11", "13.8")
+def test_labels_choose_the_type_for_gangs_and_requested_sizes_too() -> None:
+    limits = Limits([NodeType(zone, {"CPU": 2.0}, labels={"zone": zone}, max_workers=2) for zone in ("a", "b")])
+    b, a = {"zone": "b"}, {"zone": "a"}
+    gang = Gang("g", [{"CPU": 1.0}] * 2, "PACK", selectors=[b, a])
+    assert launched(plan(limits, [], {}, Demand(gangs=[gang]), 0.0)) == {"a": 1, "b": 1}
+    together = Gang("g", [{"CPU": 1.0}] * 2, "STRICT_PACK", selectors=[b, {}])
+    assert launched(plan(limits, [], {}, Demand(gangs=[together]), 0.0)) == {"b": 1}
+    never = Gang("g", [{"CPU": 1.0}] * 2, "STRICT_PACK", selectors=[b, a])
+    made = plan(limits, [], {}, Demand(gangs=[never]), 0.0)
+    assert (made.launch, len(made.unmet)) == ([], 1)
+    sized = Demand(constraints=[{"CPU": 1.0}] * 3, constraint_selectors=[b, b, b])
+    assert launched(plan(limits, [], {}, sized, 0.0)) == {"b": 2}
+
+
 @pytest.mark.row("P41")
 @settings(deadline=None, max_examples=60)
 @given(
