@@ -42,8 +42,8 @@ INLINE = {
     m.TransferRefused: "raylet/transfer/links.py, by its rid",
 }
 """Handled without a table, by whoever asked."""
-NODE_OBEYS = {m.Stop, m.NodeFenced, m.NodeRegistered}
-"""Whose meaning is an end, whatever their content: who has the token may say that."""
+NODE_OBEYS = {m.Stop, m.NodeFenced, m.NodeRegistered, m.OpenStream}
+"""Whose meaning is an end (of the last: of messages), whatever their content: who has the token may say that."""
 RUNTIME_OBEYS = {m.ExitWorker, m.TerminateActor}
 
 

@@ -58,6 +58,7 @@ class Node:
         self.token = _cluster_token(options)
         self.session.write_token(self.token)
         self.reactor = Reactor()
+        self.reactor.on_error = _log_failure
         # Before anything else: the zygote boots beside us, and inherits little.
         self.zygote = ZygoteLink(self.reactor, {self.segment.fd}, options.worker_entry)
         self.reason = ""
@@ -291,6 +292,14 @@ def main() -> None:
     if node is not None and node.starts_again:
         _start_again(node.options)
     os._exit(status)
+
+
+def _log_failure(error: Exception) -> None:
+    """A deferred call failed: one bad request, or a mistake of ours, must not end everything else."""
+    from linckia.node.rooms import print_traceback  # noqa: PLC0415 - after the fork, as above
+
+    print(f"a deferred call failed: {error!r}", file=sys.stderr)  # noqa: T201
+    print_traceback()
 
 
 def _say_failure(error: Exception) -> None:

@@ -174,7 +174,7 @@ class Rooms:
             except Exception as error:  # noqa: BLE001 - one bad request must not end the cluster; it is logged and answered
                 what = f"{type(message).__name__} from {peer.peer_role} {peer.peer_id.hex()}"
                 print(f"{what}: {error!r}", file=sys.stderr)  # noqa: T201
-                _print_traceback()
+                print_traceback()
                 rid = getattr(message, "rid", None)
                 if rid is not None:
                     peer.post(m.Failure(rid, type(error).__name__, str(error)))
@@ -245,7 +245,7 @@ class Rooms:
         }
 
 
-def _print_traceback() -> None:
+def print_traceback() -> None:
     """Of the exception at hand, on the log."""
     try:
         import traceback  # noqa: PLC0415 - 4 ms that only a failure needs

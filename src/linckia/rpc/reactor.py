@@ -99,6 +99,7 @@ class Reactor:
         self.stopping = False
         self.local_node = ""  # hex id of the node of this process: what is on it is reached by its Unix socket
         self.before_poll: Callable[[], None] | None = None
+        self.on_error: Callable[[Exception], None] | None = None  # of deferred calls; None: it reaches who polls
         self.blocked_ident = 0  # thread that sleeps in epoll: a signal handler may raise there safely
         self._handlers: dict[int, EventHandler] = {}
         self._timers: list[tuple[float, int, Timer]] = []
@@ -272,7 +273,7 @@ class Reactor:
         if self._soon:
             ran = True
             for _ in range(len(self._soon)):
-                self._soon.popleft()()
+                self._call(self._soon.popleft())
         if self._timers and self._timers[0][0] <= time.monotonic():
             ran = True
             self._run_timers()
@@ -310,7 +311,15 @@ class Reactor:
         while self._timers and self._timers[0][0] <= now:
             _, _, timer = heapq.heappop(self._timers)
             if not timer.cancelled:
-                timer.callback()
+                self._call(timer.callback)
+
+    def _call(self, callback: Callable[[], None]) -> None:
+        try:
+            callback()
+        except Exception as error:
+            if self.on_error is None:
+                raise
+            self.on_error(error)
 
     def run(self) -> None:
         """Poll until :meth:`stop`: the main loop of a daemon."""

@@ -47,7 +47,10 @@ class PullQueue:
     # --- readers ------------------------------------------------------------------------------------------------------
 
     def want(self, client: bytes, rid: int, items: list[Item], priority: int, now_s: float) -> list[Effect]:
-        """``client`` wants all of ``items`` here."""
+        """``client`` wants all of ``items`` here. A repeated request changes nothing: it gets the one answer."""
+        if (client, rid) in self.bundles:
+            return []
+        priority = min(max(priority, 0), PRIORITIES - 1)
         bundle = Bundle(client, rid, items, priority, is_argument=priority == ARGUMENT)
         bundle.since_s = now_s
         self.bundles[bundle.key] = bundle

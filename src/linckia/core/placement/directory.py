@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from linckia.base.labels import Selector
 from linckia.core.leases import vectors
 from linckia.core.placement.bundles import BundleAsk, NotPlaced, place_bundles
 from linckia.core.placement.states import GROUP_TABLE, GroupEvent, GroupState
@@ -98,6 +99,9 @@ class GroupDirectory:
         """(effects, error). Idempotent by id."""
         if spec.group_id in self.groups:
             return [], ""
+        mistake = _mistake(spec)
+        if mistake:
+            return [], mistake
         if spec.name:
             if (spec.namespace, spec.name) in self.names:
                 return [], f"a placement group named {spec.name!r} exists in namespace {spec.namespace!r} already"
@@ -293,3 +297,17 @@ class GroupDirectory:
             "namespace": spec.namespace,
             "detached": spec.detached,
         }
+
+
+def _mistake(spec: GroupSpec) -> str:
+    """Why nothing can ever come of it; the API has looked already, but not everybody uses the API."""
+    if spec.selectors and len(spec.selectors) != len(spec.bundles):
+        return f"a placement group needs one label selector per bundle: {len(spec.selectors)} for {len(spec.bundles)}"
+    try:
+        for selector in spec.selectors:
+            Selector.parse(selector)
+        for bundle in spec.bundles:
+            vectors.to_units(bundle)
+    except (ValueError, OverflowError) as error:
+        return str(error)
+    return ""
