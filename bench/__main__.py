@@ -28,7 +28,7 @@ from bench.report import (
 )
 from bench.runner import ROOT, Runner
 
-QUICK = Timing(seconds=0.25, settle_s=0.5, growth_tasks=100_000, repeats=2)
+QUICK = Timing(seconds=0.25, settle_s=0.5, growth_tasks=100_000, repeats=2, scale=0.1)
 ROUNDS = 3
 RESULTS = ROOT / "bench" / "RESULTS.md"
 
@@ -64,6 +64,10 @@ def positive_count(text: str) -> int:
 def parser() -> argparse.ArgumentParser:
     """Describe the command line."""
     described = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    groups = list(dict.fromkeys(figure.group for figure in FIGURES))
+    described.add_argument(
+        "group", nargs="?", default="", choices=["", *groups], metavar="GROUP", help=f"one of {', '.join(groups)}"
+    )
     described.add_argument("--quick", action="store_true", help="one short round, no growth figures: a smoke test")
     described.add_argument(
         "--only", action="append", default=[], metavar="NAME", help="figures whose id or title has NAME"
@@ -77,6 +81,7 @@ def parser() -> argparse.ArgumentParser:
         "--long", action="store_true", help="with --quick or --engines: growth figures too, of every engine"
     )
     described.add_argument("--growth-tasks", type=positive_count, help="tasks of the growth figures; default 1,000,000")
+    described.add_argument("--scale", type=positive, help="share of the cluster figures' sizes; 1, or 0.1 with --quick")
     described.add_argument("--write", action="store_true", help=f"store the page in {RESULTS.relative_to(ROOT)}")
     return described
 
@@ -89,9 +94,10 @@ def job_of(options: argparse.Namespace) -> Job:
         settle_s=base.settle_s,
         growth_tasks=options.growth_tasks or base.growth_tasks,
         repeats=base.repeats,
+        scale=options.scale or base.scale,
     )
     engines = choose([name for name in options.engines.split(",") if name])
-    figures = select(options.only)
+    figures = select(options.only, options.group)
     rounds = options.rounds or (1 if options.quick else ROUNDS)
     if options.long:
         long = frozenset(engine.name for engine in engines)
@@ -125,6 +131,8 @@ def execute(job: Job, pythons: dict[str, str]) -> list[Record]:
         records += found
         failed = sum(isinstance(record, Failure) for record in found)
         kind = "growth" if run.is_long else f"round {run.round}"
+        if run.is_cluster:
+            kind += f", {' '.join(run.steps)}"
         outcome = f"{sum(isinstance(record, Value) for record in found)} figures" + (
             f", {failed} FAILED" if failed else ""
         )
@@ -142,6 +150,7 @@ def describe(job: Job, pythons: dict[str, str]) -> dict[str, str]:
         found[title] = ", ".join(f"{name} {version}" for name, version in versions(python, [*names, "numpy"]).items())
     found["measured"] = (
         f"{job.timing.seconds:g} s per rate and round, growth with {job.timing.growth_tasks:,} tasks, "
+        f"clusters at {job.timing.scale:g} of full size, "
         f"each engine in a process of its own per round, engines in turn"
     )
     return found

@@ -35,8 +35,10 @@ class Adapter(Protocol):
         ...
 
 
-def adapter(engine: str, timing: Timing) -> Adapter:
+def adapter(engine: str, steps: list[str], timing: Timing) -> Adapter:
     """Build the adapter; only its own page is imported, so that no engine carries another one's modules."""
+    if steps[0].startswith("cluster_"):
+        return cluster_adapter(engine, timing)
     if engine == "limits":
         from bench.limits import Limits  # noqa: PLC0415 (see above)
 
@@ -52,6 +54,17 @@ def adapter(engine: str, timing: Timing) -> Adapter:
     from bench.session import Session  # noqa: PLC0415 (see above)
 
     return Session(engine, timing)
+
+
+def cluster_adapter(engine: str, timing: Timing) -> Adapter:
+    """Build the adapter for steps of several nodes, likewise."""
+    if engine == "limits":
+        from bench.cluster_limits import ClusterLimits  # noqa: PLC0415 (see above)
+
+        return ClusterLimits(timing)
+    from bench.cluster_session import ClusterSession  # noqa: PLC0415 (see above)
+
+    return ClusterSession(engine, timing)
 
 
 class Reporter:
@@ -104,17 +117,19 @@ def main() -> None:
     parser.add_argument("--settle-s", type=float, default=Timing.settle_s)
     parser.add_argument("--growth-tasks", type=int, default=Timing.growth_tasks)
     parser.add_argument("--repeats", type=int, default=Timing.repeats)
+    parser.add_argument("--scale", type=float, default=Timing.scale)
     options = parser.parse_args()
     faulthandler.register(signal.SIGUSR1, all_threads=True)
-    timing = Timing(options.seconds, options.settle_s, options.growth_tasks, options.repeats)
+    timing = Timing(options.seconds, options.settle_s, options.growth_tasks, options.repeats, options.scale)
+    steps = options.steps.split(",")
     reporter = Reporter(options.report_fd)
     try:
-        engine = adapter(options.engine, timing)
+        engine = adapter(options.engine, steps, timing)
     except Exception as error:  # noqa: BLE001 (as above: an engine that cannot start is a result)
         traceback.print_exc()
         reporter.send(event="unavailable", error=f"{type(error).__name__}: {error}")
         return
-    run_steps(engine, options.steps.split(","), reporter)
+    run_steps(engine, steps, reporter)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ class Engine:
     steps: tuple[str, ...]
     long_steps: tuple[str, ...] = ()
     distribution: str | None = None
+    cluster_steps: frozenset[str] = frozenset()
 
 
 API_STEPS = (
@@ -52,12 +53,29 @@ GROWTH_STEPS = ("growth_tasks", "growth_pending", "growth_objects")
 POOL_STEPS = ("startup", "idle", "task_sync", "task_1000")
 SHUTDOWN = ("shutdown",)
 
+CLUSTER_PARTS: tuple[tuple[str, ...], ...] = (
+    ("cluster_join",),
+    ("cluster_idle", "cluster_tasks", "cluster_groups", "cluster_actors"),
+    ("cluster_queue",),
+    ("cluster_sockets", "cluster_transfer"),
+    ("cluster_disk", "cluster_spill"),
+)
+"""Steps that share a process, and with it a cluster, or that are compared with each other and belong side by side."""
+
+CLUSTER_ENGINE_STEPS = frozenset(
+    step for part in CLUSTER_PARTS for step in part if step not in {"cluster_sockets", "cluster_disk"}
+)
+
 ENGINES: tuple[Engine, ...] = (
     Engine(
-        "limits", "limits", Interpreter.OWN, ("ping_pong", "ping_pong_polling", "pipelined", "memcpy", "memcpy_fresh")
+        "limits",
+        "limits",
+        Interpreter.OWN,
+        ("ping_pong", "ping_pong_polling", "pipelined", "memcpy", "memcpy_fresh"),
+        cluster_steps=frozenset({"cluster_sockets", "cluster_disk"}),
     ),
     Engine("prototype", "hot-path floor", Interpreter.OWN, ("task_sync", "task_1000")),
-    Engine("linckia", "Linckia", Interpreter.OWN, API_STEPS, GROWTH_STEPS, "linckia"),
+    Engine("linckia", "Linckia", Interpreter.OWN, API_STEPS, GROWTH_STEPS, "linckia", CLUSTER_ENGINE_STEPS),
     Engine("futures", "concurrent.futures", Interpreter.OWN, POOL_STEPS + SHUTDOWN),
     Engine("multiprocessing", "multiprocessing", Interpreter.OWN, (*POOL_STEPS, "pool_map", *SHUTDOWN)),
     Engine("loky", "loky", Interpreter.PEERS, POOL_STEPS + SHUTDOWN, distribution="loky"),
@@ -68,7 +86,7 @@ ENGINES: tuple[Engine, ...] = (
         (*POOL_STEPS, "actor_sync", "actor_1000", *SHUTDOWN),
         distribution="distributed",
     ),
-    Engine("ray", "Ray", Interpreter.PEERS, API_STEPS, GROWTH_STEPS, "ray"),
+    Engine("ray", "Ray", Interpreter.PEERS, API_STEPS, GROWTH_STEPS, "ray", CLUSTER_ENGINE_STEPS),
 )
 """In the order of a round. Limits, floor and Linckia stand side by side: drift of the machine hits them alike."""
 
@@ -81,6 +99,7 @@ class Run:
     round: int
     steps: tuple[str, ...]
     is_long: bool = False
+    is_cluster: bool = False
 
 
 def choose(names: Sequence[str]) -> tuple[Engine, ...]:
@@ -93,7 +112,8 @@ def choose(names: Sequence[str]) -> tuple[Engine, ...]:
 
 
 def plan(engines: Iterable[Engine], rounds: int, steps: frozenset[str], long: frozenset[str]) -> list[Run]:
-    """Return the processes to start: round robin over the engines, then the long steps of those named in `long`.
+    """Return the processes to start: round robin over the engines, then the long steps of those named in `long`, then
+    the parts of the cluster figures, engines side by side in each.
 
     Each long step gets a process of its own: memory that another one freed would be filled first.
     """
@@ -110,5 +130,12 @@ def plan(engines: Iterable[Engine], rounds: int, steps: frozenset[str], long: fr
         if engine.name in long
         for step in engine.long_steps
         if step in steps
+    ]
+    runs += [
+        Run(engine, number, chosen, is_cluster=True)
+        for number in range(1, rounds + 1)
+        for part in CLUSTER_PARTS
+        for engine in engines
+        if (chosen := tuple(step for step in part if step in steps and step in engine.cluster_steps))
     ]
     return runs

@@ -1,16 +1,17 @@
 """What is measured and what is asked: every figure with unit, step and targets, and the verdict on them. Pure.
 
-The targets are those of the issue "One machine". A target that could not be computed (an engine that did not run) is
-neither met nor missed.
+The targets are those of the issues "One machine" and "Many machines". A target that could not be computed (an engine
+that did not run) is neither met nor missed.
 """
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 OURS = "linckia"
+MACHINE, CLUSTER = "machine", "cluster"
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,9 @@ class Figure:
     unit: str
     targets: tuple[Target, ...] = ()
     higher_is_better: bool = True
+    group: str = MACHINE
+    is_fact: bool = False
+    """Says how much was measured, so nobody is better at it."""
 
 
 @dataclass(frozen=True)
@@ -79,11 +83,15 @@ def _cost(id_: str, step: str, title: str, unit: str, *targets: Target) -> Figur
     return Figure(id_, step, title, unit, targets, higher_is_better=False)
 
 
+def _fact(id_: str, step: str, title: str, unit: str = "") -> Figure:
+    return Figure(id_, step, title, unit, is_fact=True)
+
+
 def _ray(factor: float) -> AtLeast:
     return AtLeast(factor, "ray")
 
 
-FIGURES: tuple[Figure, ...] = (
+MACHINE_FIGURES: tuple[Figure, ...] = (
     _cost("startup_s", "startup", "import + init + first task result", "s", AtMost(0.5, "goal 0.25 s")),
     _cost("startup_process_s", "startup", "the same, the interpreter's own start included", "s"),
     _cost("import_ms", "import", "import", "ms", AtMost(60)),
@@ -135,6 +143,54 @@ FIGURES: tuple[Figure, ...] = (
     _rate("memcpy_fresh", "limit: memcpy of 256 MiB, fresh pages", unit="GB/s"),
 )
 
+CLUSTER_FIGURES: tuple[Figure, ...] = tuple(
+    replace(figure, group=CLUSTER)
+    for figure in (
+        _cost("head_start_s", "cluster_join", "`start --head` returns its prompt", "s"),
+        _cost("join_start_s", "cluster_join", "`start --address` returns its prompt", "s"),
+        _cost("join_first_task_s", "cluster_join", "first task there, after that prompt", "s", AtMost(0.7)),
+        _cost("join_total_s", "cluster_join", "both together", "s"),
+        _fact("nodes", "cluster_idle", "nodes, head included, of the next seven figures"),
+        _cost("node_start_s", "cluster_idle", "start of the cluster, per node", "s"),
+        _cost("node_pss_mb", "cluster_idle", "a node that ran tasks and is idle, PSS", "MB", AtMost(60)),
+        _cost("nodes_idle_cpu", "cluster_idle", "idle CPU of all nodes, of one core", "%", AtMost(5)),
+        _rate("nodes_tasks", "10,000 tasks over the nodes", _ray(10), step="cluster_tasks"),
+        _rate("groups_made", "1,000 placement groups made", _ray(10), step="cluster_groups"),
+        _rate("groups_removed", "1,000 placement groups removed", _ray(10), step="cluster_groups"),
+        _rate("nodes_actors", "actors made and called once, all alive", _ray(10), step="cluster_actors"),
+        _fact("nodes_actors_count", "cluster_actors", "actors of that figure"),
+        _fact("queue_tasks", "cluster_queue", "tasks queued on 4 busy nodes, then drained"),
+        _rate("queue_rate", "queue and drain", _ray(3), step="cluster_queue"),
+        _rate("queue_submit", "queue", step="cluster_queue"),
+        _rate("queue_drain", "drain", step="cluster_queue"),
+        _cost("queue_submit_slowdown", "cluster_queue", "queue: cost of last tenth : first", "x", AtMost(1.2)),
+        _cost("queue_drain_slowdown", "cluster_queue", "drain: cost of last tenth : first", "x", AtMost(1.2)),
+        _cost("queue_driver_bytes", "cluster_queue", "driver's memory per queued task", "B", AtMost(2048)),
+        _cost("queue_daemon_bytes", "cluster_queue", "all other processes' memory per queued task", "B"),
+        _fact("transfer_mib", "cluster_transfer", "array that goes from node to node", "MiB"),
+        _rate(
+            "transfer_one",
+            "node to node, until a task there has read it",
+            AtLeast(0.8, "limits", "socket_stream"),
+            step="cluster_transfer",
+            unit="GB/s",
+        ),
+        _cost("broadcast_ratio", "cluster_transfer", "to 8 nodes : to one", "x", AtMost(3)),
+        _fact("spill_put_mib", "cluster_spill", "put into a store of a quarter", "MiB"),
+        _fact("spill_disk_mib", "cluster_spill", "of that on the disk", "MiB"),
+        _rate("spill", "spill, disk synced", AtLeast(0.8, "limits", "disk_write"), step="cluster_spill", unit="GB/s"),
+        _rate(
+            "restore", "restore, nothing cached", AtLeast(0.8, "limits", "disk_read"), step="cluster_spill", unit="GB/s"
+        ),
+        _rate("socket_stream", "limit: TCP on loopback, one buffer (iperf3)", step="cluster_sockets", unit="GB/s"),
+        _rate("socket_memory", "limit: TCP, from memory to memory", step="cluster_sockets", unit="GB/s"),
+        _rate("disk_write", "limit: sequential write, synced", step="cluster_disk", unit="GB/s"),
+        _rate("disk_read", "limit: sequential read, nothing cached", step="cluster_disk", unit="GB/s"),
+    )
+)
+
+FIGURES: tuple[Figure, ...] = MACHINE_FIGURES + CLUSTER_FIGURES
+
 Medians = Mapping[tuple[str, str], Summary]
 """By engine and figure id."""
 
@@ -147,14 +203,15 @@ def summarize(samples: Iterable[tuple[str, str, float]]) -> dict[tuple[str, str]
     return {key: Summary(statistics.median(found), min(found), max(found), len(found)) for key, found in values.items()}
 
 
-def select(names: Sequence[str]) -> tuple[Figure, ...]:
-    """Return the figures whose id or title contains one of the names; all of them when none is given."""
+def select(names: Sequence[str], group: str = "") -> tuple[Figure, ...]:
+    """Return the figures (of the group) whose id or title contains one of the names; all of them when none is given."""
+    figures = tuple(figure for figure in FIGURES if group in {"", figure.group})
     if not names:
-        return FIGURES
+        return figures
     lowered = [name.lower() for name in names]
-    found = tuple(f for f in FIGURES if any(name in f.id or name in f.title.lower() for name in lowered))
+    found = tuple(f for f in figures if any(name in f.id or name in f.title.lower() for name in lowered))
     if not found:
-        known = ", ".join(figure.id for figure in FIGURES)
+        known = ", ".join(figure.id for figure in figures)
         message = f"--only {' '.join(names)}: no such figure; known: {known}"
         raise ValueError(message)
     return found

@@ -28,6 +28,8 @@ class Timing:
     settle_s: float = 1.5
     growth_tasks: int = 1_000_000
     repeats: int = 5
+    scale: float = 1.0
+    """Of the cluster figures: their share of the nodes, tasks and bytes that the issue names."""
 
 
 def expect(found: object, expected: object, what: str) -> None:

@@ -26,7 +26,7 @@ def _cell(figure: Figure, engine: str, medians: Medians) -> str:
     found, ours = medians.get((engine, figure.id)), medians.get((OURS, figure.id))
     if found is None:
         return EMPTY
-    if ours is None or engine == OURS or not found.median or not ours.median:
+    if figure.is_fact or ours is None or engine == OURS or not found.median or not ours.median:
         return number(found.median)
     better = ours.median / found.median if figure.higher_is_better else found.median / ours.median
     return f"{number(found.median)} ({number(better)}x)"

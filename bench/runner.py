@@ -28,6 +28,7 @@ from bench.records import Failure, Record, Value, unfinished
 
 ROOT = Path(__file__).resolve().parent.parent
 STEP_TIMEOUT_S = 180.0
+CLUSTER_STEP_TIMEOUT_S = 600.0
 LONG_STEP_TIMEOUT_S = 3600.0
 END_TIMEOUT_S = 20.0
 LOG_TAIL_LINES = 12
@@ -68,7 +69,7 @@ class Runner:
 
     def _one_process(self, run: Run, steps: tuple[str, ...], began: list[str]) -> Iterator[Record]:
         """Run one process and note in `began` which steps it took on: what it left goes to the next one."""
-        timeout_s = LONG_STEP_TIMEOUT_S if run.is_long else STEP_TIMEOUT_S
+        timeout_s = LONG_STEP_TIMEOUT_S if run.is_long else CLUSTER_STEP_TIMEOUT_S if run.is_cluster else STEP_TIMEOUT_S
         with tempfile.TemporaryDirectory(prefix="linckia-bench-") as directory:
             process = self._start(run, steps, Path(directory))
             try:
@@ -88,6 +89,7 @@ class Runner:
         command = [self._pythons[run.engine.name], "-m", "bench.child", run.engine.name, "--steps", ",".join(steps)]
         command += ["--report-fd", str(child_fd), "--seconds", str(timing.seconds), "--settle-s", str(timing.settle_s)]
         command += ["--growth-tasks", str(timing.growth_tasks), "--repeats", str(timing.repeats)]
+        command += ["--scale", str(timing.scale)]
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
         with log.open("wb") as output:
             popen = subprocess.Popen(
