@@ -16,6 +16,7 @@ from linckia.protocol import messages as m
 from linckia.rpc.handshake import Identity
 from linckia.serialization import values  # noqa: F401  (loaded here, while the node boots)
 from linckia.worker import submission  # noqa: F401  (ditto)
+from linckia.worker.output import report_failure
 from linckia.worker.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def connect(endpoint: str, session_dir: str, token_path: str, options: InitOptio
     listen = f"unix:{session_dir}/sockets/d-{worker_id.hex()[:12]}.sock"
     try:
         runtime = Runtime(identity, endpoint, listen)
+        runtime.reactor.on_error = report_failure
     except OSError as error:
         raise ConnectionError(f"cannot connect to the cluster at {endpoint}: {error}") from error
     config = _job_config(options)

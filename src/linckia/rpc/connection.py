@@ -293,7 +293,13 @@ class Connection:
         except MALFORMED as error:
             self.close(f"refused: malformed batch: {error}")
             return
-        self.on_messages(self, messages)
+        try:
+            self.on_messages(self, messages)
+        except Exception as error:
+            if self.reactor.on_error is None:
+                raise
+            self.reactor.on_error(error)
+            self.close(f"refused: what the peer said could not be handled: {error!r}")
 
     def _on_handshake_frame(self, body: bytes) -> None:
         try:

@@ -99,7 +99,7 @@ class Reactor:
         self.stopping = False
         self.local_node = ""  # hex id of the node of this process: what is on it is reached by its Unix socket
         self.before_poll: Callable[[], None] | None = None
-        self.on_error: Callable[[Exception], None] | None = None  # of deferred calls; None: it reaches who polls
+        self.on_error: Callable[[Exception], None] | None = None  # of handlers; None: it reaches who polls
         self.blocked_ident = 0  # thread that sleeps in epoll: a signal handler may raise there safely
         self._handlers: dict[int, EventHandler] = {}
         self._timers: list[tuple[float, int, Timer]] = []

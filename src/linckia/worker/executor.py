@@ -147,7 +147,12 @@ class Executor:
 
     def execute(self, peer: Peer, push: m.Push) -> None:
         """Run one task and answer."""
-        template: ExecTemplate = peer.templates[push.template]
+        try:
+            template: ExecTemplate = peer.templates[push.template]
+        except KeyError:
+            why = f"refused: a task of template {push.template}, which was never introduced"
+            self.runtime.reactor.call_soon(lambda: peer.conn.close(why))
+            return
         function = template.function
         self.current, self.current_peer = push, peer
         own_name = push.extras.name if push.extras is not None else ""

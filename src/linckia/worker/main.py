@@ -23,6 +23,7 @@ from linckia.model.specs import ActorSpec, JobConfig
 from linckia.protocol import messages as m
 from linckia.rpc.handshake import Identity
 from linckia.worker import current, output, signals
+from linckia.worker.dispatch import Handler
 from linckia.worker.executor import Executor
 from linckia.worker.runtime import Runtime
 from linckia.worker.tasks import Peer
@@ -37,15 +38,26 @@ class WorkerProcess:
     def __init__(self, runtime: Runtime, executor: Executor) -> None:
         self.runtime, self.executor = runtime, executor
         self.job: JobConfig | None = None
-        runtime.handlers.update(
-            {
-                m.AssignJob: self._on_assign,
-                m.ActorStarting: self._on_actor,
-                m.TerminateActor: self._on_terminate,
-                m.ExitWorker: self._on_exit,
-            }
-        )
+        commands: dict[type, Handler] = {
+            m.AssignJob: self._on_assign,
+            m.ActorStarting: self._on_actor,
+            m.TerminateActor: self._on_terminate,
+            m.ExitWorker: self._on_exit,
+        }
+        runtime.handlers.update({kind: self._from_node(handler) for kind, handler in commands.items()})
         runtime.on_cluster_lost = lambda reason: os._exit(1)
+
+    def _from_node(self, handler: Handler) -> Handler:
+        """What only this worker's node may say; anybody else who says it loses the connection."""
+
+        def handle(peer: Peer, message: Any) -> None:
+            if peer is not self.runtime.raylet_peer:
+                raise PermissionError(
+                    f"{type(message).__name__} is for the node to say, not for {peer.conn.peer_role}s"
+                )
+            handler(peer, message)
+
+        return handle
 
     def _on_assign(self, _peer: Peer, message: m.AssignJob) -> None:
         runtime = self.runtime
@@ -107,6 +119,7 @@ def run_worker(config: dict[str, Any]) -> None:
     """Never returns; the process ends with the worker."""
     identity = Identity("worker", config["worker_id"], config["token"])
     runtime = Runtime(identity, config["raylet_endpoint"], config["listen_endpoint"])
+    runtime.reactor.on_error = output.report_failure
     runtime.node_ip = config["node_ip"]
     runtime.session_name = config["session_name"]
     runtime.session_dir = config["session_dir"]

@@ -14,6 +14,14 @@ from typing import TextIO
 MARKER = "\x00linckia:source="
 
 
+def report_failure(error: Exception) -> None:
+    """A message or deferred call that this process could not handle: said in its log; it serves on."""
+    import traceback  # noqa: PLC0415 - only a failure needs it
+
+    text = "".join(traceback.format_exception(error))
+    sys.stderr.write(f"linckia: a message could not be handled, its connection is closed:\n{text}")
+
+
 class SourceStream(io.TextIOBase):
     """Wraps a text stream; asks ``source()`` at each write."""
 

@@ -216,8 +216,9 @@ class Runtime:
 
     def on_incoming(self, peer: Peer, _message: m.IncomingConnection) -> None:
         """The node passed us a socket: a process of another node wants to talk."""
-        sock = socket.socket(fileno=peer.conn.received_fds.popleft())
-        self.reactor.adopt(sock, self.identity, self.on_messages, self.on_close)
+        if peer.conn.received_fds:  # else no descriptor was left for it, and the kernel has hung up
+            sock = socket.socket(fileno=peer.conn.received_fds.popleft())
+            self.reactor.adopt(sock, self.identity, self.on_messages, self.on_close)
 
     def settle_in(self, node_id: bytes, public_prefix: str) -> None:
         """This process is known to its node: from now on it can be reached from everywhere."""
