@@ -64,3 +64,28 @@ def test_a_long_wait_that_is_no_circle_ends_well(new_gate: Any) -> None:
     assert ray.wait([ref], timeout=2.5)[0] == []
     gate.open()
     assert ray.get(ref, timeout=10) == "done"
+
+
+@pytest.mark.row("P31", "6.20")
+def test_an_actor_that_fills_its_group_and_waits_for_a_child_in_it_is_told() -> None:
+    group = ray.util.placement_group([{"CPU": 1}])
+    assert group.wait(10)
+
+    @ray.remote
+    def child() -> str:
+        return "done"
+
+    @ray.remote(num_cpus=1)
+    class Parent:
+        def work(self, *, outside: bool) -> str:
+            strategy = ray.util.scheduling_strategies.PlacementGroupSchedulingStrategy(None) if outside else None
+            return ray.get(child.options(scheduling_strategy=strategy).remote())  # type: ignore[no-any-return]
+
+    inside = ray.util.scheduling_strategies.PlacementGroupSchedulingStrategy(
+        group, placement_group_capture_child_tasks=True
+    )
+    parent = Parent.options(scheduling_strategy=inside).remote()
+    with pytest.raises(exceptions.RayError, match=r"deadlock: actor Parent holds .*CPU.* waits for .*child"):
+        ray.get(parent.work.remote(outside=False), timeout=20)
+    assert ray.get(parent.work.remote(outside=True), timeout=20) == "done"
+    ray.util.remove_placement_group(group)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from linckia.base.errors import RaySystemError
 from linckia.protocol import messages as m
+from linckia.worker.group_deadlock import never_fits
 
 if TYPE_CHECKING:
     from linckia.worker.executor import Executor
@@ -43,7 +44,9 @@ def awaited_tasks(target: Any) -> list[bytes]:
 
 
 def wait_long(executor: Executor, target: Target, deadline_s: float | None) -> bool:
-    """Wait in the main thread of a task. RaySystemError names the circle when this wait closes one."""
+    """Wait in the main thread of a task. RaySystemError names the circle when this wait closes one, or the
+    placement group that this actor fills.
+    """
     progress = executor.runtime.progress
     report_s = time.monotonic() + REPORT_AFTER_S
     if deadline_s is not None and deadline_s <= report_s:
@@ -53,6 +56,9 @@ def wait_long(executor: Executor, target: Target, deadline_s: float | None) -> b
     context, awaited = executor.context(), awaited_tasks(target)
     if context is None or not awaited:
         return progress.wait_for(target, deadline_s)
+    reason = never_fits(executor, target)
+    if reason:
+        raise RaySystemError(reason)
     watched = executor.watched = Watched(target, context.task_id)
     exclusive = executor.actor.actor_id if executor.actor is not None else b""
     runtime = executor.runtime
