@@ -17,12 +17,14 @@ from linckia.core.leases.vectors import Units, add, shape_of, subtract
 
 REQUESTS_LOOKED_AT_PER_SHAPE = 16  # bounds the cost of an event; the next event looks again
 
-ClassKey = tuple[bytes, tuple[tuple[str, int], ...]]
+ClassKey = tuple[bytes, tuple[tuple[str, int], ...], bytes, bytes, bytes]
 
 
 def class_of(request: LeaseRequest) -> ClassKey:
-    """Leases that are alike to their owner."""
-    return (request.owner, shape_of(request.resources))
+    """Leases that are alike to their owner: it can use any of them for the same tasks."""
+    return (
+        request.owner, shape_of(request.resources), request.strategy, request.runtime_env, request.preferred
+    )  # fmt: skip
 
 
 class RecallBook:

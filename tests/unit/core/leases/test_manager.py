@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from linckia.core.leases.manager import START_FAILURES_BEFORE_REFUSAL, LeaseManager
@@ -271,6 +272,17 @@ def test_a_recalled_lease_is_not_asked_for_twice() -> None:
     assert manager.request(ask("new", 0)) == [Recall(b"rich", held)]
     assert manager.request(ask("newer", 0)) == []
     assert grants(manager.returned(b"rich", held, reusable=True, now_s=0.0)) == [("new", 0)]
+
+
+@pytest.mark.row("4.4")
+@pytest.mark.parametrize("differs", ["strategy", "runtime_env", "preferred"])
+def test_an_owner_is_asked_for_what_it_cannot_use_itself(differs: str) -> None:
+    """Tasks of the same shape and of another scheduling key cannot run on its idle lease."""
+    manager = make(cpus=1, workers=1)
+    held = lease_id(manager.request(ask("a", 0)))
+    assert manager.request(ask("a", 1)) == [], "it will use the lease it has"
+    other = msgspec.structs.replace(ask("a", 2), **{differs: b"other"})
+    assert manager.request(other) == [Recall(b"a", held)]
 
 
 @pytest.mark.row("2.3")
