@@ -143,7 +143,10 @@ class ActorHandle(Generic[T]):
         key = name if options is None else (name, repr(sorted((k, v) for k, v in options.given.items() if k != "name")))
         template = client.template_cache.get(key)
         if template is None:
-            template = client.template_cache[key] = self._make_template(name, options)
+            from linckia.worker.tasks import remember  # noqa: PLC0415  (start-up time)
+
+            template = self._make_template(name, options)
+            remember(client.template_cache, key, template)
         spec = self._methods.get(name)
         if spec is not None and spec.signature and (kwargs or args or spec.signature != b""):
             _check_call(client, spec, info.class_name, args, kwargs)

@@ -96,7 +96,7 @@ class RemoteFunction(Generic[P, R]):
 
     def _template(self, runtime: Runtime, options: TaskOptions) -> Any:
         from linckia.protocol import messages as m  # noqa: PLC0415  (start-up time)
-        from linckia.worker.tasks import Template  # noqa: PLC0415  (start-up time)
+        from linckia.worker.tasks import Template, remember  # noqa: PLC0415  (start-up time)
 
         resources = options.resources_for_placement()
         target = group_target(options, resources)
@@ -124,7 +124,8 @@ class RemoteFunction(Generic[P, R]):
             qualified_name=f"{self.__module__}.{self.__qualname__}",
             capture_child_tasks=target is not None and target.captures,
         )
-        template = runtime.template_cache[cached] = Template(definition, function, key, retries)
+        template = Template(definition, function, key, retries)
+        remember(runtime.template_cache, cached, template)
         return template
 
     def _export(self, runtime: Runtime) -> Any:

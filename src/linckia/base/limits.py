@@ -32,6 +32,9 @@ FUNCTION_WARN_BYTES: Final = 10 * MIB
 FUNCTION_MAX_BYTES: Final = 100 * MIB
 """A pickled function above this is refused."""
 
+TEMPLATES_KEPT_MAX: Final = 4096
+"""Shapes of calls (function or method with its options) that a process remembers; older ones are made anew."""
+
 # --- tasks and leases ----------------------------------------------------------------
 TASK_MAX_RETRIES_DEFAULT: Final = 3
 """Attempts after the first that a task gets when its worker or node dies."""

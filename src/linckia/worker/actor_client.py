@@ -234,7 +234,8 @@ class ActorClient:
         self.lost.clear()
         self.queue.clear()
         self.unordered.clear()
-        self.scope = None
+        self.scope = self.constructor = self.address = None
+        self.runtime.actors.forget(self)
 
     def _unavailable(self, what: str) -> errors.RayError:
         return errors.ActorUnavailableError(
@@ -260,18 +261,28 @@ class ActorClients:
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
         self.clients: dict[bytes, ActorClient] = {}
+        self._dead: weakref.WeakValueDictionary[bytes, ActorClient] = weakref.WeakValueDictionary()
         self.scopes: weakref.WeakValueDictionary[bytes, Any] = weakref.WeakValueDictionary()
 
     def client(self, actor_id: bytes, *, out_of_order: bool, class_name: str, subscribe: bool = True) -> ActorClient:
         """The one client of an actor; made, and subscribed to the GCS, at first use."""
         with self.runtime.mutex:
-            client = self.clients.get(actor_id)
+            client = self.find(actor_id)
             if client is None:
                 client = ActorClient(self.runtime, actor_id, out_of_order=out_of_order, class_name=class_name)
                 self.clients[actor_id] = client
                 if subscribe:
                     self.runtime.raylet.send(m.SubscribeActor(actor_id))
             return client
+
+    def find(self, actor_id: bytes) -> ActorClient | None:
+        """The client, if there is one: of a dead actor as long as a handle or a call of it is left."""
+        return self.clients.get(actor_id) or self._dead.get(actor_id)
+
+    def forget(self, client: ActorClient) -> None:
+        """The actor is dead for good: who still holds a handle is told so by this client, else nobody needs it."""
+        if self.clients.pop(client.actor_id, None) is client:
+            self._dead[client.actor_id] = client
 
     def on_update(self, update: m.ActorUpdate) -> None:
         """News from the GCS."""
@@ -283,7 +294,6 @@ class ActorClients:
         """The creator's last reference to the actor's scope is gone, here and everywhere, and no call of ours is
         open.
         """
-        client = self.clients.get(actor_id)
-        if client is not None and client.state == "DEAD":
-            return
+        if actor_id not in self.clients:
+            return  # it is dead already
         self.runtime.raylet.post(m.ActorOutOfScope(actor_id))

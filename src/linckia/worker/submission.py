@@ -202,7 +202,7 @@ def resubmit(runtime: Runtime, record: TaskRecord, actor: ActorClient | None) ->
 
 def record_actor(runtime: Runtime, record: TaskRecord) -> ActorClient | None:
     """The actor a record calls, found by the id inside the task id."""
-    return runtime.actors.clients.get(record.task_id[8:24])
+    return record.actor or runtime.actors.find(record.task_id[8:24])
 
 
 def _go(runtime: Runtime, record: TaskRecord, *, first: bool = False) -> None:

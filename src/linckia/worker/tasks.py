@@ -4,10 +4,13 @@ I/O.
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+
+from linckia.base.limits import TEMPLATES_KEPT_MAX
 
 if TYPE_CHECKING:
     from linckia.model.wire import Address
@@ -123,6 +126,14 @@ class Template:
         self.num_returns = definition.num_returns
         self.retries_on_error = bool(definition.retry_exceptions)
         self.name = definition.name
+
+
+def remember(cache: dict[Any, Any], key: Any, value: Any) -> None:
+    """Keep it; a cache that is full forgets its oldest half (what was forgotten is made anew when it is asked for)."""
+    if len(cache) >= TEMPLATES_KEPT_MAX:
+        for old in list(itertools.islice(cache, TEMPLATES_KEPT_MAX // 2)):
+            del cache[old]
+    cache[key] = value
 
 
 class Lease:
