@@ -47,9 +47,12 @@ def show_status(address: str, *, as_json: bool, verbose: bool) -> bool:
         print(
             "no cluster of yours runs on this machine; `linckia start --head` starts one, linckia.init() a private one"
         )
+    if address and reports[0]["error"]:
+        refuse(reports[0]["error"])
+        return False
     for report in reports if not as_json else []:
         _print_report(report, verbose=verbose)
-    return bool(reports) and not (address and reports[0]["error"])
+    return bool(reports)
 
 
 def _report(cluster: Cluster) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from linckia.node.options import NodeOptions
 
 HEAD_PORT = 6379  # Ray's, so that addresses in scripts stay what they are
 REMOVE_GRACE_S = 2.0
+ERROR_NUMBER = r"\[Errno -?\d+\] "
 
 
 class Place(NamedTuple):
@@ -65,7 +66,10 @@ def _options(given: dict[str, Any], place: Place, resources: str, labels: str) -
     if "ray.io/node-id" in checked:
         raise ValueError("--labels: ray.io/node-id is given by the cluster, it cannot be chosen")
     if place.worker_group:
-        checked["ray.io/node-group"] = place.worker_group
+        try:
+            checked |= check_labels({"ray.io/node-group": place.worker_group})
+        except ValueError as error:
+            raise ValueError(f"--worker-group {place.worker_group!r}: {error}") from error
     token, node_ip = "", place.node_ip
     if place.address:
         token = tokens.token_for(place.address, node.temp_dir)
@@ -118,7 +122,7 @@ def _ready(options: NodeOptions) -> NodeProcess:
 def _sentence(error: NodeStartError) -> str:
     """What the node said, without its traceback: that is in its log."""
     text = str(error).partition("\n--- its last lines ---")[0]
-    return re.sub(r"^the node process \d+ did not start: |\b\w*Error: |\[Errno \d+\] ", "", text)
+    return re.sub(r"^the node process \d+ did not start: |\b\w*Error: ", "", text)
 
 
 def _say(node: NodeProcess, *, block: bool) -> None:
@@ -154,6 +158,6 @@ def _stay(node: NodeProcess) -> int:
 
 
 def refuse(why: str) -> int:
-    """Say it on standard error; exit code 1."""
-    print(f"linckia: {why}", file=sys.stderr)
+    """Say it on standard error, on one line and without error numbers; exit code 1."""
+    print(f"linckia: {re.sub(ERROR_NUMBER, '', ' '.join(why.split()))}", file=sys.stderr)
     return 1
