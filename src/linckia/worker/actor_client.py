@@ -186,6 +186,8 @@ class ActorClient:
             return
         self._detach()
         shortage = peer.conn.shortage
+        if self.state == "DEAD":
+            return  # its last answers are being read (_die): what has none gets the reason of its death
         if shortage:
             self._settle_lost(f"cannot be reached: {shortage}")
         elif self.lost and self.state != "ALIVE":
