@@ -25,11 +25,16 @@ from bench.cluster_nodes import ClusterApi, Clusters
 from bench.measure import Timing, expect
 from bench.memory import session_processes, wait_until_gone
 
-HOST = "127.0.0.1"
+LOOPBACK = "127.0.0.1"
 JOINS = 3
 COMMAND_TIMEOUT_S = 120
 GONE_TIMEOUT_S = 10
-TOKEN_VARIABLE = "LINCKIA_AUTH_TOKEN"
+ENVIRONMENT = {
+    "linckia": {"LINCKIA_AUTH_TOKEN": secrets.token_hex(32)},
+    "ray": {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)},
+}
+"""Both check a token on every connection."""
+
 HEAD_OPTIONS = {
     "linckia": [],
     "ray": ["--include-dashboard=false", "--disable-usage-stats"],
@@ -41,17 +46,19 @@ def join(clusters: Clusters, timing: Timing) -> dict[str, float]:
     """Start a head and join nodes one after the other; medians over the joined ones."""
     engine = clusters.engine
     clusters.stop()
-    os.environ[TOKEN_VARIABLE] = secrets.token_hex(32)
+    os.environ.update(ENVIRONMENT[engine])
     port = _free_port()
     with tempfile.TemporaryDirectory(prefix="lb") as directory:
         try:
-            temp = ["--temp-dir", directory]
-            head_s = _start(engine, ["--head", f"--port={port}", "--num-cpus=0", *temp, *HEAD_OPTIONS[engine]])
-            ray = cast("ClusterApi", importlib.import_module(engine))
-            ray.init(address=f"{HOST}:{port}", log_to_driver=False)
-            own = [] if engine == "ray" else temp  # Ray's nodes ask the head for the directory
+            module = importlib.import_module(engine)
+            ray = cast("ClusterApi", module)
+            host = str(module.util.get_node_ip_address()) if engine == "ray" else LOOPBACK  # Ray's refuses loopback
+            ip, temp = f"--node-ip-address={host}", ["--temp-dir", directory]
+            head_s = _start(engine, [ip, "--head", f"--port={port}", "--num-cpus=0", *temp, *HEAD_OPTIONS[engine]])
+            ray.init(address=f"{host}:{port}", log_to_driver=False)
+            own = [ip] if engine == "ray" else [ip, *temp]  # Ray's nodes ask the head for the directory
             count = JOINS if timing.scale == 1 else 1
-            joined = [_join_one(engine, ray, f"{HOST}:{port}", number, own) for number in range(count)]
+            joined = [_join_one(engine, ray, f"{host}:{port}", number, own) for number in range(count)]
             ray.shutdown()
         finally:
             _end_all()
@@ -64,10 +71,10 @@ def join(clusters: Clusters, timing: Timing) -> dict[str, float]:
     }
 
 
-def _join_one(engine: str, ray: ClusterApi, address: str, number: int, temp: list[str]) -> tuple[float, float]:
+def _join_one(engine: str, ray: ClusterApi, address: str, number: int, own: list[str]) -> tuple[float, float]:
     """Return how long `start` took and how long after it the first task's result was there."""
     resource = f"joined{number}"
-    start_s = _start(engine, [f"--address={address}", "--num-cpus=1", "--resources", json.dumps({resource: 1}), *temp])
+    start_s = _start(engine, [f"--address={address}", "--num-cpus=1", "--resources", json.dumps({resource: 1}), *own])
     start = time.perf_counter()
     pid = ray.get(ray.remote(num_cpus=1, resources={resource: 1})(_where()).remote())
     first_s = time.perf_counter() - start
@@ -87,7 +94,7 @@ def _where() -> Callable[[], int]:
 
 
 def _start(engine: str, options: list[str]) -> float:
-    command = [str(Path(sys.executable).with_name(engine)), "start", f"--node-ip-address={HOST}", *options]
+    command = [str(Path(sys.executable).with_name(engine)), "start", *options]
     start = time.perf_counter()
     # a file, not a pipe: a daemon that inherits a pipe would keep us reading after the prompt is back
     with tempfile.TemporaryFile() as output:
@@ -104,7 +111,7 @@ def _start(engine: str, options: list[str]) -> float:
 
 def _free_port() -> int:
     with socket.socket() as probe:
-        probe.bind((HOST, 0))
+        probe.bind(("", 0))
         return int(probe.getsockname()[1])
 
 

@@ -20,8 +20,8 @@ GIB = 1024**3
 STORE_BYTES = 128 * MIB
 """Of nodes whose objects do not matter."""
 
-MANY_NODES = {"linckia": 20, "ray": 4}
-"""Worker nodes beside the head: as many as the engine can start on two cores and still be measured."""
+MANY_NODES = 20
+"""Worker nodes beside the head. Ray starts as many on two cores and 24 GB, in half a minute."""
 
 FEWEST_NODES = 2
 
@@ -155,9 +155,9 @@ class LocalConnect(Protocol):
     def connect(self) -> object: ...
 
 
-def many_nodes(engine: str, timing: Timing) -> Shape:
+def many_nodes(timing: Timing) -> Shape:
     """Return the shape for the figures about many nodes."""
-    return Shape(max(FEWEST_NODES, round(MANY_NODES[engine] * timing.scale)))
+    return Shape(max(FEWEST_NODES, round(MANY_NODES * timing.scale)))
 
 
 def scaled(full: int, timing: Timing, least: int = 1) -> int:

@@ -6,7 +6,9 @@ while draining.
 
 from __future__ import annotations
 
+import itertools
 import os
+import statistics
 import tempfile
 import time
 from collections.abc import Iterator
@@ -86,8 +88,11 @@ def all_cpus_taken(cluster: Running) -> Iterator[None]:
 
 
 def _last_to_first(stamps: list[float]) -> float:
-    """Cost per task of the last tenth, divided by the first's."""
-    return (stamps[-1] - stamps[-2]) / (stamps[1] - stamps[0])
+    """Cost per task in the last tenths, divided by the first ones': of three each the median, since one may have had a
+    full pass of the garbage collector in it.
+    """
+    tenths = [end - start for start, end in itertools.pairwise(stamps)]
+    return statistics.median(tenths[-3:]) / statistics.median(tenths[:3])
 
 
 def _driver_bytes() -> int:

@@ -13,7 +13,7 @@ from bench.memory import session_processes, total_pss_bytes
 from bench.workloads import OK
 
 TASKS = 10_000
-ACTORS = {"linckia": 1_000, "ray": 40}
+ACTORS = {"linckia": 1_000, "ray": 100}
 """A thousand processes of Ray's do not fit into the memory of a machine that a bench runs on."""
 
 GROUPS = 1_000
@@ -41,7 +41,7 @@ def small_actor() -> type:
 
 def idle(clusters: Clusters, timing: Timing) -> dict[str, float]:
     """Memory per node and CPU of all of them, each having run tasks and its worker being there, nothing to do now."""
-    cluster = clusters.start(many_nodes(clusters.engine, timing))
+    cluster = clusters.start(many_nodes(timing))
     nodes = len(cluster.node_ids)
     pinned = [cluster.at(node, small_function()) for node in range(nodes)]
     expect(cluster.ray.get([task.remote() for task in pinned]), [OK] * nodes, "a task on every node")
@@ -61,7 +61,7 @@ def idle(clusters: Clusters, timing: Timing) -> dict[str, float]:
 
 def tasks(clusters: Clusters, timing: Timing) -> dict[str, float]:
     """Tasks per second over all nodes, all submitted at once, after as many to warm up."""
-    cluster = clusters.start(many_nodes(clusters.engine, timing))
+    cluster = clusters.start(many_nodes(timing))
     remote = cluster.ray.remote(num_cpus=1)(small_function())
     count = scaled(TASKS, timing, 1_000)
     elapsed_s = 0.0
@@ -74,7 +74,7 @@ def tasks(clusters: Clusters, timing: Timing) -> dict[str, float]:
 
 def actors(clusters: Clusters, timing: Timing) -> dict[str, float]:
     """Actors per second, from the first creation to the last one's first answer, all of them alive at once."""
-    cluster = clusters.start(many_nodes(clusters.engine, timing))
+    cluster = clusters.start(many_nodes(timing))
     remote = cluster.ray.remote(num_cpus=0, scheduling_strategy="SPREAD")(small_actor())
     count = scaled(ACTORS[clusters.engine], timing, 10)
     start = time.perf_counter()
@@ -88,7 +88,7 @@ def actors(clusters: Clusters, timing: Timing) -> dict[str, float]:
 
 def groups(clusters: Clusters, timing: Timing) -> dict[str, float]:
     """Placement groups per second: made, until all are ready; removed, until all they held is free again."""
-    cluster = clusters.start(many_nodes(clusters.engine, timing))
+    cluster = clusters.start(many_nodes(timing))
     api = cluster.groups()
     count = scaled(GROUPS, timing, 50)
     start = time.perf_counter()
