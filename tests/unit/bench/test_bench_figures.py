@@ -6,9 +6,13 @@ from collections import Counter
 
 import pytest
 
-from bench.engines import ENGINES, Run, choose, plan
+from bench.cluster_limits import LIMITS
+from bench.cluster_session import WORKLOADS
+from bench.engines import CLUSTER_PARTS, ENGINES, Run, choose, plan
 from bench.figures import (
+    CLUSTER,
     FIGURES,
+    MACHINE,
     AtLeast,
     AtMost,
     Figure,
@@ -99,12 +103,26 @@ def test_every_target_of_the_issue_is_there() -> None:
         ("task_1000", ("prototype", None, 0.4)),
         ("put_256mib", ("limits", "memcpy", 0.85)),
     ]
+    many_machines = [
+        *((id_, ("ray", None, 10)) for id_ in ("nodes_tasks", "groups_made", "groups_removed", "nodes_actors")),
+        ("queue_rate", ("ray", None, 3)),
+        ("transfer_one", ("limits", "socket_stream", 0.8)),
+        ("spill", ("limits", "disk_write", 0.8)),
+        ("restore", ("limits", "disk_read", 0.8)),
+        ("join_first_task_s", 0.7),
+        ("node_pss_mb", 60),
+        ("nodes_idle_cpu", 5),
+        ("queue_submit_slowdown", 1.2),
+        ("queue_drain_slowdown", 1.2),
+        ("queue_driver_bytes", 2048),
+        ("broadcast_ratio", 3),
+    ]
     wanted = [(id_, ("ray", None, factor)) for id_, factor in ray.items()] + list(bounds.items()) + others
-    assert asked == Counter(wanted)
+    assert asked == Counter(wanted + many_machines)
 
 
 def test_whoever_a_target_compares_with_measures_that_figure() -> None:
-    steps = {engine.name: engine.steps + engine.long_steps for engine in ENGINES}
+    steps = {engine.name: {*engine.steps, *engine.long_steps, *engine.cluster_steps} for engine in ENGINES}
     for figure in FIGURES:
         for target in figure.targets:
             assert figure.step in steps["linckia"]
@@ -119,13 +137,36 @@ def test_every_engine_stops_last() -> None:
 
 def test_rounds_alternate_between_the_engines_and_growth_comes_last() -> None:
     engines = choose(["ray", "limits", "linckia"])
-    runs = plan(engines, 2, needed_steps(FIGURES), frozenset({"linckia"}))
+    runs = plan(engines, 2, needed_steps(select([], MACHINE)), frozenset({"linckia"}))
     assert [run.steps for run in runs if run.is_long] == [("growth_tasks",), ("growth_pending",), ("growth_objects",)]
     assert [(run.engine.name, run.round, run.is_long) for run in runs] == [
         ("limits", 1, False), ("linckia", 1, False), ("ray", 1, False),
         ("limits", 2, False), ("linckia", 2, False), ("ray", 2, False),
         ("linckia", 1, True), ("linckia", 1, True), ("linckia", 1, True),
     ]  # fmt: skip
+
+
+def test_parts_of_the_cluster_figures_have_their_engines_side_by_side() -> None:
+    runs = plan(choose(["ray", "limits", "linckia"]), 2, needed_steps(select(["spill", "queue"], CLUSTER)), frozenset())
+    once = [
+        ("linckia", ("cluster_queue",)), ("ray", ("cluster_queue",)),
+        ("limits", ("cluster_disk",)), ("linckia", ("cluster_spill",)), ("ray", ("cluster_spill",)),
+    ]  # fmt: skip
+    assert [(run.engine.name, run.steps) for run in runs] == once * 2
+    assert all(run.is_cluster for run in runs)
+
+
+def test_every_cluster_step_is_planned_and_has_its_code() -> None:
+    planned = {step for part in CLUSTER_PARTS for step in part}
+    assert planned == {figure.step for figure in select([], CLUSTER)}
+    assert planned == {*WORKLOADS, *LIMITS}
+
+
+def test_a_group_selects_its_figures_only() -> None:
+    assert {figure.group for figure in select([], CLUSTER)} == {CLUSTER}
+    assert set(select([])) > set(select([], CLUSTER))
+    with pytest.raises(ValueError, match="no such figure"):
+        select(["startup"], CLUSTER)
 
 
 def test_only_takes_the_limits_along_that_a_target_needs() -> None:

@@ -88,9 +88,13 @@ def test_a_dead_process_leaves_the_steps_it_had_not_begun() -> None:
 def test_options_make_the_plan() -> None:
     full = job_of(parser().parse_args([]))
     assert [run.is_long for run in full.runs].count(True) == 3
-    assert full.runs[-1].engine.name == "linckia"
+    assert [run.engine.name for run in full.runs if run.is_long] == ["linckia"] * 3
     assert max(run.round for run in full.runs) == 3
-    quick = job_of(parser().parse_args(["--quick", "--engines", "linckia", "--seconds", "0.1"]))
+    assert {run.is_cluster for run in full.runs} == {True, False}
+    cluster = job_of(parser().parse_args(["cluster", "--quick", "--scale", "0.02"]))
+    assert all(run.is_cluster for run in cluster.runs)
+    assert cluster.timing.scale == 0.02
+    quick = job_of(parser().parse_args(["machine", "--quick", "--engines", "linckia", "--seconds", "0.1"]))
     assert [(run.round, run.is_long) for run in quick.runs] == [(1, False)]
     assert quick.timing.seconds == 0.1
     long = job_of(parser().parse_args(["--quick", "--long", "--only", "growth", "--growth-tasks", "5"]))
