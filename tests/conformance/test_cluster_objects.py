@@ -319,6 +319,7 @@ def test_the_owners_death_is_told_where_the_value_is(nodes: Any, crash: Any) -> 
 
 
 @pytest.mark.row("3.23", "4.28")
+@pytest.mark.xfail(IS_LINCKIA, reason="lineage of generators is not kept yet (worker/lineage.py)")
 def test_lost_items_of_a_generator(nodes: Any, crash: Any) -> None:
     first = nodes()
 
