@@ -327,9 +327,8 @@ class NodeService:
 
     def _free(self, node: NodeRecord) -> vectors.Units:
         """What the node said last, less what was placed there since."""
-        seen = self.view.nodes.get(node.info.node_id)
-        placed = seen.available if seen is not None else {}
-        return {name: min(count, max(0, placed.get(name, count))) for name, count in node.available.items()}
+        placed = self.view.unsettled_of(node.info.node_id)
+        return {name: max(0, count - placed.get(name, 0)) for name, count in node.available.items()}
 
     def demand(self) -> list[tuple[dict[str, float], int, str]]:
         """Shapes that wait, of all nodes, with counts and where they wait."""

@@ -30,6 +30,12 @@ class SettlingView(ClusterView):
         """`settle` has nothing to do."""
         return not self._young and not self._old
 
+    def unsettled_of(self, node_id: bytes) -> Units:
+        """What was sent to a node and is not in its reports."""
+        found = dict(self._young.get(node_id, {}))
+        add(found, self._old.get(node_id, {}))
+        return found
+
     def debit(self, node_id: bytes, need: Units) -> None:
         """Work was sent there."""
         super().debit(node_id, need)

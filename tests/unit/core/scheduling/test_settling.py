@@ -35,12 +35,14 @@ def test_what_never_shows_comes_back() -> None:
     assert not view.is_settled
     assert not view.settle(), "it is young"
     view.debit(NODE, {"CPU": 5_000})
+    assert view.unsettled_of(NODE) == {"CPU": 15_000}
     assert view.free == (25_000, 10_000)
     assert view.settle()
     assert view.free == (35_000, 10_000)
     assert view.settle()
     assert view.free == (40_000, 10_000)
     assert view.is_settled
+    assert view.unsettled_of(NODE) == {}
     assert view.calls == 1
     view.debit(NODE, {"CPU": 5_000})
     assert view.calls == 2
