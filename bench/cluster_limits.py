@@ -12,22 +12,29 @@ from collections.abc import Callable
 
 from bench.cluster_nodes import MIB
 from bench.cluster_spill import spill_bytes
-from bench.cluster_transfer import transfer_bytes
+from bench.cluster_transfer import READERS, transfer_bytes
 from bench.measure import Timing, expect
 from bench.workloads import Values
 
 BLOCK_BYTES = MIB
 DISK_BLOCK_BYTES = 8 * MIB
+WINDOW_BYTES = 64 * MIB
+"""More than caches hold, and sixteen of them fit anywhere."""
+
 REPEATS = 3
+PAIR_TIMEOUT_S = 120.0
 DONE = b"done"
 
 
 def sockets(timing: Timing) -> Values:
-    """GB/s over TCP on loopback between two Python processes, as iperf3 does it and between two shared memories."""
-    size = transfer_bytes(timing)
+    """GB/s over TCP on loopback between two Python processes, as iperf3 does it and between two shared memories; and
+    how much longer eight pairs take than one when they all move as much at once.
+    """
+    size = transfer_bytes(timing) // WINDOW_BYTES * WINDOW_BYTES
     return {
-        "socket_stream": _median_rate(size, BLOCK_BYTES),
-        "socket_memory": _median_rate(size, size),
+        "socket_stream": size / _median_s(1, size, BLOCK_BYTES) / 1e9,
+        "socket_memory": size / _median_s(1, size, size) / 1e9,
+        "sockets_ratio": _median_s(READERS, size, WINDOW_BYTES) / _median_s(1, size, WINDOW_BYTES),
     }
 
 
@@ -51,29 +58,60 @@ def disk(timing: Timing) -> Values:
     return {"disk_write": size / write_s / 1e9, "disk_read": size / read_s / 1e9}
 
 
-def _median_rate(size: int, window: int) -> float:
-    return statistics.median(_stream(size, window) for _ in range(REPEATS))
+def _median_s(pairs: int, size: int, window: int) -> float:
+    return statistics.median(_streams(pairs, size, window) for _ in range(REPEATS))
 
 
-def _stream(size: int, window: int) -> float:
-    """GB/s of `size` bytes out of and into shared memory of `window` bytes, used again and again, touched before."""
+def _streams(pairs: int, size: int, window: int) -> float:
+    """Seconds for so many pairs of processes to move `size` bytes each, out of and into shared memory of `window`
+    bytes, used again and again, touched before.
+    """
+    ready, go = socket.socketpair(), socket.socketpair()
+    pids = [_forked(lambda: _pair(size, window, ready[1], go[1])) for _ in range(pairs)]
+    _receive_all(ready[0], pairs)
+    start = time.perf_counter()
+    go[0].sendall(b"g" * pairs)
+    _receive_all(ready[0], pairs)
+    elapsed_s = time.perf_counter() - start
+    for pid in pids:
+        expect(os.waitpid(pid, 0)[1], 0, "status of a pair of sockets")
+    for sock in (*ready, *go):
+        sock.close()
+    return elapsed_s
+
+
+def _forked(work: Callable[[], None]) -> int:
+    if (pid := os.fork()) == 0:
+        status = 1
+        try:
+            work()
+            status = 0
+        finally:
+            os._exit(status)
+    return pid
+
+
+def _receive_all(sock: socket.socket, count: int) -> None:
+    """Wait for one byte from each of the pairs."""
+    sock.settimeout(PAIR_TIMEOUT_S)
+    while count:
+        count -= len(sock.recv(count))
+
+
+def _pair(size: int, window: int, ready: socket.socket, go: socket.socket) -> None:
+    """Be the sender of a pair and fork its receiver."""
     with socket.create_server(("127.0.0.1", 0)) as server:
-        pid = os.fork()
-        if pid == 0:
-            try:
-                _receive(server, size, window)
-            finally:
-                os._exit(0)
+        receiver = _forked(lambda: _receive(server, size, window))
         with socket.create_connection(server.getsockname()) as sock, memoryview(_touched(window)) as memory:
             expect(sock.recv(len(DONE)), DONE, "the receiver is ready")
-            start = time.perf_counter()
-            for _ in range(0, size, window):
+            ready.sendall(b"r")
+            go.recv(1)
+            for _ in range(size // window):
                 for first in range(0, window, BLOCK_BYTES):
                     sock.sendall(memory[first : first + BLOCK_BYTES])
             expect(sock.recv(len(DONE)), DONE, "the receiver has it all")
-            elapsed_s = time.perf_counter() - start
-        os.waitpid(pid, 0)
-    return size / elapsed_s / 1e9
+            ready.sendall(b"d")
+    os.waitpid(receiver, 0)
 
 
 def _receive(server: socket.socket, size: int, window: int) -> None:

@@ -175,7 +175,8 @@ CLUSTER_FIGURES: tuple[Figure, ...] = tuple(
             step="cluster_transfer",
             unit="GB/s",
         ),
-        _cost("broadcast_ratio", "cluster_transfer", "to 8 nodes : to one", "x", AtMost(3)),
+        _rate("transfer_fresh", "the same, into memory never used before", step="cluster_transfer", unit="GB/s"),
+        _cost("broadcast_ratio", "cluster_transfer", "time to 8 nodes : to one", "x", AtMost(3)),
         _fact("spill_put_mib", "cluster_spill", "put into a store of a quarter", "MiB"),
         _fact("spill_disk_mib", "cluster_spill", "of that on the disk", "MiB"),
         _rate("spill", "spill, disk synced", AtLeast(0.8, "limits", "disk_write"), step="cluster_spill", unit="GB/s"),
@@ -184,6 +185,7 @@ CLUSTER_FIGURES: tuple[Figure, ...] = tuple(
         ),
         _rate("socket_stream", "limit: TCP on loopback, one buffer (iperf3)", step="cluster_sockets", unit="GB/s"),
         _rate("socket_memory", "limit: TCP, from memory to memory", step="cluster_sockets", unit="GB/s"),
+        _cost("sockets_ratio", "cluster_sockets", "limit: time of 8 pairs at once : one pair", "x"),
         _rate("disk_write", "limit: sequential write, synced", step="cluster_disk", unit="GB/s"),
         _rate("disk_read", "limit: sequential read, nothing cached", step="cluster_disk", unit="GB/s"),
     )

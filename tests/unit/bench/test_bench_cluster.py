@@ -43,9 +43,10 @@ def test_slowdown_compares_the_last_three_tenths_with_the_first_and_ignores_one_
 
 
 def test_raw_socket_moves_every_byte(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster_limits, "transfer_bytes", lambda _timing: 4 * MIB)
+    monkeypatch.setattr(cluster_limits, "WINDOW_BYTES", 2 * MIB)
+    monkeypatch.setattr(cluster_limits, "transfer_bytes", lambda _timing: 5 * MIB)
     values = cluster_limits.sockets(Timing())
-    assert sorted(values) == ["socket_memory", "socket_stream"]
+    assert sorted(values) == ["socket_memory", "socket_stream", "sockets_ratio"]
     assert all(value > 0 for value in values.values())
 
 
