@@ -139,8 +139,8 @@ def test_starts_stops_and_crashes_leave_nothing_and_hurt_nobody(leftovers: Lefto
     }
     neighbour = programs.start(NEIGHBOUR)
     assert neighbour.line() == "ready"
+    calls, pid, size, nodes = map(int, neighbour.ask().split())  # its actor has its worker: no more processes come
     since = leftovers.again()
-    calls, pid, size, nodes = map(int, neighbour.ask().split())
     done: Counter[str] = Counter()
     left: Counter[str] = Counter()
     for cycle in range(10 * SCALE):

@@ -105,6 +105,7 @@ class StoreCore:
         self.copied_bytes = 0  # sealed, in extents of these
         self._is_spilling = False
         self._deny_from = 0.0
+        self._freed_bytes = self._freed_before = 0  # of blocks, ever; when it was last looked at
         self._why_not_spilled = ("", "")
 
     # --- events -------------------------------------------------------------------------------------------------------
@@ -241,9 +242,12 @@ class StoreCore:
         return True
 
     def spilling(self, now: float, kind: str = "", why_not: str = "", *, is_busy: bool) -> None:
-        """Memory is coming, or not (then why): nobody is denied while it does, nor right after it did."""
-        if self._is_spilling:
+        """Memory is coming, or not (then why): nobody is denied while it does, nor right after it did. Owners that were
+        asked and keep theirs are no reason to wait longer.
+        """
+        if self._is_spilling and self._freed_bytes != self._freed_before:
             self._deny_from = now + self.options.deny_after_s
+            self._freed_before = self._freed_bytes
         self._is_spilling = is_busy
         self._why_not_spilled = (kind, why_not)
 
@@ -364,6 +368,7 @@ class StoreCore:
     def _remove(self, block: _Block) -> None:
         del self._blocks[block.offset]
         self._sealed_bytes -= block.size
+        self._freed_bytes += block.size
         if block.extent is not None:
             del block.extent.blocks[block.offset]
             if block.extent.holder in self.evictable:
