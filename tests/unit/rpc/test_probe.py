@@ -55,7 +55,12 @@ def test_nobody_listens(port: socket.socket) -> None:
 
 def test_a_process_that_ends_after_its_kernel_took_the_connection(port: socket.socket) -> None:
     number = port.getsockname()[1]
-    threading.Timer(0.1, lambda: (port.shutdown(socket.SHUT_RDWR), port.close())).start()
+
+    def end() -> None:
+        port.shutdown(socket.SHUT_RDWR)
+        port.close()
+
+    threading.Timer(0.1, end).start()
     how, took_s = asked(Reactor(), number)
     assert how == "refused"
     assert took_s < PROBE_MAX_S
