@@ -107,7 +107,7 @@ class LeaseDesk:
     def admit(self, request: LeaseRequest) -> None:
         """Serve it here, now or later, send its owner to another node, or refuse it for good."""
         cluster = self.cluster
-        removed = self.removed_groups and self.removed_groups.get(group_of(request.resources))
+        removed = self.removed_groups.get(group_of(request.resources)) if self.removed_groups else None
         if removed:
             self._refuse(Refuse(request, "placement_group_removed", removed))
             return

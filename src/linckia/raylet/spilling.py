@@ -259,7 +259,7 @@ class FileSource:
     def __init__(self, fd: int, offset: int, size: int) -> None:
         self.fd, self.offset, self.size = fd, offset, size
 
-    def wait(self, _upto: int, _timeout_s: float) -> bool:
+    def wait(self, upto: int, timeout_s: float) -> bool:
         """It is complete."""
         return True
 
@@ -274,7 +274,7 @@ class MemorySource:
     def __init__(self, fd: int, offset: int, size: int, release: Callable[[], None]) -> None:
         self.fd, self.offset, self.size, self._release = fd, offset, size, release
 
-    def wait(self, _upto: int, _timeout_s: float) -> bool:
+    def wait(self, upto: int, timeout_s: float) -> bool:
         """It is complete."""
         return True
 

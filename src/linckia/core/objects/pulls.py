@@ -79,6 +79,7 @@ class PullQueue:
         for bundle in [b for b in self.bundles.values() if b.client == client]:
             effects += self._drop(bundle)
         for object_id, count in self.copies.holds_of(client).items():
+            copy = None
             for _ in range(count):
                 copy = self.copies.unhold(object_id, client)
             if copy is not None:
