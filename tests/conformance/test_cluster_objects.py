@@ -318,19 +318,92 @@ def test_the_owners_death_is_told_where_the_value_is(nodes: Any, crash: Any) -> 
         ray.get(inner, timeout=60)
 
 
-@pytest.mark.row("3.23", "4.28")
-@pytest.mark.xfail(IS_LINCKIA, reason="lineage of generators is not kept yet (worker/lineage.py)")
-def test_lost_items_of_a_generator(nodes: Any, crash: Any) -> None:
-    first = nodes()
+# --- generators -------------------------------------------------------------------------------------------------------
+
+
+@ray.remote(max_retries=2)
+def large_items(count: int, channel: Any = None) -> Iterator[bytes]:
+    """Yields `count` large values."""
+    if channel is not None:
+        channel.send("run")
+    for number in range(count):
+        yield bytes_of(MIB + number)
+
+
+@pytest.mark.row("3.23", "4.28", "7.4")
+def test_lost_items_of_a_generator(nodes: Any, crash: Any, new_channel: Any) -> None:
+    """Those that are lost come back under their ids, those that have a copy stay, the consumer is where it was."""
+    first, channel = nodes(), new_channel()
+    generator = large_items.remote(5, channel)
+    refs = [finished(next(generator)) for _ in range(3)]
+    ray.wait([generator.completed()], timeout=60)
+    assert zlib.crc32(ray.get(refs[1], timeout=60)) == zlib.crc32(bytes_of(MIB + 1))  # a copy is here
+    ids = [ref.hex() for ref in refs]
+    crash(first)
+    nodes()
+    for number, ref in enumerate(refs):
+        assert zlib.crc32(ray.get(ref, timeout=60)) == zlib.crc32(bytes_of(MIB + number))
+    assert [ref.hex() for ref in refs] == ids
+    rest = [zlib.crc32(ray.get(ref, timeout=60)) for ref in generator]
+    assert rest == [zlib.crc32(bytes_of(MIB + number)) for number in (3, 4)]
+    assert channel.settled() == ["run", "run"], "once more for all that were lost"
+
+
+@pytest.mark.row("3.23", "4.28", "4.18")
+def test_lost_items_of_a_generator_that_still_runs(nodes: Any, crash: Any, new_gate: Any) -> None:
+    first, gate = nodes(), new_gate()
 
     @ray.remote(max_retries=2)
-    def items() -> Iterator[bytes]:
-        for number in range(3):
+    def slow() -> Iterator[bytes]:
+        for number in range(4):
+            if number == 3:
+                gate.wait()
             yield bytes_of(MIB + number)
 
-    refs = list(items.remote())
+    generator = slow.remote()
+    refs = [finished(next(generator)) for _ in range(3)]
+    crash(first)
+    nodes()
+    gate.open()
+    for number, ref in enumerate([*refs, *generator]):
+        assert zlib.crc32(ray.get(ref, timeout=60)) == zlib.crc32(bytes_of(MIB + number))
+
+
+@pytest.mark.row("3.23", "1.49")
+@pytest.mark.filterwarnings("ignore")
+def test_lost_items_of_dynamic_returns(nodes: Any, crash: Any) -> None:
+    first = nodes()
+    refs = list(ray.get(large_items.options(num_returns="dynamic").remote(3), timeout=60))
     for ref in refs:
         finished(ref)
     crash(first)
     nodes()
-    assert [ray.get(ref, timeout=60) for ref in refs] == [bytes_of(MIB + number) for number in range(3)]
+    for number, ref in enumerate(refs):
+        assert zlib.crc32(ray.get(ref, timeout=60)) == zlib.crc32(bytes_of(MIB + number))
+
+
+@pytest.mark.row("3.23", "3.21", "3.37")
+def test_lost_items_of_a_generator_that_may_not_run_again(nodes: Any, crash: Any) -> None:
+    first = nodes()
+    ref = finished(next(large_items.options(max_retries=0).remote(1)))
+    crash(first)
+    with pytest.raises(exceptions.ObjectLostError) as caught:
+        ray.get(ref, timeout=60)
+    if IS_LINCKIA:
+        assert "RETRIES_DISABLED" in caught.value.reason.name
+
+
+@pytest.mark.row("3.23", "3.20")
+def test_a_lost_item_is_an_argument_of_what_was_lost(nodes: Any, crash: Any) -> None:
+    first = nodes()
+
+    @ray.remote
+    def longer(value: bytes) -> bytes:
+        return value + b"!"
+
+    (item,) = large_items.remote(1)
+    ref = finished(longer.remote(item))
+    del item
+    crash(first)
+    nodes()
+    assert zlib.crc32(ray.get(ref, timeout=60)) == zlib.crc32(bytes_of(MIB) + b"!")

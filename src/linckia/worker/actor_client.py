@@ -218,6 +218,8 @@ class ActorClient:
         extras = record.extras or PushExtras()
         extras.attempt = record.attempt
         record.extras = extras
+        if record.stream is not None:
+            record.stream.restart()
 
     def retry(self, record: TaskRecord) -> None:
         """The method raised a retryable error."""

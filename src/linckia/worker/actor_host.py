@@ -25,7 +25,7 @@ from linckia.protocol import messages as m
 from linckia.worker import task_context
 from linckia.worker.task_context import TaskContext
 from linckia.worker.task_run import StreamOut, call_user, parts_of
-from linckia.worker.tasks import STREAMING, Peer
+from linckia.worker.tasks import DYNAMIC, STREAMING, Peer
 
 if TYPE_CHECKING:
     from linckia.worker.executor import ExecTemplate, Executor
@@ -273,7 +273,7 @@ class ActorHost:
             del args, kwargs, fetch
             if inspect.isawaitable(value):
                 value = await value
-            if run.num_returns(push, template) == STREAMING:
+            if run.num_returns(push, template) in (STREAMING, DYNAMIC):
                 await self._stream_async(peer, push, template, value, held)
             else:
                 run.answer(peer, push, template, value, held)

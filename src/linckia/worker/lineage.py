@@ -3,8 +3,8 @@
 For each large result of a task that may be retried, the owner keeps what the task was: its template, arguments and, for
 references among them, their lineage in turn, but not their values. When the only copy of an object is lost with its
 node, the task is submitted again under the same id, its lost arguments first. What cannot be made again says why
-(every reason of R 3.37). Kept up to ``max_lineage_bytes`` (1 GiB); then the older half is dropped. Runs under
-``Runtime.mutex``.
+(every reason of R 3.37); of generators see ``replays.py``. Kept up to ``max_lineage_bytes`` (1 GiB); then the older
+half is dropped. Runs under ``Runtime.mutex``.
 """
 
 from __future__ import annotations
@@ -72,6 +72,15 @@ class Entry:
         self.running = False
         self.owner: Lineage | None = None
 
+    def remake(self, lineage: Lineage, _ref: ObjectRef[Any], why: str, /) -> None:
+        """Run the task again for the sake of an opened return of it; once for all that are lost."""
+        if not self.running:
+            lineage.run_again(self, why)
+
+    def return_of(self, lineage: Lineage, object_id: bytes, /) -> ObjectRef[Any]:
+        """One of its returns; a stand-in when nobody holds that any more."""
+        return lineage.returns(self)[int.from_bytes(object_id[24:], "little") - 1]
+
     def __del__(self) -> None:
         if self.owner is not None:
             self.owner.total_bytes -= ENTRY_BYTES if self.evicted else self.bytes
@@ -97,17 +106,28 @@ class Lineage:
     def finished(self, record: TaskRecord) -> None:
         """A task answered with large results: remember how it was made, if it may run again."""
         large = [ref for ref in record.refs() if ref.state == BLOCK]
-        if not large or record.stream is not None:
-            return
-        entry: Any = Why.OBJECT_UNRECONSTRUCTABLE_RETRIES_DISABLED
+        if large:
+            entry = self.entry_of(record, Entry)
+            for ref in large:
+                extra = ref.extra = ref.extra or RefExtra()
+                extra.lineage = entry
+
+    def failed(self, record: TaskRecord) -> None:
+        """A task that ran again for the sake of some returns may have failed; the others are as they were."""
+        for ref in record.refs():
+            entry = ref.extra.lineage if ref.extra is not None else None
+            if isinstance(entry, Entry):
+                entry.running, entry.retries_left = False, record.retries_left
+
+    def entry_of(self, record: TaskRecord, kind: type[Entry]) -> Entry | ErrorType:
+        """How the task was made, remembered from now on; or why it may not be made again."""
         if not self.enabled:
-            entry = Why.OBJECT_UNRECONSTRUCTABLE_LINEAGE_DISABLED
-        elif record.template.max_retries != 0:
-            entry = Entry(record, record.lineage)
-            self._keep(entry)
-        for ref in large:
-            extra = ref.extra = ref.extra or RefExtra()
-            extra.lineage = entry
+            return Why.OBJECT_UNRECONSTRUCTABLE_LINEAGE_DISABLED
+        if record.template.max_retries == 0:
+            return Why.OBJECT_UNRECONSTRUCTABLE_RETRIES_DISABLED
+        entry = kind(record, record.lineage)
+        self._keep(entry)
+        return entry
 
     def _keep(self, entry: Entry) -> None:
         size = entry.bytes
@@ -159,40 +179,51 @@ class Lineage:
         extra = ref.extra
         entry = extra.lineage if extra is not None else None
         if ref._id[24:] == PUT_INDEX and entry is None:
-            self._refuse(ref, Why.OBJECT_UNRECONSTRUCTABLE_PUT, why)
+            self.refuse(ref, Why.OBJECT_UNRECONSTRUCTABLE_PUT, why)
         elif not isinstance(entry, Entry):
-            self._refuse(ref, entry or Why.OBJECT_UNRECONSTRUCTABLE_REF_NOT_FOUND, why)
+            self.refuse(ref, entry or Why.OBJECT_UNRECONSTRUCTABLE_REF_NOT_FOUND, why)
         elif entry.evicted:
-            self._refuse(ref, Why.OBJECT_UNRECONSTRUCTABLE_LINEAGE_EVICTED, why)
-        elif not entry.running:
-            self._run_again(entry, why)
+            self.refuse(ref, Why.OBJECT_UNRECONSTRUCTABLE_LINEAGE_EVICTED, why)
+        else:
+            entry.remake(self, ref, why)
 
-    def _refuse(self, ref: ObjectRef[Any], reason: ErrorType, why: str) -> None:
+    def refuse(self, ref: ObjectRef[Any], reason: ErrorType, why: str) -> None:
+        """It cannot be made again."""
         error = errors.ObjectReconstructionFailedError(ref.hex(), reason, None, ref.owner_address(), ref.call_site())
         error.reason_message = f"{error.reason_message} It was lost because {why}."
         self.runtime.complete_error(ref, self.runtime.encode_error(error))
 
-    def _run_again(self, entry: Entry, why: str) -> None:
+    def run_again(self, entry: Entry, why: str) -> None:
+        """Submit the task again, if it has a retry left."""
+        returns = self.returns(entry)
         if entry.retries_left == 0:
-            for ref in self._returns(entry):
-                self._refuse(ref, Why.OBJECT_UNRECONSTRUCTABLE_MAX_ATTEMPTS_EXCEEDED, why)
+            for ref in returns:
+                self.refuse(ref, Why.OBJECT_UNRECONSTRUCTABLE_MAX_ATTEMPTS_EXCEEDED, why)
             return
-        record = TaskRecord(entry.task_id, entry.template, entry.retries_left, args=entry.args)
-        returns = self._returns(entry)
+        record = self.record_again(entry, why)
         for ref in returns:
             if not ref.state:
                 ref.value = record
         record.ref, record.more_refs = returns[0], tuple(returns[1:])
+        entry.running = True
+        self.submit_again(record, entry)
+
+    def record_again(self, entry: Entry, why: str) -> TaskRecord:
+        """The task once more, its lost arguments on their way; without returns."""
+        record = TaskRecord(entry.task_id, entry.template, entry.retries_left, args=entry.args)
         slots = [self._again(each, why) for each in entry.slots]
         inner = [self._again(each, why) for each in entry.inner]
         if slots or inner:
             record.options = Unresolved(slots, inner, None)
             record.holds = [*slots, *inner]
-        entry.running = True
+        return record
+
+    def submit_again(self, record: TaskRecord, entry: Entry) -> None:
+        """It counts as a retry."""
         self.runtime.submitter.note_retry(record)
         resubmit(self.runtime, record, entry.actor)
 
-    def _returns(self, entry: Entry) -> list[ObjectRef[Any]]:
+    def returns(self, entry: Entry) -> list[ObjectRef[Any]]:
         """All its returns; those that nobody holds any more are only stand-ins."""
         found = []
         for index, weak in enumerate(entry.refs):
@@ -214,9 +245,7 @@ class Lineage:
             ref = ObjectRef(remembered.object_id)
             ref.value, ref.state = remembered.inline, INLINE
         elif isinstance(remembered.entry, Entry):
-            entry = remembered.entry
-            index = int.from_bytes(remembered.object_id[24:], "little") - 1
-            ref = self._returns(entry)[index]
+            ref = remembered.entry.return_of(self, remembered.object_id)
             if ref.state == PENDING:
                 self.make(ref, why)
         else:

@@ -9,7 +9,6 @@ scheduling, actors' lives or memory: the raylet, the GCS and the store do.
 from __future__ import annotations
 
 import itertools
-import pickle
 import socket
 import threading
 import time
@@ -38,6 +37,7 @@ from linckia.worker.placement_groups import GroupWatch
 from linckia.worker.progress import Flag, Progress, Target
 from linckia.worker.raylets import Raylets
 from linckia.worker.refs import BLOCK, ERROR, INLINE, LOST, ObjectRef, RefExtra
+from linckia.worker.replays import Replays
 from linckia.worker.requests import Requests
 from linckia.worker.spilling import Spilling
 from linckia.worker.streams import Stream, Streams
@@ -46,7 +46,6 @@ from linckia.worker.tasks import Peer, TaskRecord, Template
 
 SPIN_S = float(environment.option("SPIN_US", "100")) * 1e-6
 Handler = Callable[[Peer, Any], None]
-NONE = pickle.dumps(None, 5)
 
 
 class Runtime:
@@ -100,6 +99,7 @@ class Runtime:
         self.objects = Objects(self)
         self.spilling = Spilling(self)
         self.lineage = Lineage(self)
+        self.replays = Replays(self)
         self.fetching = Fetching(self)
         self.locations = Locations(self)
         self.handlers: dict[type, Handler] = {}
@@ -357,12 +357,11 @@ class Runtime:
                 self.submitter.retry(record)
             return
         if record.stream is not None:
-            error = message.results[0].error if message.failed and message.results else None
-            self.streams.finish(record, message.stream_length, error)
-            self.complete_result(record.ref, message.results[0] if error else Result(inline=NONE), sender)
+            self.streams.on_done(record, message)
         elif message.failed:
             for ref in record.refs():
                 self.complete_result(ref, message.results[0], sender)
+            self.lineage.failed(record)
         else:
             for ref, result in zip(record.refs(), message.results, strict=False):
                 self.complete_result(ref, result, sender)
@@ -379,16 +378,18 @@ class Runtime:
 
     def fail_encoded(self, record: TaskRecord, error: bytes) -> None:
         """The task ends with an error (its own or one of a dependency)."""
-        for ref in record.refs():
-            self.complete_error(ref, error)
         if record.stream is not None:
-            self.streams.finish(record, -1, error)
+            self.streams.fail(record, error)
+        else:
+            for ref in record.refs():
+                self.complete_error(ref, error)
+            self.lineage.failed(record)
         self.forget_record(record)
 
     def forget_record(self, record: TaskRecord) -> None:
         """The task is over: let go of what it held."""
         record.holds = record.places = record.lineage = None
-        record.extras = None
+        record.extras = record.stream = None
         record.queue = None
         parent, record.parent = record.parent, None
         if parent is not None:

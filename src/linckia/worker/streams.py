@@ -4,27 +4,48 @@
 
 from __future__ import annotations
 
+import pickle
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from linckia.base import errors
+from linckia.model.wire import Result
 from linckia.protocol import messages as m
+from linckia.serialization import values
 from linckia.worker import current
-from linckia.worker.refs import ObjectRef
+from linckia.worker.refs import BLOCK, ObjectRef
+from linckia.worker.tasks import DYNAMIC
 
 if TYPE_CHECKING:
     from linckia.worker.runtime import Runtime
     from linckia.worker.tasks import TaskRecord
 
 
+NONE = pickle.dumps(None, 5)
+
+
 class Stream:
     """What the owner knows of one running generator. ``state`` is true when ``next`` would not block."""
 
-    __slots__ = ("consumed", "dropped", "finished", "hooks", "items", "received", "record")
+    __slots__ = (
+        "consumed",
+        "cut",
+        "dropped",
+        "entry",
+        "finished",
+        "hooks",
+        "items",
+        "received",
+        "record",
+        "seen",
+    )
 
     def __init__(self, record: TaskRecord) -> None:
         self.record = record
+        self.entry: Any = None  # how its large items can be made again (replays.py), once there is one
+        self.seen = 0  # items of the present run
+        self.cut = False  # nothing after the items received already is wanted
         self.items: deque[ObjectRef[Any]] = deque()
         self.received = 0
         self.consumed = 0
@@ -37,7 +58,8 @@ class Stream:
         return 1 if self.items or self.finished else 0
 
     def restart(self) -> None:
-        """The generator runs again from its start; items received already are skipped by index."""
+        """The generator runs again from its start; items received already count only if they were lost."""
+        self.seen = 0
 
     def fire(self) -> None:
         """Tell who waits for the next item."""
@@ -52,34 +74,83 @@ class Streams:
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
 
+    def again(self, record: TaskRecord, length: int) -> Stream:
+        """Of a generator that ended after ``length`` items and runs again: nobody waits for new ones."""
+        stream = Stream(record)
+        stream.received = stream.consumed = length
+        stream.dropped = True
+        return stream
+
     def on_yielded(self, record: TaskRecord, message: m.Yielded, sender: bytes) -> None:
         """One more item (or a repeated one of a retry)."""
         stream = record.stream
-        if stream is None or stream.dropped or message.index < stream.received:
+        if stream is None:
+            return
+        object_id = record.task_id + (message.index + 2).to_bytes(4, "little")
+        stream.seen = message.index + 1
+        if message.index < stream.received or stream.dropped:
+            self._on_repeated(stream, object_id, message, sender)
             return
         stream.received = message.index + 1
-        ref: ObjectRef[Any] = ObjectRef(record.task_id + (message.index + 2).to_bytes(4, "little"))
+        ref: ObjectRef[Any] = ObjectRef(object_id)
         self.runtime.complete_result(ref, message.result, sender)
+        if ref.state == BLOCK:
+            self.runtime.replays.yielded(record, ref)
         stream.items.append(ref)
         stream.fire()
 
-    def finish(self, record: TaskRecord, length: int, error: bytes | None) -> None:
-        """The task ended: ``error`` becomes one extra item."""
-        stream = record.stream
-        if stream is None or stream.finished:
-            return
-        if error is None and 0 <= length < stream.received:
+    def _on_repeated(self, stream: Stream, object_id: bytes, message: m.Yielded, sender: bytes) -> None:
+        """It fills what was lost; otherwise its memory is free again at once. The consumer's position stays."""
+        ref = self.runtime.borrowing.by_id.get(object_id) or ObjectRef(object_id)
+        self.runtime.complete_result(ref, message.result, sender)
+        if stream.cut and stream.seen >= stream.received:
+            self._send_consumed(stream, dropped=True)
+        else:
+            self._acknowledge(stream)
+
+    def on_done(self, record: TaskRecord, message: m.DoneMany) -> None:
+        """The task ended: an error becomes one extra item."""
+        error = message.results[0].error if message.failed and message.results else None
+        stream, length = record.stream, message.stream_length
+        if error is None and 0 <= length < stream.received and not stream.dropped:
             problem = errors.StreamingGeneratorReplayInconsistentError(
                 f"generator {record.template.name} yielded {stream.received} items, and {length} when it ran again; "
                 "a retried generator must yield the same number of items"
             )
             error = self.runtime.encode_error(problem)
+        self._finish(record, error)
+        if record.ref is not None and record.template.num_returns == DYNAMIC and not message.cancelled and length >= 0:
+            self._complete_dynamic(record.ref, list(stream.items))
+        elif error is not None:
+            self._complete_failed(record, error)
+        elif record.ref is not None:
+            self.runtime.complete_result(record.ref, Result(inline=NONE), b"")
+
+    def fail(self, record: TaskRecord, error: bytes) -> None:
+        """The task ended without an answer."""
+        self._finish(record, error)
+        self._complete_failed(record, error)
+
+    def _finish(self, record: TaskRecord, error: bytes | None) -> None:
+        stream = record.stream
         if error is not None and not stream.dropped:
             ref: ObjectRef[Any] = ObjectRef(record.task_id + (stream.received + 2).to_bytes(4, "little"))
             self.runtime.complete_error(ref, error)
             stream.items.append(ref)
+        self.runtime.replays.ended(record, error)
         stream.finished = True
         stream.fire()
+
+    def _complete_failed(self, record: TaskRecord, error: bytes) -> None:
+        for ref in record.refs():
+            self.runtime.complete_error(ref, error)
+
+    def _complete_dynamic(self, ref: ObjectRef[Any], items: list[ObjectRef[Any]]) -> None:
+        """The value of a dynamic task is made here, because its items are the caller's."""
+        data: Any = values.dumps(DynamicObjectRefGenerator(items))
+        inline = data if type(data) is bytes else data.to_bytes()
+        contained = [self.runtime.borrowing.info(item) for item in items]
+        self.runtime.complete_result(ref, Result(inline=inline, contained=contained), b"")
 
     def take(self, stream: Stream) -> ObjectRef[Any] | None:
         """The next item, which must be there; None at the end."""
@@ -96,16 +167,23 @@ class Streams:
         limited = record.template.definition.backpressure > 0 or (
             record.extras is not None and record.extras.backpressure > 0
         )
-        if limited and record.peer is not None and not record.peer.closed:
-            record.peer.conn.send(m.StreamConsumed(record.task_id, stream.consumed))
+        if limited:
+            self._send_consumed(stream)
+
+    def _send_consumed(self, stream: Stream, *, dropped: bool = False) -> None:
+        record = stream.record
+        if record.peer is not None and not record.peer.closed:
+            send = record.peer.conn.post if dropped else record.peer.conn.send
+            send(m.StreamConsumed(record.task_id, stream.consumed, dropped=dropped))
 
     def drop(self, stream: Stream) -> None:
-        """Nobody will read the rest."""
+        """Nobody will read the rest. Items that were lost, and that somebody still holds, are waited for."""
         stream.dropped = True
         stream.items.clear()
-        record = stream.record
-        if not stream.finished and record.peer is not None and not record.peer.closed:
-            record.peer.conn.post(m.StreamConsumed(record.task_id, stream.consumed, dropped=True))
+        if not stream.finished:
+            stream.cut = True
+            if stream.seen >= stream.received:
+                self._send_consumed(stream, dropped=True)
 
 
 class ObjectRefGenerator:

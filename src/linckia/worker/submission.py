@@ -50,7 +50,7 @@ def submit(
     num_returns = template.num_returns
     if options is not None:
         record.extras = PushExtras(name=options.name)
-    if num_returns == 1 or num_returns == DYNAMIC:
+    if num_returns == 1:
         ref: ObjectRef[Any] = ObjectRef(record.task_id + FIRST_RETURN)
         ref.value = record
         record.ref = ref
@@ -87,12 +87,12 @@ def submit(
 
 
 def _other_returns(runtime: Runtime, record: TaskRecord, num_returns: int) -> Any:
-    if num_returns == STREAMING:
+    if num_returns in (STREAMING, DYNAMIC):
         completed: ObjectRef[Any] = ObjectRef(record.task_id + FIRST_RETURN)
         completed.value = record
         record.ref = completed
         record.stream = Stream(record)
-        return ObjectRefGenerator(runtime, record.stream, completed)
+        return ObjectRefGenerator(runtime, record.stream, completed) if num_returns == STREAMING else completed
     refs: list[ObjectRef[Any]] = [
         ObjectRef(record.task_id + (index + 1).to_bytes(4, "little")) for index in range(num_returns)
     ]

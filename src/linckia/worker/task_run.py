@@ -16,8 +16,6 @@ from linckia.base import errors
 from linckia.model.wire import PushExtras, Result
 from linckia.protocol import messages as m
 from linckia.serialization import values
-from linckia.worker.refs import ObjectRef
-from linckia.worker.streams import DynamicObjectRefGenerator
 from linckia.worker.tasks import DYNAMIC, STREAMING, Peer
 
 if TYPE_CHECKING:
@@ -129,12 +127,9 @@ class TaskRun:
         """Answer with a return value of any kind."""
         num_returns = self.num_returns(push, template)
         try:
-            if num_returns == STREAMING:
+            if num_returns in (STREAMING, DYNAMIC):
                 self.stream(peer, push, template, value, held)
                 return
-            if num_returns == DYNAMIC:
-                value = DynamicObjectRefGenerator(self._dynamic_items(value, template))
-                num_returns = 1
             if num_returns == 1:
                 self.answer_value(peer, push, template, values.dumps(value), held)
                 return
@@ -148,20 +143,6 @@ class TaskRun:
             return
         value = None
         self._post_answer(peer, m.DoneMany(push.task_id, results), held)
-
-    def _dynamic_items(self, items: Iterator[Any], template: ExecTemplate) -> list[Any]:
-        """A ref per item; what the generator raises becomes the last one."""
-        refs = []
-        step = iter(items).__next__
-        while True:
-            try:
-                refs.append(self.runtime.objects.put(call_user(step, (), {})))
-            except StopIteration:
-                return refs
-            except Exception as error:  # noqa: BLE001  (whatever the user's generator raises)
-                ref: ObjectRef[Any] = ObjectRef(self.runtime.next_task_id() + b"\x00\x00\x00\x80")
-                self.runtime.complete_error(ref, self._encode(error, template))
-                return [*refs, ref]
 
     def num_returns(self, push: m.Push, template: ExecTemplate) -> int:
         """Of this call."""
@@ -265,8 +246,8 @@ class TaskRun:
         self._post_answer(peer, m.DoneMany(push.task_id, [], stream_length=out.produced), held)
 
     def open_stream(self, push: m.Push, template: ExecTemplate) -> StreamOut:
-        """Register a stream so that StreamConsumed reaches it."""
-        limit = template.definition.backpressure
+        """Register a stream so that StreamConsumed reaches it. Dynamic returns are not consumed before the end."""
+        limit = template.definition.backpressure if self.num_returns(push, template) == STREAMING else 0
         if push.extras is not None and push.extras.backpressure > 0:
             limit = push.extras.backpressure
         out = self.streams[push.task_id] = StreamOut(limit)
