@@ -71,7 +71,7 @@ def test_every_gpu_once(nodes: dict[str, str], new_gate: Any, new_channel: Any) 
     gate, channel = new_gate(), new_channel()
     refs = [devices.options(num_gpus=1).remote(gate, channel) for _ in range(3)]
     channel.receive_many(3)
-    assert "GPU" not in ray.available_resources()
+    wait_for(lambda: "GPU" not in ray.available_resources(), what="the report that no GPU is free")
     gate.open()
     found = ray.get(refs, timeout=30)
     assert sorted((node, ids) for node, ids, _ in found) == sorted(

@@ -70,7 +70,7 @@ class Asynchronous:
 
 
 def _note(path: Path) -> None:
-    scratch = path.with_suffix(".new")
+    scratch = path.with_name(f"{path.name}.new")
     scratch.write_text(str(os.getpid()))
     scratch.rename(path)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from watching import SCALE, is_gone, until
+from watching import SCALE, all_threads_in, is_gone, until
 
 import linckia
 from linckia import exceptions
@@ -29,14 +29,16 @@ class Sleeper:
 
 @linckia.remote(max_retries=0)
 def long(started: Path) -> None:
-    started.with_suffix(".new").write_text(str(os.getpid()))
-    started.with_suffix(".new").rename(started)
+    scratch = started.with_name(f"{started.name}.new")
+    scratch.write_text(str(os.getpid()))
+    scratch.rename(started)
     time.sleep(600)  # sleep: the work that is stopped
 
 
 @contextmanager
 def stopped(pid: int) -> Iterator[None]:
     os.kill(pid, signal.SIGSTOP)
+    until(lambda: all_threads_in(pid, "T"), what="all threads to have stopped: the main one does so first")
     try:
         yield
     finally:

@@ -43,6 +43,15 @@ def state_of(pid: int) -> str:
         return ""
 
 
+def all_threads_in(pid: int, state: str) -> bool:
+    """Every thread of the process has this state letter."""
+    try:
+        threads = list(Path(f"/proc/{pid}/task").iterdir())
+        return all((thread / "stat").read_text().rpartition(")")[2].split()[0] == state for thread in threads)
+    except OSError:
+        return False
+
+
 def children_of(pid: int) -> list[int]:
     """Direct children, zombies included."""
     try:

@@ -227,14 +227,13 @@ def kill(actor: ActorHandle[Any], *, no_restart: bool = True) -> None:
     other objects.
     """
     from linckia.api.actor import ActorHandle  # noqa: PLC0415  (start-up time)
-    from linckia.protocol import messages as m  # noqa: PLC0415  (start-up time)
 
     if not isinstance(actor, ActorHandle):
         raise ValueError(f"kill() takes an actor handle, got {type(actor).__name__}; use linckia.cancel() for tasks")
     runtime = connected()
     if actor._runtime is not None and actor._runtime is not runtime:
         raise errors.ActorHandleNotFoundError(f"{actor!r} belongs to another session; get a handle from this one")
-    runtime.raylet.send(m.KillActor(runtime.next_rid(), actor._info.actor_id, no_restart))
+    runtime.actors.kill(actor._info.actor_id, no_restart=no_restart)
 
 
 def get_actor(name: str, namespace: str | None = None) -> ActorHandle[Any]:

@@ -143,4 +143,11 @@ def _first_of_numpy(obj: Any) -> Any:
     return NotImplemented
 
 
-_reducers: dict[type, Callable[[Any], Any]] = {memoryview: _reduce_memoryview}
+def _reduce_code_object(code: types.CodeType) -> Any:
+    """As cloudpickle does it, with the name of the file, which newer releases leave out: tracebacks show its lines."""
+    reduced: Any = cloudpickle.Pickler.dispatch_table[types.CodeType](code)
+    make, parts = reduced
+    return make, tuple(code.co_filename if type(part) is str and part == "<dynamic-code>" else part for part in parts)
+
+
+_reducers: dict[type, Callable[[Any], Any]] = {memoryview: _reduce_memoryview, types.CodeType: _reduce_code_object}

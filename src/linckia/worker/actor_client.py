@@ -39,6 +39,7 @@ class ActorClient:
         self.unordered: set[TaskRecord] = set()  # waiting for arguments, free to be overtaken
         self.lost: list[TaskRecord] = []  # pushed to a worker that is gone; fate unknown until the GCS speaks
         self.dead_error: bytes | None = None
+        self.condemned = False  # this process has killed it for good: later calls wait for the word of its death
         self.pending_calls = 0
         self.template_cache: dict[Any, Any] = {}
         self.scope: Any = None
@@ -59,7 +60,7 @@ class ActorClient:
             self.runtime.fail(record, self._unavailable("is restarting"))
             return
         peer = self.peer
-        if peer is not None and not self.queue and not record.waiting:
+        if peer is not None and not self.queue and not record.waiting and not self.condemned:
             self._push(peer, record)
         elif record.waiting and self.out_of_order:
             self.unordered.add(record)
@@ -97,7 +98,7 @@ class ActorClient:
 
     def _pump(self) -> None:
         peer = self.peer
-        if peer is None:
+        if peer is None or self.condemned:
             return
         queue = self.queue
         while queue and not queue[0].waiting:
@@ -278,6 +279,14 @@ class ActorClients:
                 if subscribe:
                     self.runtime.raylet.send(m.SubscribeActor(actor_id))
             return client
+
+    def kill(self, actor_id: bytes, *, no_restart: bool) -> None:
+        """Ask the GCS to end it. Calls that this process makes afterwards do not reach it any more."""
+        with self.runtime.mutex:
+            client = self.clients.get(actor_id)
+            if client is not None and no_restart:
+                client.condemned = True
+            self.runtime.raylet.send(m.KillActor(self.runtime.next_rid(), actor_id, no_restart))
 
     def find(self, actor_id: bytes) -> ActorClient | None:
         """The client, if there is one: of a dead actor as long as a handle or a call of it is left."""

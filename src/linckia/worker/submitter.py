@@ -384,10 +384,14 @@ class Submitter:
     def _requeue(self, peer: Peer, task_ids: list[bytes], key: SchedulingKey) -> None:
         for task_id in reversed(task_ids):
             record = peer.tasks.pop(task_id, None)
-            if record is not None:
-                record.peer = None
-                record.queue = key
-                key.queue.appendleft(record)
+            if record is None:
+                continue
+            record.peer = None
+            if record.cancelled:  # the cancel reached the worker after the worker had given the task back
+                self.runtime.fail(record, errors.TaskCancelledError(error_message="it was cancelled before it started"))
+                continue
+            record.queue = key
+            key.queue.appendleft(record)
 
     # --- death of workers -------------------------------------------------------------------------------------------
 

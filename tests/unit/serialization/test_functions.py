@@ -66,3 +66,19 @@ def test_a_captured_reference_sees_no_dump_so_that_it_gets_pinned() -> None:
     ref = Ref()
     dumps_function(lambda: ref)
     assert Ref.noted == [False]
+
+
+@pytest.mark.row("3.27")
+def test_code_that_travels_by_value_keeps_its_file_and_lines() -> None:
+    """Also functions inside it: a traceback shows the lines of the user's file."""
+
+    def outer() -> Any:
+        def inner() -> None:
+            raise ValueError("here")
+
+        return inner
+
+    there = pickle.loads(dumps_function(outer))
+    for ours, theirs in ((outer, there), (outer(), there())):
+        assert theirs.__code__.co_filename == __file__
+        assert theirs.__code__.co_firstlineno == ours.__code__.co_firstlineno

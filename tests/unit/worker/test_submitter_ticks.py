@@ -75,7 +75,9 @@ def make() -> tuple[Submitter, FakeReactor, Lease]:
 
 def record(submitter: Submitter, number: int) -> Any:
     template = SimpleNamespace(key=submitter.key_for({"CPU": 1.0}), index=0, name="f")
-    return SimpleNamespace(template=template, task_id=bytes([number]), args=b"", extras=None, peer=None, queue=None)
+    return SimpleNamespace(
+        template=template, task_id=bytes([number]), args=b"", extras=None, peer=None, queue=None, cancelled=False
+    )
 
 
 def test_a_task_behind_another_brings_the_look_forward() -> None:
