@@ -30,7 +30,7 @@ from linckia.rpc.reactor import Reactor
 from linckia.shm.segment import Segment
 
 NODE_ID_BYTES = 28
-JOIN_MAX_S = 10.0
+JOIN_MAX_S = float(environment.option("JOIN_TIMEOUT_S", "10"))  # a head that starts at the same moment needs some
 AGAIN = "LINCKIA_NODE_AGAIN_FD"
 LOG_NAME = "node.log"
 
