@@ -9,6 +9,8 @@ import sys
 
 HEALTH_QUESTION = b"LKR1\x07?health"  # rpc/endpoints.route_frame(rpc/front_door.HEALTH_ROUTE)
 HEALTH_ANSWER = b"ok\n"
+SECURE_ONLY = b"tls"  # rpc/front_door.SECURE_ONLY
+USE_TLS = ("LINCKIA_USE_TLS", "RAY_USE_TLS")
 TIMEOUT_S = 5.0
 
 
@@ -47,16 +49,28 @@ def _local_address() -> str:
 
 def _health_check(address: str) -> int:
     """0 when the node at host:port answers."""
+    if any(os.environ.get(name) for name in USE_TLS):  # noqa: TID251 - as above
+        return _ask_securely(address)
     import socket  # noqa: PLC0415 - only here
 
     host, _, port = address.rpartition(":")
     try:
         with socket.create_connection((host.strip("[]"), int(port)), TIMEOUT_S) as connection:
             connection.sendall(HEALTH_QUESTION)
-            if connection.recv(len(HEALTH_ANSWER)) == HEALTH_ANSWER:
-                return 0
+            answer = connection.recv(len(HEALTH_ANSWER))
+        if answer == HEALTH_ANSWER:
+            return 0
+        if answer == SECURE_ONLY:
+            return _ask_securely(address)
         why = "it is not a node of Linckia"
     except (OSError, ValueError) as error:
         why = str(error)
     sys.stderr.write(f"linckia: no healthy node at {address}: {why}\n")
     return 1
+
+
+def _ask_securely(address: str) -> int:
+    """The same over TLS, with the certificate that the environment or this machine's node has."""
+    from linckia.cli import probing  # noqa: PLC0415 - not needed without TLS
+
+    return probing.health_check(address)

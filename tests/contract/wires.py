@@ -17,6 +17,7 @@ from linckia.rpc.front_door import FrontDoor
 from linckia.rpc.handshake import Identity
 from linckia.rpc.inproc import LocalLink
 from linckia.rpc.reactor import Reactor
+from linckia.rpc.tls.contexts import Tls
 
 TOKEN = b"the token of this cluster"
 SERVER_ID = b"s" * 28
@@ -45,8 +46,9 @@ class End:
 class Wire:
     """A server; ``servers`` are its ends in the order in which connections said something or ended."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: Tls | None = None) -> None:
         self.reactor = Reactor()
+        self.reactor.tls = tls
         self.servers: list[End] = []
         self.on_message: Callable[[End, m.Message], None] | None = None
         self._ends: dict[Any, End] = {}
@@ -149,8 +151,8 @@ class UnixWire(Wire):
 class NodePortWire(Wire):
     """A node's own connections through its one TCP port (front door, empty route)."""
 
-    def __init__(self, host: str) -> None:
-        super().__init__()
+    def __init__(self, host: str, tls: Tls | None = None) -> None:
+        super().__init__(tls)
         self.host = host
         self.door = self._open(0)
 
@@ -181,8 +183,8 @@ class RoutedWire(Wire):
 
     PROCESS = b"p" * 28
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__()
+    def __init__(self, folder: Path, tls: Tls | None = None) -> None:
+        super().__init__(tls)
         self.folder = folder
         self.node: Any = None  # the node's connection to the process
         self._inner = self.reactor.listen(f"unix:{folder}/node", self.identity, self._at_node, lambda _c, _r: None)

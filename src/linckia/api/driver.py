@@ -58,6 +58,10 @@ def connect(endpoint: str, session_dir: str, token_path: str, options: InitOptio
     runtime.job_id = answer.job_id
     runtime.task_suffix = b"\xff" * 12 + answer.job_id
     runtime.settle_in(answer.node_id, answer.public_prefix)
+    if answer.tls:
+        from linckia.rpc import tls  # noqa: PLC0415  (only in clusters that use TLS)
+
+        tls.use_paths(runtime.reactor, answer.tls)
     runtime.node_ip = answer.node_ip
     runtime.session_name = answer.session_name
     runtime.objects.capacity = answer.store_capacity

@@ -19,6 +19,7 @@ from linckia.node.launch import NodeStartError
 PROGRAM_ARGUMENTS = {"allow_interspersed_args": False}
 """Everything behind the script's name belongs to the script, `--help` included."""
 
+tls_app = typer.Typer(no_args_is_help=True, help="Certificates for connections between nodes.")
 app = typer.Typer(
     name="linckia",
     no_args_is_help=True,
@@ -30,6 +31,7 @@ app = typer.Typer(
     "The commands are for looking on, for clusters that outlive a program, and for programs written for Ray.",
     epilog="First steps: **linckia demo**, then docs/quickstart.md.",
 )
+app.add_typer(tls_app, name="tls")
 
 
 def _print_version(wanted: bool) -> None:
@@ -94,6 +96,9 @@ def start(  # noqa: PLR0913 - the options of a node
     object_spilling_directory: Annotated[str, typer.Option(help="Where objects go when memory is full.")] = "",
     autoscaling_config: Annotated[str, typer.Option(help="Worker groups to start on demand (a YAML file).")] = "",
     temp_dir: Annotated[str, typer.Option(help="Where the session directory is made.")] = "",
+    tls_cert: Annotated[str, typer.Option(help="TLS between nodes: this machine's certificate (PEM).")] = "",
+    tls_key: Annotated[str, typer.Option(help="TLS: the certificate's private key.")] = "",
+    tls_ca: Annotated[str, typer.Option(help="TLS: the CA's certificate; `linckia tls init` makes all three.")] = "",
     block: Annotated[bool, typer.Option("--block", help="Stay in the foreground; Ctrl-C stops the node.")] = False,
 ) -> None:
     """Start a node: the head of a new cluster, or one that joins (`--address`).
@@ -110,7 +115,8 @@ def start(  # noqa: PLR0913 - the options of a node
         "object_store_memory": object_store_memory,
     }
     given |= {"_node_name": node_name or None, "_temp_dir": temp_dir or None}
-    place = starting.Place(address, node_ip_address, port, worker_group, object_spilling_directory)
+    tls = (tls_cert, tls_key, tls_ca)
+    place = starting.Place(address, node_ip_address, port, worker_group, object_spilling_directory, tls)
     raise typer.Exit(
         starting.start(
             given, place, resources=resources, labels=labels, head=head, block=block, scaling=autoscaling_config
@@ -165,6 +171,25 @@ def health_check(
     from linckia.cli import probing  # noqa: PLC0415 - start-up time
 
     raise typer.Exit(probing.health_check(address))
+
+
+@tls_app.command("init")
+def tls_init(
+    folder: Annotated[str, typer.Option("--dir", help="Where to write them; default: ~/.linckia/tls.")] = "",
+    host: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME_OR_IP", help="A machine's name or address, for the certificate; repeat it."),
+    ] = None,
+    days: Annotated[int, typer.Option(min=1, max=36500, help="How long they are valid.")] = 1825,
+    force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
+) -> None:
+    """Make a private certificate authority and a certificate for all nodes, and say what to do with them.
+
+    Connections between nodes are then encrypted, and a node needs such a certificate as well as the cluster's token.
+    """
+    from linckia.cli import tls_init as making  # noqa: PLC0415 - start-up time
+
+    raise typer.Exit(making.init(folder, host or [], days, force=force))
 
 
 @app.command("get-auth-token")

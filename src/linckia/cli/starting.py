@@ -30,6 +30,7 @@ class Place(NamedTuple):
     port: int | None
     worker_group: str
     spill_dir: str
+    tls: tuple[str, str, str]
 
 
 def start(
@@ -82,6 +83,9 @@ def _options(given: dict[str, Any], place: Place, resources: str, labels: str) -
         labels=checked,
         worker_group=place.worker_group,
         spill_dir=place.spill_dir,
+        tls_cert=place.tls[0],
+        tls_key=place.tls[1],
+        tls_ca=place.tls[2],
     )
 
 

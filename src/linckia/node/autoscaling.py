@@ -51,6 +51,7 @@ def _options(node: Node, node_type: NodeType, labels: dict[str, str]) -> NodeOpt
     amounts: dict[str, Any] = dict(node_type.resources)
     cpus, gpus, memory = amounts.pop("CPU", 0), amounts.pop("GPU", None), amounts.pop("memory", None)
     store = amounts.pop("object_store_memory", None)
+    tls = node.tls_files or ("", "", "")
     return NodeOptions(
         num_cpus=cpus,
         num_gpus=gpus,
@@ -64,6 +65,9 @@ def _options(node: Node, node_type: NodeType, labels: dict[str, str]) -> NodeOpt
         node_ip=node.rooms.node_ip,
         port=0,
         rejoin=False,
+        tls_cert=tls[0],
+        tls_key=tls[1],
+        tls_ca=tls[2],
         fate_share_with_driver=True,
         driver_pid=os.getpid(),
     )

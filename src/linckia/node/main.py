@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -28,6 +28,9 @@ from linckia.node.zygote_link import ZygoteLink, reap
 from linckia.rpc.handshake import Identity
 from linckia.rpc.reactor import Reactor
 from linckia.shm.segment import Segment
+
+if TYPE_CHECKING:
+    from linckia.host.tls_files import TlsFiles
 
 NODE_ID_BYTES = 28
 JOIN_MAX_S = float(environment.option("JOIN_TIMEOUT_S", "10"))  # a head that starts at the same moment needs some
@@ -48,6 +51,9 @@ class Node:
 
     def __init__(self, options: NodeOptions) -> None:
         self.options = options
+        self.reactor = Reactor()
+        self.reactor.on_error = _log_failure
+        self.tls_files = _use_tls(self.reactor, options)
         self.node_id = random_bytes(NODE_ID_BYTES)
         self.segment = Segment.create(_store_capacity(options))
         self.session = Session.create(
@@ -57,8 +63,6 @@ class Node:
         )
         self.token = _cluster_token(options)
         self.session.write_token(self.token)
-        self.reactor = Reactor()
-        self.reactor.on_error = _log_failure
         # Before anything else: the zygote boots beside us, and inherits little.
         self.zygote = ZygoteLink(self.reactor, {self.segment.fd}, options.worker_entry)
         self.reason = ""
@@ -124,6 +128,7 @@ class Node:
             {
                 **addresses,
                 "is_head": not self.options.address,
+                "tls": self.tls_files,
                 "fate_share_with_driver": self.options.fate_share_with_driver,
             }
         )
@@ -211,6 +216,23 @@ def _cluster_token(options: NodeOptions) -> str:
     if options.address:
         return tokens.token_for(options.address, options.temp_dir)
     return tokens.given_token() or random_bytes(32).hex()
+
+
+def _use_tls(reactor: Reactor, options: NodeOptions) -> TlsFiles | None:
+    """Only nodes with a port have connections that it could protect. StartError when the files are of no use."""
+    if options.port < 0:
+        return None
+    from linckia.host import tls_files  # noqa: PLC0415 - not in embedded clusters
+    from linckia.rpc import tls  # noqa: PLC0415 - likewise
+
+    try:
+        files = tls_files.configured(options.tls_cert, options.tls_key, options.tls_ca)
+        if files is None and options.address:
+            files = tls_files.configured_for(options.address, options.temp_dir)
+        tls.use(reactor, files, check=True)
+    except tls_files.TlsFilesError as error:
+        raise StartError(str(error)) from None
+    return files
 
 
 def _store_capacity(options: NodeOptions) -> int:

@@ -32,6 +32,9 @@ class NodeOptions(NamedTuple):
     spill_dir: str = ""
     worker_group: str = ""
     autoscaling_config: str = ""  # path of the configuration file; heads only
+    tls_cert: str = ""  # PEM files of connections between nodes; empty: what the environment says (host/tls_files.py)
+    tls_key: str = ""
+    tls_ca: str = ""
     rejoin: bool = True  # a node that was declared dead joins again as a new one
     worker_entry: str = "linckia.worker.main:run_worker"
 

@@ -227,6 +227,7 @@ class Rooms:
             public_prefix=self._prefix(),
             identity=self.identity,
             spill_dir=options.spill_dir or node.session.path,
+            tls=list(node.tls_files or ()),
         )
 
     def _worker_config(self) -> dict[str, Any]:
@@ -236,6 +237,7 @@ class Rooms:
             "node_ip": self.node_ip,
             "raylet_endpoint": self.endpoint,
             "public_prefix": self._prefix(),
+            "tls": list(node.tls_files or ()),
             "token": node.token.encode(),
             "segment_fd": node.segment.fd,
             "store_capacity": node.segment.capacity_bytes,

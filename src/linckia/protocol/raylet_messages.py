@@ -27,7 +27,9 @@ class RegisterDriver(Message, tag=51):
 
 
 class DriverRegistered(Message, tag=52):
-    """``public_prefix`` goes before the path of the driver's socket to make its public address."""
+    """``public_prefix`` goes before the path of the driver's socket to make its public address. ``tls``: paths of
+    certificate, key and CA, when nodes use TLS.
+    """
 
     rid: int
     job_id: bytes
@@ -37,6 +39,7 @@ class DriverRegistered(Message, tag=52):
     store_capacity: int
     resources: dict[str, float]
     public_prefix: str = ""
+    tls: list[str] = []
 
 
 class AssignJob(Message, tag=53):

@@ -53,6 +53,7 @@ class RayletOptions(NamedTuple):
     public_prefix: str = ""  # goes before the paths of this node's processes (rpc/endpoints.py)
     identity: Identity | None = None
     spill_dir: str = "/tmp"
+    tls: list[str] = []  # noqa: RUF012 - never changed; files of connections between nodes (host/tls_files.py)
 
 
 class Driver:
@@ -240,6 +241,7 @@ class Raylet:
                 self.options.segment.capacity_bytes,
                 node.resources,
                 self.options.public_prefix,
+                self.options.tls,
             )
         )
 

@@ -96,7 +96,11 @@ class Connection:
 
     def attach(self, sock: socket.socket) -> None:
         """The socket of a connection that was made without one; what was posted leaves now."""
+        if self.closed:
+            sock.close()
+            return
         sock.setblocking(False)
+        self._handshake.binding = getattr(sock, "binding", b"")  # of a socket with TLS
         self.sock, self.fd = sock, sock.fileno()
         self.reactor.register(self.fd, self._on_event, select.EPOLLIN)
         self._write_unsent()
@@ -244,7 +248,8 @@ class Connection:
         except (BlockingIOError, InterruptedError):
             return
         except OSError as error:
-            self.close(f"connection lost: {error}")
+            refused = "refused:" in str(error)  # by TLS: it says it all
+            self.close(str(error) if refused else f"connection lost: {error}")
             return
         if not data:
             self.close("peer closed the connection")
@@ -275,6 +280,8 @@ class Connection:
         while size - position >= 4 and not self.closed:
             (length,) = HEADER.unpack_from(pending, position)
             if length > (FRAME_MAX_BYTES if self.established else HANDSHAKE_FRAME_MAX_BYTES):
+                if not self.established:  # so that a peer that begins TLS sees at once that we do not
+                    self._write_frame(refusal("refused: this is no handshake of Linckia without TLS"))
                 self.close(f"refused: a frame of {length} bytes is over the limit")
                 return
             if size - position - 4 < length:

@@ -1,6 +1,7 @@
 """A node's one TCP port: reads whom each connection is for and passes it on, before any handshake.
 
-The node's own connections become ordinary ones; those for a process of the node are handed over as file descriptors
+With TLS the preamble is still plain: it names a process, and TLS begins behind it, between the two ends. The node's own
+connections become ordinary ones; those for a process of the node are handed over as file descriptors
 (``on_route``), so that no byte of theirs passes through the node. A stranger learns nothing here: the handshake, with
 the token, is done by whoever gets the socket. Built by node/rooms.py.
 """
@@ -19,6 +20,8 @@ from linckia.rpc.reactor import Reactor, open_socket
 OUT_OF_DESCRIPTORS_PAUSE_S = 0.1
 HEALTH_ROUTE, HEALTH_ANSWER = b"?health", b"ok\n"
 """The one question a stranger may ask: are you there? (linckia_command.py)"""
+SECURE_HEALTH_ROUTE, SECURE_ONLY = b"?health-tls", b"tls"
+"""The same with the answer inside TLS; a node with TLS answers the plain question with SECURE_ONLY."""
 
 
 class FrontDoor:
@@ -93,9 +96,12 @@ class FrontDoor:
         sock.recv(ROUTE_HEADER_BYTES + len(route))
         del self._waiting[fd]
         self.reactor.unregister(fd)
-        if route == HEALTH_ROUTE:
+        if route == SECURE_HEALTH_ROUTE and self.reactor.tls is not None:
+            opening = self.reactor.tls.open(self.reactor, sock, _say_healthy, _no_matter, server_side=True)
+            self.reactor.call_later(HANDSHAKE_MAX_S, opening.close)
+        elif route in (HEALTH_ROUTE, SECURE_HEALTH_ROUTE):
             with contextlib.suppress(OSError):
-                sock.send(HEALTH_ANSWER)
+                sock.send(HEALTH_ANSWER if self.reactor.tls is None else SECURE_ONLY)
             sock.close()
         elif route:
             self.on_route(route, sock)
@@ -117,3 +123,13 @@ class FrontDoor:
         self.sock.close()
         for fd in list(self._waiting):
             self._drop(fd)
+
+
+def _say_healthy(sock: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        sock.send(HEALTH_ANSWER)
+    sock.close()
+
+
+def _no_matter(_reason: str) -> None:
+    """A stranger's handshake failed; it was told why."""

@@ -2,7 +2,8 @@
 
 Three frames: the initiator's *hello* (magic, versions, role, id, nonce), the acceptor's *challenge* (versions, id,
 nonce, its proof), the initiator's *proof*. A proof is keyed BLAKE2b over both nonces and the prover's side, the key is
-the token's hash, compared in constant time, so a recording proves nothing. Frames are plain msgpack maps of at most
+the token's hash, compared in constant time, so a recording proves nothing. Over TLS a proof is also bound to the
+server's certificate, so that nobody in between can pass it on. Frames are plain msgpack maps of at most
 ``HANDSHAKE_FRAME_MAX_BYTES``; nothing is unpickled here, ever. Called by ``rpc/connection.py``; does no I/O and mints
 no nonce itself.
 """
@@ -61,6 +62,7 @@ class Handshake:
         self.identity = identity
         self.nonce = nonce
         self.initiator = initiator
+        self.binding = b""  # over TLS: the server's certificate, as this side knows it
         self.stage = Stage.START if initiator else Stage.WAIT_HELLO
         self.peer_role = ""
         self.peer_id = b""
@@ -147,13 +149,14 @@ class Handshake:
     def _proof(self, side: bytes) -> bytes:
         first, second = (self.nonce, self.peer_nonce) if self.initiator else (self.peer_nonce, self.nonce)
         key = blake2b(self.identity.token, digest_size=32).digest()
-        return blake2b(side + first + second, key=key, digest_size=32).digest()
+        return blake2b(side + first + second + self.binding, key=key, digest_size=32).digest()
 
     def _check_proof(self, body: dict[str, Any], side: bytes) -> None:
         proof = body.get("proof")
         if not isinstance(proof, bytes) or not compare_digest(proof, self._proof(side)):
+            doubt = " (or somebody between the two ends TLS)" if self.binding else ""
             raise HandshakeError(
-                "refused: wrong cluster token; "
+                f"refused: wrong cluster token{doubt}; "
                 "set LINCKIA_AUTH_TOKEN or LINCKIA_AUTH_TOKEN_PATH to this cluster's token"
             )
 

@@ -1,7 +1,8 @@
 """Is there still somebody at a node's port? Without blocking: the outcome comes by a callback from the reactor.
 
 Only the node's own answer to the health question counts: the kernel of a process that is being killed still takes
-connections, and so does that of a stopped one.
+connections, and so does that of a stopped one. Where nodes use TLS the answer comes inside it: nobody else can keep a
+dead node alive.
 """
 
 from __future__ import annotations
@@ -11,12 +12,17 @@ import os
 import select
 import socket
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from linckia.base.addresses import join_host_port
 from linckia.base.limits import PROBE_MAX_S
+from linckia.rpc.connection import NoSocket
 from linckia.rpc.endpoints import resolve, route_frame
-from linckia.rpc.front_door import HEALTH_ANSWER, HEALTH_ROUTE
+from linckia.rpc.front_door import HEALTH_ANSWER, HEALTH_ROUTE, SECURE_HEALTH_ROUTE
 from linckia.rpc.reactor import Reactor, open_socket
+
+if TYPE_CHECKING:
+    from linckia.rpc.tls.contexts import Tls
 
 Outcome = Callable[[str, str], None]
 AGAIN_AFTER_S = 0.05
@@ -36,7 +42,7 @@ class _Probe:
 
     def __init__(self, reactor: Reactor, where: str, outcome: Outcome) -> None:
         self.reactor, self.where, self.outcome = reactor, where, outcome
-        self.sock: socket.socket | None = None
+        self.sock: socket.socket | NoSocket | None = None
         self.done = False
         text = f"and its port does not answer within {PROBE_MAX_S:g} s"
         self.timer = reactor.call_later(PROBE_MAX_S, lambda: self._finish("silent", text))
@@ -55,13 +61,16 @@ class _Probe:
         self.reactor.register(sock.fileno(), self._connected, select.EPOLLOUT)
 
     def _connected(self, _events: int) -> None:
-        assert self.sock is not None
         sock = self.sock
+        assert isinstance(sock, socket.socket)
         self.reactor.unregister(sock.fileno())
         try:
             failed = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             if failed:
                 self._finish(_meaning(failed), os.strerror(failed))
+                return
+            if self.reactor.tls is not None:
+                self._ask_securely(self.reactor.tls, sock)
                 return
             sock.send(route_frame(HEALTH_ROUTE))
         except OSError:
@@ -69,8 +78,19 @@ class _Probe:
             return
         self.reactor.register(sock.fileno(), self._answer)
 
+    def _ask_securely(self, tls: Tls, sock: socket.socket) -> None:
+        def secured(secure: socket.socket) -> None:
+            self.sock = secure
+            self.reactor.register(secure.fileno(), self._answer)
+
+        def failed(_reason: str) -> None:
+            self._cut()
+
+        preamble = route_frame(SECURE_HEALTH_ROUTE)
+        self.sock = tls.open(self.reactor, sock, secured, failed, server_side=False, preamble=preamble)
+
     def _answer(self, _events: int) -> None:
-        assert self.sock is not None
+        assert isinstance(self.sock, socket.socket)
         try:
             heard = self.sock.recv(len(HEALTH_ANSWER))
         except (BlockingIOError, InterruptedError):

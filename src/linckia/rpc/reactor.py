@@ -18,6 +18,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from linckia.base.addresses import join_host_port, parse_host_port
 from linckia.base.limits import SHORTAGE_MAX_S
@@ -26,8 +27,10 @@ from linckia.rpc.connection import CloseHandler, Connection, MessageHandler, NoS
 from linckia.rpc.endpoints import Target, resolve, route_frame
 from linckia.rpc.handshake import Identity
 
-EventHandler = Callable[[int], None]
+if TYPE_CHECKING:
+    from linckia.rpc.tls.contexts import Tls
 
+EventHandler = Callable[[int], None]
 
 ACCEPT_PAUSE_S = 0.1
 
@@ -97,6 +100,7 @@ class Reactor:
         self.spin_s = spin_s
         self.dirty: deque[Connection] = deque()
         self.stopping = False
+        self.tls: Tls | None = None  # set before the first connection over TCP, when nodes use TLS (rpc/tls)
         self.local_node = ""  # hex id of the node of this process: what is on it is reached by its Unix socket
         self.before_poll: Callable[[], None] | None = None
         self.on_error: Callable[[Exception], None] | None = None  # of handlers; None: it reaches who polls
@@ -131,12 +135,13 @@ class Reactor:
     ) -> Listener:
         """Bind and accept; each accepted connection authenticates before its first message is delivered."""
         sock, address = open_socket(endpoint)
-        if endpoint.startswith("tcp:"):
+        is_public = endpoint.startswith("tcp:")
+        if is_public:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(address)
         sock.listen(1024)
         sock.setblocking(False)
-        if endpoint.startswith("tcp:"):
+        if is_public:
             host, port = sock.getsockname()
             endpoint = f"tcp:{host}:{port}"
 
@@ -150,7 +155,10 @@ class Reactor:
                     self.unregister(sock.fileno())
                     self.call_later(ACCEPT_PAUSE_S, resume)
                     return
-                Connection(self, peer, identity, on_messages, on_close, initiator=False)
+                if is_public:
+                    self.adopt(peer, identity, on_messages, on_close)
+                else:
+                    Connection(self, peer, identity, on_messages, on_close, initiator=False)
 
         def resume() -> None:
             if sock.fileno() >= 0:
@@ -191,22 +199,32 @@ class Reactor:
                 raise
             sock = NoSocket()
         preamble = b"" if target.path else route_frame(route)
-        connection = Connection(self, sock, identity, on_messages, on_close, initiator=True, preamble=preamble)
+        if self.tls is not None and preamble:
+            connection = Connection(self, NoSocket(), identity, on_messages, on_close, initiator=True)
+            if isinstance(sock, socket.socket):
+                self.tls.secure(self, connection, sock, server_side=False, preamble=preamble)
+                return connection
+        else:
+            connection = Connection(self, sock, identity, on_messages, on_close, initiator=True, preamble=preamble)
         if connection.fd < 0:
-            self._connect_later(connection, target, time.monotonic() + SHORTAGE_MAX_S)
+            self._connect_later(connection, target, time.monotonic() + SHORTAGE_MAX_S, preamble)
         return connection
 
-    def _connect_later(self, connection: Connection, target: Target, give_up_s: float) -> None:
+    def _connect_later(self, connection: Connection, target: Target, give_up_s: float, preamble: bytes) -> None:
         def attempt() -> None:
             if connection.closed:
                 return
             try:
-                connection.attach(connected_socket(target))
+                sock = connected_socket(target)
+                if self.tls is not None and preamble:
+                    self.tls.secure(self, connection, sock, server_side=False, preamble=preamble)
+                else:
+                    connection.attach(sock)
             except OSError as error:
                 if not exhaustion.out_of_descriptors(error):
                     connection.close(f"connection lost: {error}")
                 elif time.monotonic() < give_up_s:
-                    self._connect_later(connection, target, give_up_s)
+                    self._connect_later(connection, target, give_up_s, preamble)
                 else:
                     connection.shortage = exhaustion.describe(error)
                     connection.close(connection.shortage)
@@ -217,7 +235,11 @@ class Reactor:
         self, sock: socket.socket, identity: Identity, on_messages: MessageHandler, on_close: CloseHandler
     ) -> Connection:
         """An accepted socket, from a front door or passed by the node, becomes a connection."""
-        return Connection(self, sock, identity, on_messages, on_close, initiator=False)
+        if self.tls is None:
+            return Connection(self, sock, identity, on_messages, on_close, initiator=False)
+        connection = Connection(self, NoSocket(), identity, on_messages, on_close, initiator=False)
+        self.tls.secure(self, connection, sock, server_side=True)
+        return connection
 
     # --- time and other threads ---------------------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ import linckia.shm.segment  # noqa: F401
 from linckia.host import environment
 from linckia.model.specs import ActorSpec, JobConfig
 from linckia.protocol import messages as m
+from linckia.rpc import tls
 from linckia.rpc.handshake import Identity
 from linckia.worker import current, output, signals
 from linckia.worker.dispatch import Handler
@@ -137,6 +138,7 @@ def run_worker(config: dict[str, Any]) -> None:
     signals.install(runtime, worker=True)
     runtime.raylet.post(m.RegisterWorker(identity.worker_id, os.getpid(), runtime.address.endpoint))
     runtime.settle_in(config["node_id"], config.get("public_prefix", ""))
+    tls.use_paths(runtime.reactor, config.get("tls", []))
     try:
         runtime.progress.start_background()
     except RuntimeError:  # the limit of threads: the node tries again, and says so when it has to give up

@@ -1,7 +1,8 @@
 """What is said on a stream: a request names ticket, start and length; the answer is a head and that many raw bytes.
 
 A stream is a socket that has left the message protocol (`OpenStream`); both sides use it from threads, blocking, with
-the kernel's own timeouts. Requests may be sent ahead of answers. Nothing is decoded here but three numbers.
+the kernel's own timeouts. Requests may be sent ahead of answers. Nothing is decoded here but three numbers. With TLS
+(rpc/tls) timeouts are Python's, and bytes of files pass through this process instead of from file to socket.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ class StreamError(OSError):
 
 def set_timeouts(sock: socket.socket, receive_s: float) -> None:
     """Blocking calls end with an error after ``receive_s`` (STALL_S for sending) without progress."""
+    if _has_tls(sock):
+        sock.settimeout(max(receive_s, STALL_S))
+        return
     sock.setblocking(True)
     for option, seconds in ((socket.SO_RCVTIMEO, receive_s), (socket.SO_SNDTIMEO, STALL_S)):
         whole = int(seconds)
@@ -35,7 +39,7 @@ def receive_into(sock: socket.socket, view: memoryview) -> None:
     while position < size:
         try:
             count = sock.recv_into(view[position:], size - position, socket.MSG_WAITALL)
-        except BlockingIOError as error:
+        except (BlockingIOError, TimeoutError) as error:
             raise StreamError(f"no byte came for {STALL_S:g} s") from error
         if not count:
             raise StreamError("the other side hung up")
@@ -62,8 +66,11 @@ def receive_answer(sock: socket.socket, view: memoryview) -> None:
 
 
 def send_file(sock: socket.socket, fd: int, offset: int, length: int) -> None:
-    """An answer out of a file or segment, without a copy in this process."""
+    """An answer out of a file or segment, without a copy in this process unless it has to be encrypted."""
     sock.sendall(ANSWER.pack(OK, length), socket.MSG_MORE)
+    if _has_tls(sock):
+        sock.send_file(fd, offset, length)  # type: ignore[attr-defined]  # rpc/tls/secure_socket.py
+        return
     end = offset + length
     while offset < end:
         try:
@@ -79,3 +86,7 @@ def send_refusal(sock: socket.socket, text: str) -> None:
     """An answer without bytes."""
     data = text.encode()[:TEXT_MAX_BYTES]
     sock.sendall(ANSWER.pack(FAILED, len(data)) + data)
+
+
+def _has_tls(sock: socket.socket) -> bool:
+    return type(sock) is not socket.socket
