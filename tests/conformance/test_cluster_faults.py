@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from engine import better, exceptions, module, ray, wait_for
+from engine import better, error_after_death, exceptions, module, ray, wait_for
 
 Affinity = module("util.scheduling_strategies").NodeAffinitySchedulingStrategy
 NODE_LOST = (exceptions.NodeDiedError, exceptions.WorkerCrashedError)
@@ -140,6 +143,67 @@ def test_retries_are_counted_over_nodes(nodes: Any, crash: Any, new_gate: Any, n
     with pytest.raises(NODE_LOST):
         ray.get(ref, timeout=60)
     assert channel.settled() == []
+
+
+@pytest.fixture
+def preempt(base: Any, crash: Any) -> Callable[[Any, float], None]:
+    """Announces that a node will be taken away, and takes it away: at its deadline, or sooner than was said."""
+
+    def take(node: Any, deadline_s: float) -> None:
+        linckia = str(Path(sys.executable).with_name("linckia"))
+        command = [linckia, "drain-node", "--address", base.address, "--node-id", node.node_id]
+        options = ["--reason", "preemption", "--deadline-s", str(deadline_s)]
+        subprocess.run([*command, *options], check=True, capture_output=True, timeout=60)
+        if deadline_s < 1:
+            wait_for(lambda: not next(row for row in ray.nodes() if row["NodeID"] == node.node_id)["Alive"])
+        crash(node)
+
+    return take
+
+
+@pytest.mark.row("4.21", "7.9")
+@better("its drain command needs the GCS client of the same release")
+def test_a_machine_that_is_taken_away_costs_no_retry(
+    nodes: Any, preempt: Any, crash: Any, new_gate: Any, new_channel: Any
+) -> None:
+    gate, channel = new_gate(), new_channel()
+    node = nodes()
+    ref = held.options(max_retries=1).remote(gate, channel)
+    for deadline_s in (0.1, 60):
+        assert channel.receive(60) == node.node_id
+        previous, node = node, nodes()
+        preempt(previous, deadline_s)
+    assert channel.receive(60) == node.node_id
+    previous, node = node, nodes()
+    crash(previous)  # this one costs the only retry
+    assert channel.receive(60) == node.node_id
+    gate.open()
+    assert ray.get(ref, timeout=60) == node.node_id
+
+
+@pytest.mark.row("4.21", "7.9", "3.47")
+@better("as above")
+def test_a_machine_that_is_taken_away_costs_no_restart(nodes: Any, preempt: Any, new_channel: Any) -> None:
+    channel = new_channel()
+
+    @ray.remote(num_cpus=1)
+    class Home:
+        def __init__(self) -> None:
+            channel.send(ray.get_runtime_context().get_node_id())
+
+        def ping(self) -> None: ...
+
+    node = nodes(2)
+    kept, single = Home.options(max_restarts=1).remote(), Home.options(max_restarts=0).remote()
+    ray.get([kept.ping.remote(), single.ping.remote()], timeout=60)
+    channel.receive_many(2)
+    for _ in range(2):
+        previous, node = node, nodes(2)
+        preempt(previous, 60)
+        assert channel.receive(60) == node.node_id
+    error = error_after_death(single.ping)
+    assert isinstance(error, exceptions.ActorDiedError)
+    assert error.preempted
 
 
 @pytest.mark.row("7.1", "4.18")

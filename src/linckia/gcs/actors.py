@@ -44,7 +44,7 @@ class ActorService:
         self._nodes, self._epoch = nodes, epoch
         self._call_later = call_later
         self.placement = ActorPlacement(nodes, epoch, self._refused, warn)
-        nodes.on_dead.append(lambda node, text: self.node_dead(node.info.node_id, text))
+        nodes.on_dead.append(lambda node, text: self.node_dead(node.info.node_id, text, preempted=node.preempted))
         self._subscribers: dict[bytes, dict[int, Any]] = {}
         self._removed_groups: dict[str, None] = {}
         self.reply: Callable[[Any, m.Message], None] = lambda peer, message: peer.post(message)  # node/ sets Gcs.reply
@@ -63,7 +63,7 @@ class ActorService:
             m.ActorWorkerDied: self._on_worker_died,
         }
 
-    def node_dead(self, node_id: bytes, text: str) -> None:
+    def node_dead(self, node_id: bytes, text: str, *, preempted: bool = False) -> None:
         """A node is gone: actors there are restarted elsewhere or dead, those whose owner was there are dead."""
         prefix = f"node:{node_id.hex()}:"
         owners = {a.spec.owner.worker_id: None for a in self.directory.actors.values() if a.lives_by(prefix)}
@@ -73,7 +73,10 @@ class ActorService:
         for actor_id in self.placement.of_node(node_id):
             actor = self.directory.actors.get(actor_id)
             if actor is not None:
-                self._apply(self.directory.process_ended(actor_id, actor.restarts, reason, intended=False))
+                effects = self.directory.process_ended(
+                    actor_id, actor.restarts, reason, intended=False, preempted=preempted
+                )
+                self._apply(effects)
 
     def group_removed(self, group: str) -> None:
         """A placement group (hex) is gone: its actors end for good, those that wait for it are refused."""
@@ -246,6 +249,7 @@ class ActorService:
             ray_namespace=spec.namespace,
             node_ip_address=self._node_ip(actor),
             never_started=actor.never_started,
+            preempted=actor.taken_away,
         )
         return errors.encode_error(errors.ActorDiedError(context), pickle.dumps)
 

@@ -42,6 +42,7 @@ class NodeRecord:
         self.idle_since_s = 0.0  # 0: busy
         self.alive = True
         self.state = "ALIVE"
+        self.preempted = False  # it drains because its machine will be taken away
         self.death_reason = self.death_kind = ""  # a sentence; a name of DeathReason
         self.changed_at = 0  # cluster revision of its last change
 
@@ -131,7 +132,8 @@ class NodeService:
         self._reply(peer, m.NodeRegistered(message.rid, 1))
         others = [other.encoded for other in self.living() if other is not node]
         if others:
-            peer.post(m.NodesChanged(joined=others))
+            leaving = [other.info.node_id for other in self.living() if other.preempted]
+            peer.post(m.NodesChanged(joined=others, preempted=leaving))
         self.broadcast(m.NodesChanged(joined=[message.info]), besides=peer)
         self._changed(node)
         if not info.is_head and not self._ticking:
@@ -162,6 +164,9 @@ class NodeService:
         effects, why_not = self.directory.drain(node_id, reason, idle=idle, deadline_s=deadline_s, now_s=self.now_s())
         if not why_not:
             self.send(node_id, m.SetDraining(True, deadline_s))
+            if node is not None and reason == "PREEMPTION":
+                node.preempted = True
+                self.broadcast(m.NodesChanged(preempted=[node_id]))
         self._apply(effects)
         return why_not
 

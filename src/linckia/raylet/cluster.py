@@ -52,6 +52,7 @@ class ClusterSide:
         self.view = SettlingView(lambda: raylet.reactor.call_later(SETTLE_EVERY_S, self._settle))
         self.nodes: dict[bytes, NodeInfo] = {}
         self.encoded: dict[bytes, bytes] = {}
+        self._preempted: dict[bytes, None] = {}
         self._scheduler = Scheduler()
         self._rng = random_generator()
         self._interested = False
@@ -91,8 +92,10 @@ class ClusterSide:
             self.raylet.objects.node_gone(node_id, text)
             self.nodes.pop(node_id, None)
             self.encoded.pop(node_id, None)
+            self._preempted.pop(node_id, None)
         for node_id, takes_work in message.states:
             self.view.mark(node_id, takes_work=takes_work)
+        self._preempted.update(dict.fromkeys(message.preempted))
         for peer in self.raylet.clients.values():
             peer.post(message)
         self._changed()
@@ -100,7 +103,7 @@ class ClusterSide:
     def introduce(self, peer: Any) -> None:
         """Tell a runtime that has just registered which nodes there are besides ours."""
         if self.encoded:
-            peer.post(m.NodesChanged(joined=list(self.encoded.values())))
+            peer.post(m.NodesChanged(joined=list(self.encoded.values()), preempted=list(self._preempted)))
 
     def on_delta(self, _peer: Any, message: m.ViewDelta) -> None:
         """What other nodes have left."""

@@ -31,6 +31,7 @@ class Raylets:
         self.nodes: dict[bytes, NodeInfo] = {}  # of other nodes
         self.peers: dict[bytes, Peer] = {}
         self.dead: dict[bytes, str] = {}  # node id -> why
+        self.preempted: dict[bytes, None] = {}  # they drain, because their machines will be taken away
 
     def at(self, node_id: bytes, endpoint: str = "") -> Peer:
         """The connection to a node's raylet; a closed peer when the node is unknown, dead or cannot be reached."""
@@ -58,8 +59,10 @@ class Raylets:
         for encoded in message.joined:
             info = _decode_node(encoded)
             self.nodes[info.node_id] = info
+        self.preempted.update(dict.fromkeys(message.preempted))
         for node_id, _reason, text in message.dead:
             self._node_dead(node_id, text)
+            self.preempted.pop(node_id, None)
 
     def _node_dead(self, node_id: bytes, text: str) -> None:
         runtime, info = self.runtime, self.nodes.pop(node_id, None)

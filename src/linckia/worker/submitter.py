@@ -444,6 +444,7 @@ class Submitter:
             broken.reason if broken is not None else f"worker {peer.address.worker_id.hex()[:8]} closed its connection"
         )
         again: list[TaskRecord] = []
+        preempted = lease.raylet.address.worker_id in self.runtime.raylets.preempted  # costs no retry (R 4.21)
         for position, record in enumerate(records):
             record.peer = None
             if record.cancelled:
@@ -452,10 +453,10 @@ class Submitter:
                 self.runtime.fail(record, errors.RaySystemError(f"no worker can be reached: {shortage}"))
             elif position > 0 or shortage:
                 again.append(record)  # pushed behind it and never started, or answered too late: run it again
-            elif record.retries_left == 0:
+            elif record.retries_left == 0 and not (preempted and record.template.max_retries):
                 self.runtime.fail(record, crash_error(record, reason, lease))
             else:
-                self.note_retry(record)
+                self.note_retry(record, counted=not preempted)
                 again.append(record)
         for record in reversed(again):
             record.queue = key
@@ -464,11 +465,11 @@ class Submitter:
             self._fill(key)
             self._want_workers(key)
 
-    def note_retry(self, record: TaskRecord) -> None:
+    def note_retry(self, record: TaskRecord, *, counted: bool = True) -> None:
         """Count one more attempt and mark the push so that the worker answers earlier tasks before it starts this
         one.
         """
-        if record.retries_left > 0:
+        if counted and record.retries_left > 0:
             record.retries_left -= 1
         record.attempt += 1
         self.runtime.retried_tasks += 1

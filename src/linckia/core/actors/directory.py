@@ -2,9 +2,9 @@
 
 Events are methods; each returns effects for the shell (``gcs/actors.py``) to carry out: start or stop a process, tell
 subscribers. The states and their moves are ``states.ACTOR_TABLE``. Restarts are counted here: a process that was lost
-costs one, a worker that was lost before the constructor began none, an intended exit, a constructor error, a kill for
-good, the owner's death and the end of scope end the actor (R 5.13-5.25). Messages about an earlier incarnation are
-recognised by ``restarts`` and ignored.
+costs one, with a machine that was taken away none, a worker that was lost before the constructor began none; an
+intended exit, a constructor error, a kill for good, the owner's death and the end of scope end the actor (R 5.13-5.25).
+Messages about an earlier incarnation are recognised by ``restarts`` and ignored.
 """
 
 from __future__ import annotations
@@ -62,11 +62,13 @@ class Actor:
         "no_process",
         "node_id",
         "pid",
+        "preempted",
         "repr_name",
         "restarts",
         "scope_ended",
         "spec",
         "state",
+        "taken_away",
         "worker",
     )
 
@@ -74,6 +76,8 @@ class Actor:
         self.spec: Any = spec
         self.state = ACTOR_TABLE.initial
         self.restarts = 0
+        self.preempted = 0  # restarts because a machine was taken away: they do not count
+        self.taken_away = False  # it died with such a machine
         self.worker: Address | None = None
         self.pid = 0
         self.repr_name = ""
@@ -180,8 +184,10 @@ class ActorDirectory:
         actor.no_process = no_process
         return self._die(actor, D.WORKER_DIED, reason)
 
-    def process_ended(self, actor_id: bytes, restarts: int, reason: str, *, intended: bool) -> list[Effect]:
-        """The process of incarnation ``restarts`` is gone."""
+    def process_ended(
+        self, actor_id: bytes, restarts: int, reason: str, *, intended: bool, preempted: bool = False
+    ) -> list[Effect]:
+        """The process of incarnation ``restarts`` is gone; ``preempted``: with a machine that was taken away."""
         actor = self.actors.get(actor_id)
         if actor is None or actor.state is S.DEAD or restarts != actor.restarts:
             return []
@@ -192,7 +198,9 @@ class ActorDirectory:
         if intended:
             return self._die(actor, D.INTENDED_EXIT, reason)
         limit = actor.spec.max_restarts
-        if limit >= 0 and actor.restarts >= limit:
+        actor.preempted += preempted
+        actor.taken_away = preempted
+        if limit == 0 or (limit > 0 and actor.restarts - actor.preempted >= limit):
             return self._die(actor, D.WORKER_DIED, reason)
         self._move(actor, E.RESTART)
         actor.restarts += 1
