@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from engine import IS_LINCKIA, exceptions, module, ray, wait_for
+from engine import IS_LINCKIA, better, exceptions, module, ray, settings, wait_for
 
 MIB = 2**20
 STORE = {"object_store_memory": 120 * MIB}
@@ -407,3 +409,26 @@ def test_a_lost_item_is_an_argument_of_what_was_lost(nodes: Any, crash: Any) -> 
     crash(first)
     nodes()
     assert zlib.crc32(ray.get(ref, timeout=60)) == zlib.crc32(bytes_of(MIB) + b"!")
+
+
+# --- a cluster of its own ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.row("3.18", "3.36")
+@better("a node that is stopped is declared dead first")
+def test_a_fetch_that_takes_too_long(fresh: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From a node that has stopped, long before it is known to be dead."""
+    for name, value in settings(fetch_fail_timeout_milliseconds="700").items():
+        monkeypatch.setenv(name, value)
+    head = {"num_cpus": 0, **STORE}
+    with module("cluster_utils").Cluster(initialize_head=True, connect=True, head_node_args=head) as cluster:
+        node = cluster.add_node(num_cpus=1, **STORE)
+        ref = finished(made.remote(MIB))
+        os.kill(node.pid, signal.SIGSTOP)
+        try:
+            with pytest.raises(exceptions.ObjectFetchTimedOutError, match=ref.hex()):
+                ray.get(ref, timeout=60)
+        finally:
+            os.kill(node.pid, signal.SIGCONT)
+        assert zlib.crc32(ray.get(ref, timeout=60)) == zlib.crc32(bytes_of(MIB)), "later it can be had"
+        ray.shutdown()

@@ -494,6 +494,14 @@ def test_a_group_ends_with_the_job_that_made_it_unless_detached(run_script: Any)
         one = placement_group([{{"CPU": 1}}], name="job")
         two = placement_group([{{"CPU": 1}}], name="stays", lifetime="detached")
         assert one.wait(20) and two.wait(20)
+
+        @ray.remote(num_cpus=0)
+        class Creator:
+            def make(self):
+                return placement_group([{{"CPU": 1}}], name="of a detached actor").wait(20)
+
+        creator = Creator.options(lifetime="detached", name="creator of another job").remote()
+        assert ray.get(creator.make.remote())
         """
     ).ok()
     rows = wait_for(
@@ -504,7 +512,57 @@ def test_a_group_ends_with_the_job_that_made_it_unless_detached(run_script: Any)
         ),
         what="the group of the job is gone",
     )
-    assert rows["stays"] == "CREATED"
+    assert rows["stays"] == rows["of a detached actor"] == "CREATED"
     began_s = time.monotonic()
-    wait_for(lambda: ray.available_resources().get("CPU") == CPUS - 1)
+    wait_for(lambda: ray.available_resources().get("CPU") == CPUS - 2)
     assert time.monotonic() - began_s < 20
+    ray.kill(ray.get_actor("creator of another job", namespace="made"))
+
+
+@ray.remote(num_cpus=0, max_restarts=2)
+class Creator:
+    """Makes a group, and may die."""
+
+    def make(self) -> Any:
+        group = ray.util.placement_group([{"CPU": 1}])
+        assert group.wait(30)
+        return group
+
+    def die(self) -> None:
+        os._exit(1)
+
+    def ping(self) -> None: ...
+
+
+def died_and_came_back(actor: Any) -> None:
+    """Crash its process; it answers again from the next one."""
+    actor.die.remote()
+
+    def answers() -> bool:
+        try:
+            ray.get(actor.ping.remote(), timeout=30)
+        except exceptions.RayActorError:
+            return False
+        return True
+
+    wait_for(answers, what="restarted")
+
+
+@pytest.mark.row("5.20", "6.18")
+def test_a_group_ends_with_the_process_of_the_detached_actor_that_made_it() -> None:
+    actor = Creator.options(lifetime="detached", name="creator").remote()
+    group = ray.get(actor.make.remote(), timeout=60)
+    died_and_came_back(actor)
+    wait_for(lambda: util.placement_group_table(group)["state"] == "REMOVED", what="removed by the restart")
+    group = ray.get(actor.make.remote(), timeout=60)
+    ray.kill(actor)
+    wait_for(lambda: util.placement_group_table(group)["state"] == "REMOVED", what="removed by the death")
+
+
+@pytest.mark.row("5.20", "6.18")
+def test_a_group_that_another_actor_made_ends_with_the_job_only() -> None:
+    actor = Creator.remote()
+    group = ray.get(actor.make.remote(), timeout=60)
+    died_and_came_back(actor)
+    assert util.placement_group_table(group)["state"] == "CREATED"
+    util.remove_placement_group(group)

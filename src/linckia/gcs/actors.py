@@ -47,6 +47,7 @@ class ActorService:
         nodes.on_dead.append(lambda node, text: self.node_dead(node.info.node_id, text, preempted=node.preempted))
         self._subscribers: dict[bytes, dict[int, Any]] = {}
         self._removed_groups: dict[str, None] = {}
+        self.on_process_gone: list[Callable[[bytes], None]] = []
         self.reply: Callable[[Any, m.Message], None] = lambda peer, message: peer.post(message)  # node/ sets Gcs.reply
 
     def handlers(self) -> dict[type, Callable[[Any, Any], None]]:
@@ -228,6 +229,9 @@ class ActorService:
                 peer.post(update)
         if actor.state is ActorState.DEAD:
             self._subscribers.pop(actor_id, None)
+        if actor.state in (ActorState.DEAD, ActorState.RESTARTING):
+            for listener in self.on_process_gone:
+                listener(actor_id)
 
     def _update(self, actor: Actor) -> m.ActorUpdate:
         error = self._death_error(actor) if actor.state is ActorState.DEAD else None

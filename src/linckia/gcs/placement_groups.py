@@ -51,6 +51,10 @@ class GroupService:
         """A job has ended."""
         self._apply(self.directory.job_finished(job_id))
 
+    def actor_ended(self, actor_id: bytes) -> None:
+        """The process of an actor is gone, for good or not."""
+        self._apply(self.directory.actor_ended(actor_id))
+
     def table(self) -> list[dict[str, Any]]:
         """All groups, removed ones included as long as they are remembered."""
         return [self.directory.row(group) for group in self.directory.groups.values()]

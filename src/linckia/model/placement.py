@@ -35,7 +35,9 @@ decode_strategy = msgspec.msgpack.Decoder(Strategy).decode
 
 
 class GroupSpec(msgspec.Struct, array_like=True, frozen=True):
-    """A placement group as its creator asked for it. ``topology``: label key -> strategy."""
+    """A placement group as its creator asked for it. ``topology``: label key -> strategy. ``creator``: the detached
+    actor whose process it ends with, empty when it ends with its job.
+    """
 
     group_id: bytes
     bundles: list[dict[str, float]]
@@ -47,3 +49,4 @@ class GroupSpec(msgspec.Struct, array_like=True, frozen=True):
     selectors: list[dict[str, str]] = []
     soft_target: bytes = b""
     topology: dict[str, str] = {}
+    creator: bytes = b""

@@ -34,6 +34,7 @@ class HeadRoom:
         self.relays = Relays(lambda peer, batch: each(peer, batch, self.handle), self.gcs.peer_gone)
         self.groups = GroupService(self.nodes, reactor.call_later, self.gcs.reply)
         self.groups.on_removed.append(self.actors.group_removed)
+        self.actors.on_process_gone.append(self.groups.actor_ended)
         self.gcs.on_job_finished.append(self.groups.job_finished)
         self.gcs.queries["placement_groups"] = self.groups.table
         self.demand = DemandService(self.nodes, self.actors, self.groups, self.gcs.reply)

@@ -102,8 +102,8 @@ def placement_group(
 ) -> PlacementGroup:
     """Ask for a group; returns its handle at once. ``strategy``: PACK (default), SPREAD, STRICT_PACK, STRICT_SPREAD.
 
-    ValueError for bundles or options that make no sense, or a taken name. The group is removed with its job unless
-    ``lifetime="detached"``.
+    ValueError for bundles or options that make no sense, or a taken name. The group is removed with its job, or,
+    when a detached actor made it, with the process of that actor; ``lifetime="detached"`` keeps it.
     """
     runtime = connected()
     checked = _bundles(bundles)
@@ -124,6 +124,7 @@ def placement_group(
     from linckia.model.placement import GroupSpec  # noqa: PLC0415  (start-up time)
     from linckia.protocol import messages as m  # noqa: PLC0415  (start-up time)
 
+    host = runtime.executor.actor if runtime.executor is not None else None
     spec = GroupSpec(
         group_id=random_bytes(14) + runtime.job_id,
         bundles=checked,
@@ -135,6 +136,7 @@ def placement_group(
         selectors=selectors,
         soft_target=target,
         topology=_topology(topology_strategy),
+        creator=host.actor_id if host is not None and host.spec.detached else b"",
     )
     message = m.CreateGroup(runtime.next_rid(), spec)
     runtime.groups.created(spec.group_id)

@@ -92,6 +92,7 @@ class GroupDirectory:
         self.pending: dict[bytes, None] = {}
         self.resting: dict[bytes, None] = {}  # in a pause after a failed attempt
         self._removed: dict[bytes, None] = {}
+        self._of_actor: dict[bytes, dict[bytes, None]] = {}  # detached actor -> groups that end with its process
 
     # --- creation and removal -----------------------------------------------------------------------------------------
 
@@ -108,6 +109,8 @@ class GroupDirectory:
             self.names[spec.namespace, spec.name] = spec.group_id
         group = self.groups[spec.group_id] = Group(spec, now_s)
         self.pending[spec.group_id] = None
+        if spec.creator and not spec.detached:
+            self._of_actor.setdefault(spec.creator, {})[spec.group_id] = None
         return self._try(group, now_s), ""
 
     def remove(self, group_id: bytes) -> list[Effect]:
@@ -123,6 +126,10 @@ class GroupDirectory:
         self.resting.pop(group_id, None)
         if self.names.get((group.spec.namespace, group.spec.name)) == group_id:
             del self.names[group.spec.namespace, group.spec.name]
+        siblings = self._of_actor.get(group.spec.creator, {})
+        siblings.pop(group_id, None)
+        if not siblings:
+            self._of_actor.pop(group.spec.creator, None)
         self._removed[group_id] = None
         if len(self._removed) > REMOVED_KEPT_MAX:
             oldest = next(iter(self._removed))
@@ -130,9 +137,14 @@ class GroupDirectory:
         return [*effects, Publish(group_id)]
 
     def job_finished(self, job_id: bytes) -> list[Effect]:
-        """Its groups go, detached ones excepted (R 6.18)."""
-        doomed = [g.spec.group_id for g in self.groups.values() if g.spec.job_id == job_id and not g.spec.detached]
+        """Its groups go, except detached ones and those of detached actors (R 6.18)."""
+        specs = [group.spec for group in self.groups.values()]
+        doomed = [s.group_id for s in specs if s.job_id == job_id and not s.detached and not s.creator]
         return [effect for group_id in doomed for effect in self.remove(group_id)]
+
+    def actor_ended(self, actor_id: bytes) -> list[Effect]:
+        """The process of a detached actor is gone: what it made goes too, though it may be restarted (R 5.20)."""
+        return [effect for group_id in list(self._of_actor.get(actor_id, ())) for effect in self.remove(group_id)]
 
     # --- scheduling ---------------------------------------------------------------------------------------------------
 
