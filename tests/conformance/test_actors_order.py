@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from engine import ray
+from engine import better, ray, wait_for
 from gates import Channel, Gate
 
 pytestmark = [pytest.mark.usefixtures("cluster"), pytest.mark.row("14.15")]
@@ -215,3 +216,66 @@ def test_an_unready_argument_holds_up_nobody_in_an_async_actor(new_gate: NewGate
     assert ray.get(actor.echo.remote("behind"), timeout=40) == "behind"
     gate.open()
     assert ray.get(blocked) == "blocked"
+
+
+@pytest.mark.row("5.37")
+@better("Ray says it in its log files")
+def test_a_long_queue_is_warned_of_and_again_when_it_has_doubled(
+    new_gate: NewGate, capfd: pytest.CaptureFixture[str]
+) -> None:
+    gate, said = new_gate(), ""
+
+    @ray.remote(num_cpus=0)
+    class Late:
+        def __init__(self) -> None:
+            gate.wait()
+            self.count = 0
+
+        def add(self) -> int:
+            self.count += 1
+            return self.count
+
+    def told(number: str) -> bool:
+        nonlocal said
+        said += capfd.readouterr().err
+        return re.search(rf"\b{number}\b", said) is not None
+
+    late = Late.remote()
+    refs = [late.add.remote() for _ in range(5_001)]
+    wait_for(lambda: told("500[01]"), what="warned of 5000 calls")
+    assert said.count("warning") == 1
+    refs += [late.add.remote() for _ in range(5_000)]
+    wait_for(lambda: told("1000[01]"), what="warned of 10000 calls")
+    assert said.count("warning") == 2
+    gate.open()
+    assert ray.get(refs[-1], timeout=60) == 10_001
+
+
+@pytest.mark.row("5.37")
+@better("Ray says it in its log files")
+def test_a_long_queue_of_a_worker_is_warned_of_on_the_driver(
+    new_gate: NewGate, capfd: pytest.CaptureFixture[str]
+) -> None:
+    gate, said = new_gate(), ""
+
+    @ray.remote(num_cpus=0)
+    class Late:
+        def __init__(self) -> None:
+            gate.wait()
+
+        def call(self) -> None: ...
+
+    @ray.remote(num_cpus=0)
+    def caller() -> None:
+        late = Late.remote()
+        ray.get([late.call.remote() for _ in range(5_001)])
+
+    def told() -> bool:
+        nonlocal said
+        said += capfd.readouterr().err
+        return re.search(r"\b500[01]\b", said) is not None
+
+    ref = caller.remote()
+    wait_for(told, what="warned of 5000 calls")
+    gate.open()
+    ray.get(ref, timeout=60)

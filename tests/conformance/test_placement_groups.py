@@ -238,7 +238,7 @@ def test_a_group_waits_for_room_and_then_is_made() -> None:
     assert second.wait(20)
 
 
-@pytest.mark.row("6.8")
+@pytest.mark.row("6.8", "14.21")
 def test_all_or_nothing() -> None:
     first = made([{"CPU": 3}])
     group = util.placement_group([{"CPU": 1}, {"CPU": 1}])

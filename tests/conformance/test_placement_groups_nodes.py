@@ -144,7 +144,7 @@ def test_strict_spread_is_distinct_nodes_or_nothing(clean: None) -> None:
     assert state(group) == "PENDING"
 
 
-@pytest.mark.row("6.8")
+@pytest.mark.row("6.8", "14.21")
 def test_all_or_nothing_over_nodes(clean: None) -> None:
     first = made([{"CPU": 2}])
     group = util.placement_group([{"CPU": 2}] * 3)

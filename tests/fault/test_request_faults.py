@@ -1,4 +1,4 @@
-"""A real cluster whose requests and answers come late and twice gives the same results and gives everything back."""
+"""A real cluster whose requests and answers are lost, late and doubled gives the same results and leaves nothing."""
 
 from __future__ import annotations
 
@@ -40,11 +40,18 @@ linckia.shutdown()
 
 @pytest.mark.fault
 @pytest.mark.e2e
-@pytest.mark.row("S21")
-@pytest.mark.parametrize("seed", [3, 4])
-def test_requests_that_come_late_and_twice(seed: int) -> None:
+@pytest.mark.row("S21", "7.23", "7.24")
+@pytest.mark.parametrize(
+    "plan",
+    [
+        '{"seed": 3, "duplicate": 0.5, "delay": 0.3, "delay_max_s": 0.02}',
+        '{"seed": 4, "duplicate": 0.5, "delay": 0.3, "delay_max_s": 0.02}',
+        '{"seed": 5, "drop": 0.25}',
+        '{"seed": 6, "drop": 0.25, "duplicate": 0.25, "delay": 0.25, "delay_max_s": 0.02}',
+    ],
+)
+def test_requests_that_are_lost_late_and_doubled(plan: str) -> None:
     """Seed 3 found that a LeaseGranted which came twice gave back a worker in use, and hung."""
-    plan = f'{{"seed": {seed}, "duplicate": 0.5, "delay": 0.3, "delay_max_s": 0.02}}'
     environment = {**os.environ, "LINCKIA_TESTING_FAULTS": plan, "PYTHONPATH": os.pathsep.join(sys.path)}
     ended = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, timeout=90)
     assert ended.stdout.endswith("all right\n"), ended.stderr[-2000:]

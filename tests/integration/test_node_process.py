@@ -78,6 +78,15 @@ def test_a_driver_gets_a_worker(node: NodeProcess, client: Client) -> None:
     assert granted.worker.endpoint.startswith(f"unix:{node.session_dir}/sockets/w-")
 
 
+@pytest.mark.row("7.22", "P27")
+def test_a_node_is_one_process_its_zygote_and_workers(node: NodeProcess, client: Client) -> None:
+    """There are no agents beside it that could die and take it along; what the zygote's death does is shown below."""
+    zygote_pid = node.facts["zygote_pid"]
+    assert client.lease(2, CPU=2.0).pid in tree_of(zygote_pid)
+    looks = (tree_of(node.pid) - tree_of(zygote_pid) for _ in range(50))  # a worker may end between the two looks
+    assert {node.pid} in looks
+
+
 def test_session_directory_is_private(node: NodeProcess) -> None:
     for path in [node.session_dir, node.session_dir + "/sockets", node.session_dir + "/logs"]:
         assert os.stat(path).st_mode & 0o777 == 0o700
@@ -225,6 +234,7 @@ def test_sigkill_of_a_worker(node: NodeProcess, client: Client) -> None:
 
 
 @pytest.mark.fault
+@pytest.mark.row("7.22")
 def test_sigkill_of_the_zygote(node: NodeProcess, client: Client) -> None:
     granted, child, pids = leased_tree(node, client)
     os.kill(node.facts["zygote_pid"], signal.SIGKILL)

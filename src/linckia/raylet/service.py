@@ -263,8 +263,12 @@ class Raylet:
         if peer is not None:
             peer.post(message)
 
-    def on_driver_message(self, _peer: Any, message: m.DriverMessage) -> None:
-        """From the GCS: for all drivers of this node."""
+    def on_driver_message(self, peer: Any, message: m.DriverMessage) -> None:
+        """From a worker: for its job's driver. From the GCS: for all drivers of this node."""
+        worker = self.pool.workers.get(peer.peer_id)
+        if worker is not None:
+            self.tell_driver(worker.job_id, message)
+            return
         for driver in self.drivers.values():
             driver.peer.post(message)
 

@@ -1,8 +1,9 @@
-"""Faults on purpose: requests and answers that carry a ``rid`` are lost, doubled or late, by a seeded plan.
+"""Faults on purpose: requests and answers that carry a ``rid`` are lost, doubled or late, by a seeded plan (R 7.24).
 
-For tests only. The simulator's network asks ``Faults.copies``; ``install`` makes the real transport do so too, by
-replacing ``Connection.post`` and ``send``, so that it costs nothing when it is off. Other messages rely on the order of
-their connection and are never touched.
+For tests only: ``LINCKIA_TESTING_FAULTS`` in the environment switches them on in every process of a cluster. The
+simulator's network asks ``Faults.copies``; ``install`` makes the real transport do so too, by replacing methods of
+``Connection``, so that it costs nothing when it is off. Other messages rely on the order of their connection and are
+never touched.
 """
 
 from __future__ import annotations
@@ -34,11 +35,16 @@ EXCHANGES: dict[type[m.Message], tuple[type[m.Message], ...]] = {
 
 REQUESTS = frozenset(EXCHANGES)
 ANSWERS = frozenset(answer for answers in EXCHANGES.values() for answer in answers)
+OTHER_ANSWERS = frozenset({m.LeaseSpilled, m.Failure})
+"""They are never lost, because nobody repeats what leads to them."""
 _MASK = (1 << 64) - 1
+REPEAT_FIRST_S, REPEAT_MAX_S = 0.05, 1.0
 
 
 class FaultPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Probabilities from 0 to 1 per message. ``drop`` needs senders that repeat what is not answered."""
+    """Probabilities from 0 to 1 per message. ``drop`` needs senders that repeat what is not answered; ``install`` makes
+    such senders of all who ask.
+    """
 
     seed: int = 0
     drop: float = 0.0
@@ -81,26 +87,82 @@ class Faults:
         return ((mixed ^ (mixed >> 31)) >> 11) / (1 << 53)
 
 
+class Repeater:
+    """Sends requests again until they are answered, at growing intervals: what a transport that loses messages needs.
+    A request that was lost is told by nothing else than the missing answer, and so is an answer.
+    """
+
+    def __init__(self, transmit: Callable[[Connection, m.Message], None]) -> None:
+        self.transmit = transmit
+        self.open: dict[tuple[Connection, int], m.Message] = {}
+        self.repeated = 0
+
+    def asked(self, connection: Connection, request: Any, after_s: float = REPEAT_FIRST_S) -> None:
+        """It was sent, or lost: look later whether it was answered."""
+        key = connection, request.rid
+        self.open[key] = request
+
+        def look() -> None:
+            if self.open.get(key) is not request:
+                return
+            if connection.closed:
+                del self.open[key]
+                return
+            self.repeated += 1
+            self.transmit(connection, request)
+            self.asked(connection, request, min(REPEAT_MAX_S, after_s * 1.5))
+
+        connection.reactor.call_later(after_s, look)
+
+    def heard(self, connection: Connection, messages: list[m.Message]) -> None:
+        """Answers end the repetition of what they answer."""
+        for message in messages:
+            if type(message) in ANSWERS or type(message) in OTHER_ANSWERS:
+                self.open.pop((connection, message.rid), None)  # type: ignore[attr-defined]
+
+
 def install(plan: FaultPlan) -> Callable[[], None]:
     """Put the faults into every connection of this process; returns what takes them out again."""
     faults = Faults(plan)
-    originals = {"post": Connection.post, "send": Connection.send}
+    originals: dict[str, Any] = {"post": Connection.post, "send": Connection.send, "_deliver": Connection._deliver}
 
     def faulty(original: Callable[[Connection, m.Message], None]) -> Callable[[Connection, m.Message], None]:
         def transmit(connection: Connection, message: m.Message) -> None:
-            for delay_s in faults.copies(message):
-                if delay_s:
-                    connection.reactor.call_later(delay_s, lambda: originals["send"](connection, message))
-                else:
-                    original(connection, message)
+            if plan.drop and type(message) in REQUESTS:
+                repeater.asked(connection, message)
+            through(original, connection, message)
 
         return transmit
+
+    def through(original: Callable[[Connection, m.Message], None], connection: Connection, message: m.Message) -> None:
+        for delay_s in faults.copies(message):
+            if delay_s:
+                connection.reactor.call_later(delay_s, lambda: originals["send"](connection, message))
+            else:
+                original(connection, message)
+
+    def deliver(connection: Connection, body: bytes | memoryview) -> None:
+        to_whom = connection.on_messages
+
+        def watched(conn: Connection, messages: list[m.Message]) -> None:
+            repeater.heard(conn, messages)
+            to_whom(conn, messages)
+
+        connection.on_messages = watched
+        try:
+            originals["_deliver"](connection, body)
+        finally:
+            connection.on_messages = to_whom
+
+    repeater = Repeater(lambda connection, message: through(originals["send"], connection, message))
 
     def set_methods(methods: dict[str, Any]) -> None:
         for name, method in methods.items():
             setattr(Connection, name, method)
 
-    set_methods({name: faulty(original) for name, original in originals.items()})
+    set_methods({name: faulty(originals[name]) for name in ("post", "send")})
+    if plan.drop:
+        set_methods({"_deliver": deliver})
     return lambda: set_methods(originals)
 
 

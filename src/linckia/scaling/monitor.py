@@ -11,7 +11,13 @@ from typing import Any
 
 import msgspec
 
-from linckia.core.autoscaling.instances import INSTANCE_TABLE, JOIN_MAX_S, InstanceEvent, InstanceState
+from linckia.core.autoscaling.instances import (
+    INSTANCE_TABLE,
+    JOIN_MAX_S,
+    TERMINATE_MAX_S,
+    InstanceEvent,
+    InstanceState,
+)
 from linckia.core.autoscaling.plan import plan
 from linckia.core.autoscaling.records import Demand, Limits, Plan, RunningNode
 from linckia.scaling.providers.base import INSTANCE_LABEL, Provider
@@ -113,6 +119,11 @@ class Monitor:
                 instance.move(E.LAUNCH_FAILED, now_s)
             elif name not in alive and name not in joined and not INSTANCE_TABLE.is_terminal(instance.state):
                 instance.move(E.GONE, now_s)
+            elif instance.state is S.TERMINATING and now_s - instance.since_s > TERMINATE_MAX_S:
+                self._event(f"{instance.node_type} {name} does not end: asking again")
+                instance.since_s = now_s
+                self._requests += 1
+                self.provider.terminate([name], f"terminate {name} {self._requests}")
             if INSTANCE_TABLE.is_terminal(instance.state):
                 del self.instances[name]
 

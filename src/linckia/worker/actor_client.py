@@ -250,14 +250,12 @@ class ActorClient:
 
     def _warn_queue(self) -> None:
         self.warn_at *= 2
+        text = f"{len(self.queue)} calls are queued for actor {self.class_name}: it is slow, or has not started"
+        message = m.DriverMessage("warning", f"queue-{self.actor_id.hex()}-{self.warn_at}", text)
         if self.runtime.on_driver_message is not None:
-            self.runtime.on_driver_message(
-                m.DriverMessage(
-                    "warning",
-                    f"queue-{self.actor_id.hex()}-{self.warn_at}",
-                    f"{len(self.queue)} calls are queued for actor {self.class_name}: it is slow, or has not started",
-                )
-            )
+            self.runtime.on_driver_message(message)
+        else:
+            self.runtime.raylet.post(message)
 
 
 class ActorClients:

@@ -29,6 +29,7 @@ class Bare(Connection):
         self.reactor = FakeReactor()  # type: ignore[assignment]
         self.outbox = []
         self.dirty = True
+        self.closed = False
 
     def flush(self) -> None:
         """Nothing leaves."""
@@ -53,6 +54,34 @@ def test_requests_are_lost_and_others_are_not(installed: Callable[[FaultPlan], N
     getattr(connection, how)(m.AllocExtent(1, 1))
     getattr(connection, how)(m.TakeBack(1))
     assert connection.outbox == [m.TakeBack(1)]
+
+
+@pytest.mark.row("7.23", "7.24")
+def test_requests_are_repeated_until_they_are_answered() -> None:
+    connection, sent = Bare(), []
+    repeater = faults.Repeater(lambda _connection, message: sent.append(message))
+    later = connection.reactor.later  # type: ignore[attr-defined]
+    request = m.AllocExtent(1, 1)
+    repeater.asked(connection, request)
+    for _ in range(2):
+        later.pop()()
+    assert sent == [request] * 2
+    repeater.heard(connection, [m.ExtentGranted(2, 0, 1), m.MaySpill(1, [])])
+    later.pop()()
+    assert sent == [request] * 3, "neither another request's answer nor a request of the peer's is an answer"
+    repeater.heard(connection, [m.ExtentGranted(1, 0, 1)])
+    later.pop()()
+    assert (len(sent), later, repeater.open) == (3, [], {})
+
+
+@pytest.mark.row("7.23", "7.24")
+def test_requests_to_a_closed_connection_are_not_repeated() -> None:
+    connection, sent = Bare(), []
+    repeater = faults.Repeater(lambda _connection, message: sent.append(message))
+    repeater.asked(connection, m.AllocExtent(1, 1))
+    connection.closed = True
+    connection.reactor.later.pop()()  # type: ignore[attr-defined]
+    assert (sent, repeater.open) == ([], {})
 
 
 def test_late_and_doubled_requests_leave_by_the_reactor(installed: Callable[[FaultPlan], None]) -> None:

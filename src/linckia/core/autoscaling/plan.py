@@ -126,6 +126,7 @@ def _idle(
     by_name = {each.name: each for each in limits.types}
     needed = {slot.node_id for slot in board.slots if slot.needed}
     left = dict(counts)
+    surplus = sum(left.values()) - limits.max_workers
     found = []
     for node in sorted(nodes, key=lambda each: each.idle_since_s):
         kind = by_name.get(node.node_type)
@@ -133,9 +134,15 @@ def _idle(
             continue
         if left[kind.name] > kind.max_workers:
             left[kind.name] -= 1
+            surplus -= 1
             found.append(
                 Terminate(node.node_id, "MAX_NUM_NODE_PER_TYPE", f"max_workers={kind.max_workers} of {kind.name}")
             )
+            continue
+        if surplus > 0 and left[kind.name] > kind.min_workers:
+            left[kind.name] -= 1
+            surplus -= 1
+            found.append(Terminate(node.node_id, "MAX_NUM_NODES", f"max_workers={limits.max_workers} of the cluster"))
             continue
         timeout_s = limits.idle_timeout_s if kind.idle_timeout_s is None else kind.idle_timeout_s
         idle_s = now_s - node.idle_since_s

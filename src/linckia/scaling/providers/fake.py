@@ -9,7 +9,7 @@ from linckia.core.autoscaling.records import NodeType
 
 class FakeProvider:
     """``join(instance, node_type)`` and ``leave(instance)`` are called when a node would do so. ``failures`` counts
-    launches that are to fail next.
+    launches that are to fail next, ``deaf`` terminations that are to be overheard.
     """
 
     def __init__(
@@ -21,7 +21,7 @@ class FakeProvider:
         delay_s: float = 2.0,
     ) -> None:
         self._call_later, self._join, self._leave, self.delay_s = call_later, join, leave, delay_s
-        self.failures = 0
+        self.failures = self.deaf = 0
         self._instances: dict[str, str] = {}
         self._requests: dict[str, list[str]] = {}
         self._errors: list[tuple[str, str]] = []
@@ -56,6 +56,9 @@ class FakeProvider:
     def terminate(self, instances: list[str], request_id: str) -> None:
         """See ``Provider``."""
         del request_id
+        if self.deaf:
+            self.deaf -= 1
+            return
         for instance in instances:
             if self._instances.pop(instance, None) is not None:
                 self._leave(instance)

@@ -299,6 +299,7 @@ def test_a_name_belongs_to_its_actor_until_it_is_dead(restarting: bool) -> None:
     assert directory.by_name("n", "ns") is directory.actors[b"actor-b"]
 
 
+@pytest.mark.row("5.36")
 def test_old_dead_actors_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "DEAD_ACTORS_KEPT", 3)
     directory = ActorDirectory()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from linckia.core.autoscaling.instances import JOIN_MAX_S, TERMINATE_MAX_S
 from linckia.core.autoscaling.records import Demand, Limits, NodeType, RunningNode
 from linckia.scaling import config
 from linckia.scaling.monitor import Monitor, Observation
@@ -73,6 +74,32 @@ def test_a_launch_that_fails_is_tried_again() -> None:
     world.run(10)
     assert len(world.nodes) == 1
     assert any("failed" in event for event in world.monitor.events)
+
+
+@pytest.mark.row("10.14")
+def test_a_node_that_does_not_join_is_given_up_and_another_started() -> None:
+    world = World()
+    world.provider.delay_s = 1e6
+    world.waiting = 1
+    world.run(JOIN_MAX_S - 10)
+    assert len(world.monitor.instances) == 1
+    world.provider.delay_s = 2.0
+    world.run(20)
+    assert len(world.nodes) == 1
+    assert any("did not join in time" in event for event in world.monitor.events)
+
+
+@pytest.mark.row("10.14", "10.15")
+def test_a_termination_that_has_no_effect_is_asked_again() -> None:
+    world = World()
+    world.waiting = 1
+    world.run(10)
+    world.waiting, world.provider.deaf = 0, 2
+    world.run(35 + 3 * TERMINATE_MAX_S)
+    assert (world.nodes, world.monitor.instances) == ({}, {})
+    said = [event for event in world.monitor.events if "end" in event]
+    assert [event.split()[0] for event in said] == ["ending", "small", "small"]
+    assert "idle for" in said[0], "the cause"
 
 
 @pytest.mark.row("7.9", "10.13")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -65,6 +66,23 @@ def test_idle_nodes_go_longest_idle_first() -> None:
     nodes = [node("young", idle_since_s=50.0), node("old", idle_since_s=10.0), node("busy")]
     assert [each.node_id for each in plan(LIMITS, nodes, {}, Demand(), 75.0).terminate] == [b"old"]
     assert [each.node_id for each in plan(LIMITS, nodes, {}, Demand(), 500.0).terminate] == [b"old", b"young"]
+
+
+@pytest.mark.row("10.15")
+@pytest.mark.parametrize(
+    ("limits", "causes"),
+    [
+        (Limits([SMALL], idle_timeout_s=10.0), ["IDLE", "IDLE", "IDLE"]),
+        (Limits([msgspec.structs.replace(SMALL, max_workers=2)], idle_timeout_s=1e6), ["MAX_NUM_NODE_PER_TYPE"]),
+        (Limits([SMALL], max_workers=1, idle_timeout_s=1e6), ["MAX_NUM_NODES", "MAX_NUM_NODES"]),
+        (Limits([msgspec.structs.replace(SMALL, min_workers=3)], max_workers=1, idle_timeout_s=10.0), []),
+    ],
+)
+def test_each_termination_has_a_cause(limits: Limits, causes: list[str]) -> None:
+    nodes = [node(name, idle_since_s=since_s) for name, since_s in [("a", 1.0), ("b", 2.0), ("c", 3.0)]]
+    ended = plan(limits, nodes, {}, Demand(), 1000.0).terminate
+    assert [each.cause for each in ended] == causes
+    assert [each.node_id for each in ended] == [b"a", b"b", b"c"][: len(causes)], "longest idle first"
 
 
 @pytest.mark.row("P41")
