@@ -103,14 +103,15 @@ class Repeater:
         self.open[key] = request
 
         def look() -> None:
-            if self.open.get(key) is not request:
+            waiting = self.open.get(key)
+            if waiting is None or waiting is not request:
                 return
             if connection.closed:
                 del self.open[key]
                 return
             self.repeated += 1
-            self.transmit(connection, request)
-            self.asked(connection, request, min(REPEAT_MAX_S, after_s * 1.5))
+            self.transmit(connection, waiting)
+            self.asked(connection, waiting, min(REPEAT_MAX_S, after_s * 1.5))
 
         connection.reactor.call_later(after_s, look)
 
