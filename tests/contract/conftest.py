@@ -1,4 +1,6 @@
-"""Every way for two processes of a cluster to talk, behind one small surface, so that one suite judges them all."""
+"""Every way for two processes of a cluster to talk, and every store, each behind one small surface, so that one suite
+judges them all.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,10 @@ from linckia.rpc.tls.contexts import Tls
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))  # also under pytest's importlib mode: tests say `from wires import Wire`
 
+from stores import EtcdKit, Kit, MemoryKit, SqliteKit  # noqa: E402
 from wires import InProcessWire, NodePortWire, RoutedWire, UnixWire, Wire  # noqa: E402
+
+from linckia.testing.etcd import EtcdCluster, missing  # noqa: E402
 
 MAKERS: dict[str, Callable[[Path, Tls], Wire]] = {
     "unix": lambda folder, _tls: UnixWire(folder),
@@ -61,5 +66,26 @@ def any_wire(request: pytest.FixtureRequest, tmp_path: Path, tls: Tls) -> Iterat
     if request.param == "tcp6" and not _has_ipv6():
         pytest.skip("this machine has no IPv6")
     made = InProcessWire() if request.param == "in process" else MAKERS[request.param](tmp_path, tls)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def etcd_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdCluster]:
+    """One etcd server."""
+    if why := missing():
+        pytest.skip(why)
+    cluster = EtcdCluster(tmp_path_factory.mktemp("etcd"))
+    yield cluster
+    cluster.close()
+
+
+@pytest.fixture(params=["memory", "sqlite", "etcd"])
+def kit(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Kit]:
+    """A store of each backend, empty."""
+    if request.param == "etcd":
+        made: Kit = EtcdKit(request.getfixturevalue("etcd_cluster"))
+    else:
+        made = MemoryKit(tmp_path) if request.param == "memory" else SqliteKit(tmp_path)
     yield made
     made.close()

@@ -96,3 +96,26 @@ PROBE_MAX_S: Final = 1.0
 """How long a probe of a node's port waits for an answer."""
 DEAD_NODES_KEPT_MAX: Final = 1000
 """Records of dead nodes that the GCS keeps."""
+
+# --- metadata store ----------------------------------------------------------------
+TXN_OPS_MAX: Final = 128
+"""Operations in one branch of a store transaction, and its comparisons: etcd's default, so that all backends agree."""
+TXN_ETCD_MAX_BYTES: Final = 1 * MIB
+"""Keys and values of one transaction on etcd, whose servers refuse requests above 1.5 MiB."""
+TXN_LOCAL_MAX_BYTES: Final = 256 * MIB
+"""Keys and values of one transaction on SQLite or in memory."""
+HISTORY_MAX_EVENTS: Final = 20_000
+"""Changes that a SQLite or memory store keeps for watches and reads of the past; half goes when it has more."""
+HISTORY_MAX_BYTES: Final = 64 * MIB
+"""Keys and replaced values in that history."""
+GROUP_COMMIT_MAX_REQUESTS: Final = 1024
+"""Requests that share one commit of SQLite: beyond it the first would wait for the last."""
+LEASE_MIN_TTL_S: Final = 0.05
+LEASE_MAX_TTL_S: Final = 9_000_000.0
+"""Bounds of a store lease; etcd grants whole seconds and not less than two by default."""
+ETCD_REQUEST_MAX_S: Final = 5.0
+"""How long a request to etcd is tried, all endpoints together, unless told otherwise."""
+ETCD_ATTEMPT_MAX_S: Final = 1.5
+"""A read that one endpoint has not answered by then is asked of the next."""
+ETCD_WATCH_PING_S: Final = 1.0
+"""A silent watch is asked so often whether it lives; three times without an answer and another endpoint is used."""
