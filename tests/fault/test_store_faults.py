@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,13 +14,14 @@ from typing import Any
 
 import pytest
 
+from linckia.cli import tls_init
 from linckia.core.mvcc.records import KEYSPACE_END, Put, Txn, TxnResult, WatchBatch, WatchQuery
 from linckia.store.address import EtcdAddress
 from linckia.store.blocking import BlockingStore, at_once
 from linckia.store.errors import StoreAuthError, StoreError, StoreUnavailableError, UnknownOutcomeError
 from linckia.store.etcd import EtcdStore
 from linckia.store.sqlite import SqliteStore
-from linckia.testing.etcd import EtcdCluster, missing, self_signed
+from linckia.testing.etcd import EtcdCluster, missing
 
 pytestmark = pytest.mark.fault
 WAIT_MAX_S = 60.0
@@ -264,6 +266,7 @@ class SingleMember:
 
 
 @needs_etcd
+@pytest.mark.skipif(not shutil.which("etcdctl"), reason="etcdctl is not installed: apt-get install etcd-client")
 def test_users_and_passwords(tmp_path: Path) -> None:
     with SingleMember(tmp_path) as cluster:
         with EtcdUser(cluster.endpoints, user="root", password="ignored") as anybody:
@@ -308,21 +311,19 @@ def test_users_and_passwords(tmp_path: Path) -> None:
 
 @needs_etcd
 def test_tls(tmp_path: Path) -> None:
-    cert, key = self_signed(tmp_path)
-    with SingleMember(tmp_path, (cert, key)) as cluster:
-        with EtcdUser(cluster.endpoints, ca=cert) as store:
+    ours, other = str(tmp_path / "ours"), str(tmp_path / "other")
+    for folder in (ours, other):
+        tls_init.make(folder, ["127.0.0.1"], 2)
+    with SingleMember(tmp_path, (f"{ours}/node.crt", f"{ours}/node.key")) as cluster:
+        with EtcdUser(cluster.endpoints, ca=f"{ours}/ca.crt") as store:
             assert store.put(b"a", b"1")
             assert store.watch(WatchQuery(b"a", None, store.status().revision)).next().events
-        plain = BlockingStore(EtcdStore(EtcdAddress(cluster.endpoints), at_once, timeout_s=0.5))
-        with pytest.raises(StoreUnavailableError):
-            plain.get(b"a")
-        plain.close()
-        (tmp_path / "other").mkdir()
-        stranger, _ = self_signed(tmp_path / "other")
-        wrong = BlockingStore(EtcdStore(EtcdAddress(cluster.endpoints, ca=stranger), at_once, timeout_s=0.5))
-        with pytest.raises(StoreUnavailableError):
-            wrong.put(b"a", b"1")
-        wrong.close()
+        for ca in ("", f"{other}/ca.crt"):
+            address = EtcdAddress(cluster.endpoints, ca=ca)
+            wrong = BlockingStore(EtcdStore(address, at_once, timeout_s=0.5))
+            with pytest.raises(StoreUnavailableError):
+                wrong.put(b"a", b"1")
+            wrong.close()
 
 
 @needs_etcd

@@ -11,7 +11,6 @@ import os
 import shutil
 import signal
 import socket
-import ssl
 import subprocess
 import time
 from collections.abc import Sequence
@@ -119,21 +118,6 @@ class EtcdCluster:
         """Idempotent."""
         for member in self.members:
             member.kill()
-
-
-def self_signed(folder: Path) -> tuple[str, str]:
-    """A certificate for 127.0.0.1 and its key, as files; by the ``openssl`` command."""
-    cert, key = folder / "cert.pem", folder / "key.pem"
-    names = "subjectAltName=IP:127.0.0.1,DNS:localhost"
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]
-    subprocess.run(
-        [*command, "-addext", names, "-keyout", str(key), "-out", str(cert)],
-        check=True,
-        capture_output=True,
-        timeout=60,
-    )
-    ssl.create_default_context(cafile=str(cert))  # it is a certificate
-    return str(cert), str(key)
 
 
 def _free_ports(count: int) -> list[int]:
