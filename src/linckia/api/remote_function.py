@@ -110,7 +110,7 @@ class RemoteFunction(Generic[P, R]):
         if target is not None:
             resources = target.asked(resources)
         strategy = options.strategy()
-        key = runtime.submitter.key_for(resources, strategy, options.runtime_env_key())
+        key = runtime.submitter.key_for(resources, strategy, options.runtime_env_key(), retriable=retries != 0)
         definition = m.TemplateDef(
             template=runtime.next_template(),
             function_id=function.function_id,

@@ -119,3 +119,31 @@ ETCD_ATTEMPT_MAX_S: Final = 1.5
 """A read that one endpoint has not answered by then is asked of the next."""
 ETCD_WATCH_PING_S: Final = 1.0
 """A silent watch is asked so often whether it lives; three times without an answer and another endpoint is used."""
+
+# --- memory of nodes ----------------------------------------------------------------
+MEMORY_USAGE_THRESHOLD: Final = 0.95
+"""Above this share of its memory a node ends workers (R 7.17)."""
+MEMORY_REFRESH_S: Final = 0.25
+"""A node looks at its memory so often (R 7.17)."""
+MEMORY_REFRESH_FAR_S: Final = 2.0
+MEMORY_FASTEST_BYTES_PER_CPU_S: Final = 4 * GIB
+"""It looks as seldom as this while so much is free that its CPUs could not fill it meanwhile, at this pace each."""
+MEMORY_LOOK_MIN_S: Final = 0.01
+"""While memory grows quickly a node looks earlier, but not more often than this."""
+MEMORY_BUFFER_FRACTION: Final = 0.05
+MEMORY_BUFFER_MAX_BYTES: Final = 3 * GIB
+"""A round of kills frees that much below the threshold: the share of all memory, at most so many bytes (R 7.18)."""
+FRESH_WORKER_SPARED_BYTES: Final = GIB
+"""An idle worker that never ran anything is not ended for want of memory unless it holds more."""
+VICTIM_EXIT_MAX_S: Final = 2.0
+"""How long the next round of kills waits for the processes of the last one to be gone."""
+IDLE_WORKER_TRIM_BYTES: Final = 64 * MIB
+"""An idle worker that holds more private memory is asked to give back what its allocator keeps."""
+IDLE_WORKER_MAX_BYTES: Final = 512 * MIB
+IDLE_WORKER_MIN_BYTES: Final = 64 * MIB
+"""An idle worker with more private memory ends; between the two, such that all idle ones hold a tenth of a node's."""
+IDLE_WORKER_LOOK_AFTER_S: Final = 1.0
+"""The memory of a worker is looked at when it has been idle for so long."""
+OOM_RETRY_FIRST_S: Final = 1.0
+OOM_RETRY_CAP_S: Final = 60.0
+"""Waits before a task runs again that was ended for want of memory: doubling from the first to the cap (R 4.20)."""

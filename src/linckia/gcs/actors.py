@@ -177,6 +177,9 @@ class ActorService:
         self._apply(self.directory.refused(actor_id, reason))
 
     def _on_worker_died(self, _peer: Any, message: m.ActorWorkerDied) -> None:
+        actor = self.directory.actors.get(message.actor_id)
+        if actor is not None and message.restarts == actor.restarts:
+            actor.oom_error = self._oom_error(actor, message.reason) if message.oom else None
         effects = self.directory.process_ended(
             message.actor_id, message.restarts, message.reason, intended=message.intended
         )
@@ -235,12 +238,16 @@ class ActorService:
 
     def _update(self, actor: Actor) -> m.ActorUpdate:
         error = self._death_error(actor) if actor.state is ActorState.DEAD else None
+        if actor.state is ActorState.RESTARTING:
+            error = actor.oom_error
         worker = actor.worker if actor.state is ActorState.ALIVE else None
         return m.ActorUpdate(actor.spec.actor_id, actor.state.value, worker, actor.restarts, error, actor.pid)
 
     def _death_error(self, actor: Actor) -> bytes:
         if actor.error:
             return actor.error
+        if actor.death is ActorDeathReason.WORKER_DIED and actor.oom_error is not None:
+            return actor.oom_error
         spec = actor.spec
         if actor.death is ActorDeathReason.WORKER_DIED and actor.never_started and not actor.no_process:
             return errors.encode_error(errors.ActorUnschedulableError(actor.death_text), pickle.dumps)
@@ -256,6 +263,10 @@ class ActorService:
             preempted=actor.taken_away,
         )
         return errors.encode_error(errors.ActorDiedError(context), pickle.dumps)
+
+    def _oom_error(self, actor: Actor, reason: str) -> bytes:
+        error = errors.OutOfMemoryError(f"actor {actor.spec.class_name} ({actor.spec.actor_id.hex()}): {reason}")
+        return errors.encode_error(error, pickle.dumps)
 
     def _node_ip(self, actor: Actor) -> str:
         node = self._nodes.nodes.get(actor.node_id)

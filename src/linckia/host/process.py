@@ -44,11 +44,25 @@ def set_process_name(name: str) -> None:
         pass  # no /proc: only the looks suffer
 
 
+OOM_SCORE_OF_WORKERS, OOM_SCORE_OF_NODES = 1000, -900
+
+
 def prefer_as_oom_victim() -> None:
     """Let the kernel kill this process before daemons when memory runs out. Best effort."""
+    _set_oom_score(OOM_SCORE_OF_WORKERS)
+
+
+def spare_as_oom_victim() -> None:
+    """Let the kernel kill almost anything before this process; its children inherit that. Best effort: to go below
+    zero needs CAP_SYS_RESOURCE.
+    """
+    _set_oom_score(OOM_SCORE_OF_NODES)
+
+
+def _set_oom_score(score: int) -> None:
     try:
-        with open("/proc/self/oom_score_adj", "w", encoding="ascii") as score:
-            score.write("1000")
+        with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
+            file.write(str(score))
     except OSError:
         pass  # not allowed here: the memory monitor is the first line of defence anyway
 

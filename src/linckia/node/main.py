@@ -286,6 +286,7 @@ def main() -> None:
     if os.getsid(0) != os.getpid():  # it is already when this process starts again
         os.setsid()
     process.set_process_name("linckia-node")
+    process.spare_as_oom_victim()  # before the zygote is forked
     status, node, is_ready = 0, None, False
     try:
         node = Node(_read_options())

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from linckia.base.addresses import join_host_port
 from linckia.host import environment, exhaustion
 from linckia.model.specs import NodeInfo
-from linckia.node.resources import node_resources
+from linckia.node.resources import max_idle_workers, memory_settings, node_resources
 from linckia.protocol import messages as m
 from linckia.protocol.batch import decode_batch, encode_batch
 from linckia.raylet.gcs_link import GcsLink
@@ -228,6 +228,8 @@ class Rooms:
             identity=self.identity,
             spill_dir=options.spill_dir or node.session.path,
             tls=list(node.tls_files or ()),
+            memory=memory_settings(),
+            max_idle_workers=max_idle_workers(),
         )
 
     def _worker_config(self) -> dict[str, Any]:

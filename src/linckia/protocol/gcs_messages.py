@@ -56,7 +56,9 @@ class SubscribeActor(Message, tag=95):
 
 
 class ActorUpdate(Message, tag=96):
-    """State of an actor as core/actors names it. ``error`` is an encoded ActorDiedError when state is DEAD."""
+    """State of an actor as core/actors names it. ``error``, encoded, is why: when it is DEAD, and when it is
+    RESTARTING because its node ran out of memory.
+    """
 
     actor_id: bytes
     state: str
@@ -206,7 +208,7 @@ class ActorWorkerDied(Message, tag=113):
     reason: str
     intended: bool
     restarts: int
-    oom: bool = False
+    oom: bool = False  # ended because its node ran out of memory
 
 
 class StopActor(Message, tag=114):

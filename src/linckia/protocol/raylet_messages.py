@@ -69,6 +69,7 @@ class RequestLease(Message, tag=54):
     name: str = ""
     preferred: bytes = b""  # node that has most of the argument bytes
     hops: int = 0  # how often raylets have passed it on
+    retriable: bool = True  # its tasks may run again when their worker has to end
 
 
 class LeaseGranted(Message, tag=55):
@@ -115,7 +116,8 @@ class LeaseBroken(Message, tag=60):
     worker_id: bytes
     reason: str
     intended: bool = False
-    oom: bool = False
+    oom: bool = False  # it was ended because its node ran out of memory
+    is_final: bool = False  # and its task shall not be tried again
 
 
 class Blocked(Message, tag=61):
@@ -246,6 +248,10 @@ class ProfileEvents(Message, tag=80):
     """Runtime to raylet to GCS: task events for timeline(): (name, start_s, end_s, task_id, worker_id, pid, kind)."""
 
     events: list[tuple[str, float, float, bytes, bytes, int, str]]
+
+
+class TrimMemory(Message, tag=83):
+    """Raylet to an idle worker: give back to the machine what you have allocated and do not use."""
 
 
 class WaitEdge(Message, tag=81):

@@ -95,6 +95,7 @@ class ActorHost:
             actor_id=message.actor_id,
             detached=spec.detached,
             name=spec.class_name,
+            retriable=spec.max_restarts < 0 or message.restarts < spec.max_restarts,
         )
         self._ask(request)
 
@@ -147,7 +148,8 @@ class ActorHost:
         """Its process is gone."""
         actor = self.actors.pop(lease.request.actor_id, None)
         if actor is not None and not actor.failed:
-            self._report_death(actor, reason, intended=worker.intended)
+            died = ActorWorkerDied(lease.request.actor_id, reason, worker.intended, actor.restarts, bool(worker.oom))
+            self.raylet.gcs.post(died)
 
     def job_gone(self, job_id: bytes) -> None:
         """Its actors that wait for a worker will get none; those that run are the lease manager's to end."""

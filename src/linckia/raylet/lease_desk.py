@@ -93,6 +93,7 @@ class LeaseDesk:
             strategy=message.strategy,
             preferred=message.preferred,
             hops=message.hops,
+            retriable=message.retriable,
         )
         if message.job_id in self.raylet.jobs:
             self.admit(request)

@@ -18,6 +18,7 @@ from linckia.base.limits import HEARTBEAT_EVERY_S
 from linckia.core.leases import vectors
 from linckia.core.leases.manager import LeaseManager
 from linckia.core.leases.records import Broken
+from linckia.core.memory.thresholds import MemorySettings
 from linckia.model.specs import JobConfig, NodeInfo
 from linckia.model.wire import Address
 from linckia.protocol import messages as m
@@ -25,6 +26,7 @@ from linckia.raylet.actors import ActorHost
 from linckia.raylet.bundles import BundleHost
 from linckia.raylet.lease_desk import LeaseDesk
 from linckia.raylet.logs import LogRouter
+from linckia.raylet.memory_monitor import MemoryMonitor
 from linckia.raylet.object_host import ObjectHost
 from linckia.raylet.remote_drivers import RemoteDrivers
 from linckia.raylet.worker_pool import Spawner, WorkerPool, WorkerProcess
@@ -54,6 +56,8 @@ class RayletOptions(NamedTuple):
     identity: Identity | None = None
     spill_dir: str = "/tmp"
     tls: list[str] = []  # noqa: RUF012 - never changed; files of connections between nodes (host/tls_files.py)
+    memory: MemorySettings = MemorySettings(refresh_s=0)
+    max_idle_workers: int = -1  # -1: one per CPU
 
 
 class Driver:
@@ -81,8 +85,9 @@ class Raylet:
     def __init__(self, reactor: Reactor, options: RayletOptions, spawner: Spawner, gcs: Any) -> None:
         self.reactor, self.options, self.gcs = reactor, options, gcs
         cpus = int(options.node.resources.get("CPU", 0))
+        idle = max(1, cpus) if options.max_idle_workers < 0 else options.max_idle_workers
         self.leases = LeaseManager(
-            vectors.to_units(options.node.resources), soft_limit=max(1, cpus), max_workers=options.max_workers
+            vectors.to_units(options.node.resources), soft_limit=idle, max_workers=options.max_workers
         )
         self.recent = RecentReplies()
         self.desk = LeaseDesk(self, self.leases, self.recent)
@@ -100,6 +105,7 @@ class Raylet:
         self.store = self.objects.store
         self.actors = ActorHost(self)
         self.bundles = BundleHost(self)
+        self.memory = MemoryMonitor(self, options.memory)
         self.drivers: dict[bytes, Driver] = {}  # by worker id
         self.jobs: dict[bytes, Job] = {}
         self.clients: dict[bytes, Any] = {}  # worker id -> connection of a driver or registered worker of this node
@@ -147,6 +153,7 @@ class Raylet:
         else:
             self._heartbeat()
         self.desk.carry_out(self.leases.prestart(self.options.prestart_workers))
+        self.memory.start()
 
     def is_idle(self) -> bool:
         """No lease, request, bundle, nor object whose primary copy is here (R 10.9): nothing is lost when it goes."""
@@ -321,7 +328,8 @@ class Raylet:
             why = f"{reason} before it registered; its last lines:\n{worker.log.last_lines()}"
             self.desk.carry_out(self.leases.worker_start_failed(why))
             return
-        reason = f"{reason} on node {self.options.node.node_ip}"
+        reason = worker.oom or f"{reason} on node {self.options.node.node_ip}"
+        self.memory.exited(worker.worker_id)
         for effect in self.leases.worker_exited(worker.worker_id):
             if isinstance(effect, Broken) and effect.lease.worker_id == worker.worker_id:
                 self._on_broken(effect, worker, reason)
@@ -337,7 +345,9 @@ class Raylet:
         if lease.request.actor_id:
             self.actors.worker_ended(lease, worker, reason)
             return
-        self.post_to(lease.request.owner, m.LeaseBroken(lease.lease_id, worker.worker_id, reason, worker.intended))
+        broken = m.LeaseBroken(lease.lease_id, worker.worker_id, reason, worker.intended)
+        broken.oom, broken.is_final = bool(worker.oom), worker.oom_is_final
+        self.post_to(lease.request.owner, broken)
 
     def connection_of(self, worker_id: bytes) -> Any:
         """How a runtime process is reached now; None when it has no connection to us."""

@@ -46,6 +46,8 @@ class WorkerProcess:
         self.actor_id = b""
         self.intended = False  # its end is not a failure
         self.reason = ""  # why it was told to end, when it was
+        self.oom = ""  # what to say of its end, when it ends for want of memory
+        self.oom_is_final = False
         self.timer: Timer | None = None  # registration or exit deadline
 
     @property
@@ -69,6 +71,7 @@ class WorkerPool:
     ) -> None:
         self.reactor, self.spawner, self.config, self.logs, self.on_exit = reactor, spawner, config, logs, on_exit
         self.on_start_failed: Callable[[str], None] = lambda _reason: None
+        self.why_killed: Callable[[WorkerProcess], str] = lambda _worker: ""  # of a SIGKILL that is not ours
         self.workers: dict[bytes, WorkerProcess] = {}
         self._by_pid: dict[int, WorkerProcess] = {}
         self._sockets: str = config["sockets_dir"]
@@ -139,6 +142,8 @@ class WorkerPool:
         if worker is None:
             return
         self.workers.pop(worker.worker_id, None)
+        if status == signal.SIGKILL and not worker.reason:
+            worker.oom = self.why_killed(worker)
         if not worker.registered and not worker.reason and status == os.EX_TEMPFAIL << 8:  # worker/main.py
             self._release(worker)
             self._not_started(exhaustion.describe_processes(), worker.give_up_s)

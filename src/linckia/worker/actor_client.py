@@ -132,7 +132,7 @@ class ActorClient:
             )
         elif update.state == "RESTARTING":
             self._detach()
-            self._settle_lost()
+            self._settle_lost(error=update.error)
             for record in [r for r in self.queue if r.template.max_retries == 0 and not r.waiting]:
                 self.queue.remove(record)
                 self.runtime.fail(record, self._unavailable("is restarting"))
@@ -196,15 +196,17 @@ class ActorClient:
         elif self.lost or self.queue:
             self._reconnect()
 
-    def _settle_lost(self, what: str = "died while this call was with it; it may or may not have run") -> None:
-        """Calls that were with a worker that is gone: again when they may, else they fail."""
+    def _settle_lost(
+        self, what: str = "died while this call was with it; it may or may not have run", error: bytes | None = None
+    ) -> None:
+        """Calls that were with a worker that is gone: again when they may, else they fail, if so with ``error``."""
         lost, self.lost = self.lost, []
         again = []
         for record in lost:
             if record.cancelled:
                 self.runtime.fail(record, errors.TaskCancelledError(error_message="the call was cancelled"))
             elif record.retries_left == 0:
-                self.runtime.fail(record, self._unavailable(what))
+                self.runtime.fail_encoded(record, error or self.runtime.encode_error(self._unavailable(what)))
             else:
                 self._note_retry(record)
                 again.append(record)

@@ -43,5 +43,5 @@ def key_near(runtime: Runtime, key: SchedulingKey, dependencies: list[Dependency
     twin = key.near.get(node_id)
     if twin is None:
         twin = key.near[node_id] = SchedulingKey(key.resources, key.strategy)
-        twin.runtime_env, twin.preferred = key.runtime_env, node_id
+        twin.runtime_env, twin.retriable, twin.preferred = key.runtime_env, key.retriable, node_id
     return twin

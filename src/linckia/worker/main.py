@@ -44,6 +44,7 @@ class WorkerProcess:
             m.ActorStarting: self._on_actor,
             m.TerminateActor: self._on_terminate,
             m.ExitWorker: self._on_exit,
+            m.TrimMemory: lambda _peer, _message: self.executor.controls.append(_give_back),
         }
         runtime.handlers.update({kind: self._from_node(handler) for kind, handler in commands.items()})
         runtime.on_cluster_lost = lambda reason: os._exit(1)
@@ -114,6 +115,12 @@ class WorkerProcess:
         self.executor.exit(message.reason, intended=True)
         if self.executor.actor is not None:
             os._exit(0)
+
+
+def _give_back() -> None:
+    from linckia.host import process_memory  # noqa: PLC0415  (ctypes; few workers are asked)
+
+    process_memory.give_back()
 
 
 def run_worker(config: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from linckia.base import errors
 from linckia.model.wire import PushExtras
 from linckia.protocol import messages as m
-from linckia.worker.crashes import crash_error
+from linckia.worker.crashes import after_oom, crash_error
 from linckia.worker.locality import key_near
 from linckia.worker.tasks import Lease, Peer, SchedulingKey, TaskRecord
 
@@ -47,13 +47,15 @@ class Submitter:
         """How long an idle lease is kept."""
         return LEASE_IDLE_S if self.runtime.executor is None else NESTED_LEASE_IDLE_S
 
-    def key_for(self, resources: dict[str, float], strategy: bytes = b"", runtime_env: str = "") -> SchedulingKey:
+    def key_for(
+        self, resources: dict[str, float], strategy: bytes = b"", runtime_env: str = "", *, retriable: bool = True
+    ) -> SchedulingKey:
         """The scheduling key of a shape; made once. ``runtime_env`` is its JSON."""
-        shape = (tuple(sorted(resources.items())), strategy, runtime_env)
+        shape = (tuple(sorted(resources.items())), strategy, runtime_env, retriable)
         key = self.keys.get(shape)
         if key is None:
             key = self.keys[shape] = SchedulingKey(resources, strategy)
-            key.runtime_env = runtime_env.encode()
+            key.runtime_env, key.retriable = runtime_env.encode(), retriable
         return key
 
     # --- submit and push -------------------------------------------------------------------------------------------
@@ -192,6 +194,7 @@ class Submitter:
                 name=key.queue[0].template.name if key.queue else "",
                 preferred=key.preferred,
                 hops=hops,
+                retriable=key.retriable,
             )
         )
 
@@ -453,6 +456,8 @@ class Submitter:
                 self.runtime.fail(record, errors.RaySystemError(f"no worker can be reached: {shortage}"))
             elif position > 0 or shortage:
                 again.append(record)  # pushed behind it and never started, or answered too late: run it again
+            elif broken is not None and broken.oom:
+                after_oom(self, record, broken)
             elif record.retries_left == 0 and not (preempted and record.template.max_retries):
                 self.runtime.fail(record, crash_error(record, reason, lease))
             else:
@@ -467,7 +472,7 @@ class Submitter:
 
     def note_retry(self, record: TaskRecord, *, counted: bool = True) -> None:
         """Count one more attempt and mark the push so that the worker answers earlier tasks before it starts this
-        one.
+        one. ``counted``: it costs one of the task's retries.
         """
         if counted and record.retries_left > 0:
             record.retries_left -= 1

@@ -65,6 +65,7 @@ class SchedulingKey:
         "queue",
         "requests",
         "resources",
+        "retriable",
         "run_time_s",
         "runtime_env",
         "spread",
@@ -82,6 +83,7 @@ class SchedulingKey:
         self.run_time_s = -1.0
         self.depth = 1
         self.runtime_env = b""
+        self.retriable = True  # its tasks may run again: who has too little memory ends their workers first
         self.preferred = b""  # node that has most of the argument bytes
         self.near: dict[bytes, SchedulingKey] = {}  # node -> the key of tasks whose arguments are there
         self.spread = bool(strategy) and _is_spread(strategy)
@@ -194,6 +196,7 @@ class TaskRecord(msgspec.Struct, gc=False, eq=False):
     lineage: Any = None  # the references among its arguments, for lineage.py
     waiting: int = 0  # dependencies without a value yet
     attempt: int = 0
+    oom_deaths: int = 0  # how often its worker was ended for want of memory
     cancelled: bool = False
     parent: Any = None
 

@@ -20,7 +20,7 @@ SIGN_OF_LIFE_S = 0.5  # a worker answers between two bytecodes of whatever it ru
 
 class PendingReason(NamedTuple):
     """``kind``: ready, fetch, owner, dependency, resources, infeasible, worker_start, queued_behind, running,
-    stalled or actor.
+    stalled, out_of_memory or actor.
     """
 
     kind: str
@@ -45,7 +45,7 @@ def why_pending(runtime: Runtime, ref: ObjectRef[Any]) -> PendingReason:
         record = ref.value
         if not isinstance(record, TaskRecord):
             return PendingReason("owner", "no task of this process makes it")
-        found = _dependency(record) or _pushed(record) or _actor(record)
+        found = _dependency(record) or _pushed(record) or _actor(record) or _pausing(record)
         lease_rid, raylet = next(iter(record.queue.requests.items()), NOWHERE) if record.queue is not None else NOWHERE
         if raylet is None or raylet.closed:
             raylet = runtime.raylet_peer
@@ -128,6 +128,13 @@ def _actor(record: TaskRecord) -> PendingReason | None:
     if ahead:
         text += f"; {ahead} earlier calls of this process wait too"
     return PendingReason("actor", f"{record.template.name} is not sent yet: {text}")
+
+
+def _pausing(record: TaskRecord) -> PendingReason | None:
+    if not record.oom_deaths or record.queue is not None:
+        return None
+    text = f"{record.template.name} was ended {record.oom_deaths} times because its node ran out of memory"
+    return PendingReason("out_of_memory", f"{text}; it is tried again after a pause, which doubles")
 
 
 def _ahead(record: TaskRecord) -> int:

@@ -61,6 +61,7 @@ class Actor:
         "killed",
         "no_process",
         "node_id",
+        "oom_error",
         "pid",
         "preempted",
         "repr_name",
@@ -87,6 +88,7 @@ class Actor:
         self.scope_ended = False
         self.death: ActorDeathReason | None = None
         self.death_text = ""
+        self.oom_error: bytes | None = None  # encoded, when its last process was ended for want of memory
         self.error: bytes | None = None  # encoded by the worker when its constructor raised
 
     def lives_by(self, owner_prefix: str) -> bool:

@@ -257,6 +257,13 @@ class LeaseManager:
         self.staffing.idle(worker)
         return []
 
+    def doom(self, worker_id: bytes) -> None:
+        """It is being ended: it gets no more work. What it leases is broken when it has exited."""
+        worker = self.workers.get(worker_id)
+        if worker is not None:
+            worker.leaving = True
+            self.staffing.remove_idle(worker)
+
     def retire_idle(self, now_s: float) -> list[Effect]:
         """Idle workers above the soft limit end after a second."""
         return [Retire(worker.worker_id, "idle") for worker in self.staffing.surplus(now_s)]

@@ -37,6 +37,7 @@ class LeaseRequest(msgspec.Struct, frozen=True):
     strategy: bytes = b""  # encoded model.placement.Strategy
     preferred: bytes = b""  # node with most of the argument bytes
     hops: int = 0
+    retriable: bool = True
     hold: str = ""  # why no node of the cluster can run it now: it waits for the cluster to change
 
     @property

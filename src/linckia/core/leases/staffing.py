@@ -144,6 +144,10 @@ class Staffing:
             if not of_job:
                 del self._by_job[worker.pool[0]]
 
+    def idle_workers(self) -> list[Worker]:
+        """Who has nothing to do, longest first."""
+        return list(self._idle_order.values())
+
     def surplus(self, now_s: float) -> list[Worker]:
         """Take out those that have idled too long above the soft limit, longest first."""
         over = len(self._idle_order) - self.soft_limit
