@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from memory_group import MemoryGroup
 from programs import Program, Programs
 from watching import until
 
+import linckia
 from linckia.host import process_memory
 
 pytestmark = [pytest.mark.fault, pytest.mark.row("S25", "P16")]
+STATUS, CAP_SYS_RESOURCE = Path("/proc/self/status"), 24
 LIMIT_BYTES = 256 << 20
 
 BEGIN = """
@@ -36,7 +39,7 @@ BEGIN = """
         held = []
         for _ in range(200):  # 400 MiB: more than there is, and no danger for anybody else
             held.append(bytearray(b"x") * (2 << 20))
-            time.sleep(0.01)
+            time.sleep(0.01)  # sleep: it grows at a pace, so that a loaded machine can follow
         return "ate it all"
 """
 
@@ -46,7 +49,7 @@ ONE_HUNGRY = """
         mine = bytearray(b"x") * (8 << 20)
         note("good")
         while not (folder / "stop").exists():
-            time.sleep(0.02)
+            time.sleep(0.02)  # sleep: between two looks for the end
         return number
 
     @linckia.remote(num_cpus=0.5, max_retries=1)
@@ -56,7 +59,7 @@ ONE_HUNGRY = """
 
     refs = [good.remote(number) for number in range(3)]
     while not (folder / "good").exists() or len((folder / "good").read_text().split()) < 3:
-        time.sleep(0.02)
+        time.sleep(0.02)  # sleep: between two looks for what others write
     eater = hungry.remote()
     print("begun")
     input()
@@ -95,7 +98,7 @@ NO_RETRIES = """
     print(outcome(again.eat.remote()))
     while not isinstance(second := outcome(again.pid.remote()), int):
         assert second.startswith("ActorUnavailableError"), second
-        time.sleep(0.02)
+        time.sleep(0.02)  # sleep: between two attempts
     print(first != second)
     linckia.shutdown()
 """
@@ -202,6 +205,24 @@ FIRST_ONLY = """print(outcome(hungry.remote()))
     linckia.shutdown()
     sys.exit()
 """
+
+
+@pytest.mark.row("7.21")
+def test_the_kernel_would_end_workers_first(cluster: Any) -> None:
+    @linckia.remote
+    def scores() -> tuple[str, str]:
+        zygote = Path(f"/proc/{os.getppid()}/stat").read_text().rpartition(")")[2].split()
+        return _score("self"), _score(zygote[1])
+
+    worker, node = linckia.get(scores.remote(), timeout=30)
+    (mask,) = [line.split()[1] for line in STATUS.read_text().splitlines() if line.startswith("CapEff:")]
+    may_protect = int(mask, 16) >> CAP_SYS_RESOURCE & 1
+    assert worker == "1000"
+    assert node == ("-900" if may_protect else _score("self"))
+
+
+def _score(pid: str) -> str:
+    return Path(f"/proc/{pid}/oom_score_adj").read_text().strip()
 
 
 @pytest.mark.row("P13", "P14")

@@ -91,9 +91,9 @@ def scene(tmp_path: pathlib.Path) -> Iterator[Scene]:
 
 @pytest.mark.row("7.17", "7.18", "7.20", "S25")
 def test_the_newest_retriable_goes_and_its_owner_hears_why(scene: Scene) -> None:
-    final, _ = scene.lease(300, retriable=False, name="precious")
     old, _ = scene.lease(100, name="old")
     new, granted = scene.lease(200, name="new")
+    final, _ = scene.lease(300, retriable=False, name="precious")
     scene.look()
     assert scene.condemned() == []
     scene.probe.used = 960 * MIB
@@ -140,7 +140,6 @@ def test_idle_workers_go_first_and_get_no_more_work(scene: Scene) -> None:
     scene.look()
     assert scene.condemned() == [other.peer_id]
     assert scene.lease(1)[0].peer_id != other.peer_id
-    scene.world.driver.take(m.DriverMessage)
     scene.world.end(other)
     assert scene.world.driver.take(m.LeaseBroken) == []
     assert scene.world.driver.take(m.DriverMessage) == [], "nobody lost anything"

@@ -4,6 +4,8 @@ refuses amounts that make no sense.
 
 from __future__ import annotations
 
+import math
+
 from linckia.base.limits import IDLE_WORKER_MAX_BYTES, MEMORY_REFRESH_S, MEMORY_USAGE_THRESHOLD
 from linckia.base.resources import ResourceSet
 from linckia.core.memory.thresholds import MemorySettings
@@ -51,6 +53,7 @@ def max_idle_workers() -> int:
 def _number(name: str, default: float, what: str) -> float:
     text = environment.option(name)
     try:
-        return float(text) if text else default
+        value = float(text) if text else default
+        return value if math.isfinite(value) else float("")
     except ValueError:
         raise ValueError(f"LINCKIA_{name} (or RAY_{name}) is {text!r}: expected {what}") from None

@@ -443,9 +443,8 @@ class Submitter:
             records += key.queue
             key.queue.clear()
         broken: m.LeaseBroken | None = lease.broken
-        reason = (
-            broken.reason if broken is not None else f"worker {peer.address.worker_id.hex()[:8]} closed its connection"
-        )
+        closed = f"worker {peer.address.worker_id.hex()[:8]} closed its connection"
+        reason = broken.reason if broken is not None else closed
         again: list[TaskRecord] = []
         preempted = lease.raylet.address.worker_id in self.runtime.raylets.preempted  # costs no retry (R 4.21)
         for position, record in enumerate(records):
@@ -471,9 +470,7 @@ class Submitter:
             self._want_workers(key)
 
     def note_retry(self, record: TaskRecord, *, counted: bool = True) -> None:
-        """Count one more attempt and mark the push so that the worker answers earlier tasks before it starts this
-        one. ``counted``: it costs one of the task's retries.
-        """
+        """One more attempt, which a worker starts when it has answered earlier tasks; ``counted``: it costs a retry."""
         if counted and record.retries_left > 0:
             record.retries_left -= 1
         record.attempt += 1
