@@ -290,6 +290,38 @@ def test_a_result_of_an_actor_that_is_made_again(nodes: Any, crash: Any) -> None
     assert ray.get(ref, timeout=60) == bytes_of(MIB)
 
 
+@pytest.mark.row("3.22", "3.20")
+@pytest.mark.parametrize("restarts", [0, 1])
+def test_a_result_of_an_actor_that_is_gone_out_of_scope(
+    nodes: Any, crash: Any, new_channel: Any, restarts: int
+) -> None:
+    """The actor comes back for it, from its arguments, and goes again."""
+    first, channel = nodes(), new_channel()
+
+    @ray.remote(num_cpus=1, max_restarts=restarts, max_task_retries=-1)
+    class Told:
+        def __init__(self, value: bytes) -> None:
+            self.value = value
+
+        def make(self) -> bytes:
+            return self.value * 2
+
+        def __ray_shutdown__(self) -> None:
+            channel.send(ray.get_runtime_context().get_node_id())
+
+    value = bytes_of(90_000)  # Ray cannot restart an actor whose large argument is out of scope
+    ref = finished(Told.remote(ray.put(value * 20) if IS_LINCKIA else value).make.remote())
+    assert channel.receive(60) == first.node_id
+    crash(first)
+    second = nodes()
+    if restarts:
+        assert ray.get(ref, timeout=60) == value * (40 if IS_LINCKIA else 2)
+        assert channel.receive(60) == second.node_id
+    else:
+        with pytest.raises((exceptions.ObjectLostError, exceptions.RayActorError)):
+            ray.get(ref, timeout=60)
+
+
 @pytest.mark.row("3.35", "7.5", "14.7")
 def test_a_value_ends_with_its_owner(nodes: Any, crash: Any) -> None:
     home = nodes(resources={"home": 1})

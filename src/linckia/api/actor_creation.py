@@ -14,8 +14,7 @@ from linckia.base import errors
 from linckia.host import entropy
 from linckia.model.specs import ActorInfo, ActorSpec, MethodSpec, decode_actor_info, describe_actor, encode
 from linckia.protocol import messages as m
-from linckia.worker.borrowing import ScopeToken
-from linckia.worker.refs import ObjectRef, RefExtra
+from linckia.worker.borrowing import new_scope
 from linckia.worker.submission import pack_constructor
 
 if TYPE_CHECKING:
@@ -55,7 +54,7 @@ def create_actor(
     if not ready:
         constructor.when_ready(lambda error: _send_arguments(runtime, actor_id, constructor, error))
     client.constructor = constructor  # its references live as long as the actor may be restarted
-    scope = None if detached else _scope(runtime, actor_id)
+    scope = None if detached else new_scope(runtime, actor_id)
     return ActorHandle(actor_info(spec), scope)
 
 
@@ -126,13 +125,6 @@ def _with_arguments(spec: ActorSpec, constructor: Any) -> ActorSpec:
 
 def _send_arguments(runtime: Runtime, actor_id: bytes, constructor: Any, error: bytes | None) -> None:
     runtime.raylet.send(m.ActorArgs(actor_id, constructor.args, constructor.extras, error))
-
-
-def _scope(runtime: Runtime, actor_id: bytes) -> ObjectRef[Any]:
-    scope: ObjectRef[Any] = ObjectRef(actor_id + b"\x00" * 8 + b"\xff\xff\xff\xff")
-    extra = scope.extra = RefExtra()
-    extra.token = ScopeToken(runtime, actor_id)
-    return scope
 
 
 def actor_info(spec: ActorSpec) -> ActorInfo:

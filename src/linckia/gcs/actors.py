@@ -59,6 +59,7 @@ class ActorService:
             m.GetActorByName: self._on_get_by_name,
             m.KillActor: self._on_kill,
             m.ActorOutOfScope: lambda _peer, message: self._apply(self.directory.out_of_scope(message.actor_id)),
+            m.ReviveActor: lambda _peer, message: self._apply(self.directory.revive(message.actor_id)),
             m.ListActors: self._on_list,
             m.ActorStart: self._on_start,
             m.ActorWorkerDied: self._on_worker_died,

@@ -97,6 +97,14 @@ class ActorOutOfScope(Message, tag=100):
     actor_id: bytes
 
 
+class ReviveActor(Message, tag=226):
+    """Owner to GCS: an object was lost that a method of this actor, which ended out of scope, may make again. Answered
+    by ActorUpdate to who subscribes.
+    """
+
+    actor_id: bytes
+
+
 class ListActors(Message, tag=101):
     """Which actors have names? Answered by ActorList."""
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from linckia.base import errors
 from linckia.model.wire import PushExtras
 from linckia.protocol import messages as m
+from linckia.worker.borrowing import new_scope
 from linckia.worker.tasks import Peer, TaskRecord
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class ActorClient:
         self.template_cache: dict[Any, Any] = {}
         self.scope: Any = None
         self.constructor: Any = None  # the creator keeps the constructor's references for restarts
+        self.scope_ended = False
         self.warn_at = QUEUE_WARN_AT
 
     def waiting(self) -> list[TaskRecord]:
@@ -241,8 +243,28 @@ class ActorClient:
         self.lost.clear()
         self.queue.clear()
         self.unordered.clear()
-        self.scope = self.constructor = self.address = None
+        self.scope = self.address = None
+        if not self.scope_ended:
+            self.constructor = None
         self.runtime.actors.forget(self)
+
+    def revive(self, record: TaskRecord) -> None:
+        """Before a call is made again for the sake of its lost result: if the actor ended because we let go of it, have
+        it back until the call is done (R 3.22). The GCS may refuse; then the call fails as the actor is dead.
+        """
+        if not self.scope_ended:
+            return
+        runtime = self.runtime
+        scope = self.scope() if self.scope is not None else None
+        if scope is None:
+            scope = new_scope(runtime, self.actor_id)
+            self.scope = weakref.ref(scope)
+        record.holds = [scope] if record.holds is None else [*record.holds, scope]
+        if self.state == "DEAD":
+            self.state, self.dead_error = "RESTARTING", None
+            runtime.actors.clients[self.actor_id] = self
+            runtime.raylet.post(m.ReviveActor(self.actor_id))
+            runtime.raylet.post(m.SubscribeActor(self.actor_id))
 
     def _unavailable(self, what: str) -> errors.RayError:
         return errors.ActorUnavailableError(
@@ -307,6 +329,8 @@ class ActorClients:
         """The creator's last reference to the actor's scope is gone, here and everywhere, and no call of ours is
         open.
         """
-        if actor_id not in self.clients:
+        client = self.clients.get(actor_id)
+        if client is None:
             return  # it is dead already
+        client.scope_ended = True
         self.runtime.raylet.post(m.ActorOutOfScope(actor_id))

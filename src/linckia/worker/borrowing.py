@@ -101,6 +101,14 @@ class ScopeToken:
         self.runtime.release(self.actor_id)
 
 
+def new_scope(runtime: Runtime, actor_id: bytes) -> ObjectRef[Any]:
+    """The reference whose holders keep the actor; the creator's."""
+    scope: ObjectRef[Any] = ObjectRef(actor_id + b"\x00" * 8 + b"\xff\xff\xff\xff")
+    extra = scope.extra = RefExtra()
+    extra.token = ScopeToken(runtime, actor_id)
+    return scope
+
+
 class Borrowing:
     """Both sides of borrowing for one runtime."""
 

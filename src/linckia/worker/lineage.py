@@ -220,6 +220,8 @@ class Lineage:
 
     def submit_again(self, record: TaskRecord, entry: Entry) -> None:
         """It counts as a retry."""
+        if entry.actor is not None:
+            entry.actor.revive(record)
         self.runtime.submitter.note_retry(record)
         resubmit(self.runtime, record, entry.actor)
 

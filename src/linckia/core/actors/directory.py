@@ -236,6 +236,25 @@ class ActorDirectory:
             return self._die(actor, D.OUT_OF_SCOPE, "its last handle went out of scope")
         return []
 
+    def revive(self, actor_id: bytes) -> list[Effect]:
+        """A lost object needs a method of it again (R 3.22): only what ended out of scope comes back, at the cost of a
+        restart. Nothing when that cannot be.
+        """
+        actor = self.actors.get(actor_id)
+        if actor is None or actor.state is not S.DEAD or actor.death is not D.OUT_OF_SCOPE:
+            return []
+        limit, name = actor.spec.max_restarts, (actor.spec.namespace, actor.spec.name)
+        if 0 <= limit <= actor.restarts - actor.preempted or (actor.spec.name and name in self.names):
+            return []
+        self._move(actor, E.REVIVE)
+        del self.dead[actor_id]
+        actor.restarts += 1
+        actor.worker, actor.pid, actor.death, actor.scope_ended = None, 0, None, False
+        self.by_owner.setdefault(actor.spec.owner.worker_id, set()).add(actor_id)
+        if actor.spec.name:
+            self.names[name] = actor_id
+        return [Publish(actor_id), Start(actor_id, actor.restarts)]
+
     def owner_ended(self, worker_id: bytes) -> list[Effect]:
         """A process is gone: the actors it created go with it, detached ones excepted."""
         effects: list[Effect] = []

@@ -332,3 +332,81 @@ def test_between_two_processes_there_is_none_to_kill() -> None:
     assert directory.kill(A, no_restart=False) == []
     directory.leased(A, W2, 2)
     assert directory.alive(A, W2, 2, "") == [Publish(A)]
+
+
+# --- revival ----------------------------------------------------------------------------------------------------------
+
+
+def out_of_scope(directory: ActorDirectory, **changes: Any) -> None:
+    """An actor that lived and ended with its last handle."""
+    alive(directory, **changes)
+    directory.out_of_scope(A)
+    lose(directory, directory.actors[A].restarts)
+    assert death(directory) is ActorDeathReason.OUT_OF_SCOPE
+
+
+@pytest.mark.row("3.22")
+def test_out_of_scope_it_may_come_back_and_go_again() -> None:
+    directory = ActorDirectory()
+    out_of_scope(directory, max_restarts=1, name="n")
+    assert directory.revive(A) == [Publish(A), Start(A, 1)]
+    assert (state(directory), death(directory)) == (ActorState.RESTARTING, None)
+    assert directory.by_name("n", "ns") is directory.actors[A]
+    assert directory.revive(A) == [], "it lives"
+    directory.leased(A, W2, 2)
+    assert directory.alive(A, W2, 2, "") == [Publish(A)], "nobody has let go of it yet"
+    directory.out_of_scope(A)
+    lose(directory, 1)
+    assert directory.revive(A) == [], "its restarts are used up"
+    assert list(directory.dead) == [A]
+
+
+@pytest.mark.row("3.22")
+@pytest.mark.parametrize("how", ["killed", "crashed", "unknown", "no restarts", "name taken"])
+def test_what_does_not_come_back(how: str) -> None:
+    directory = ActorDirectory()
+    if how == "killed":
+        alive(directory, max_restarts=-1)
+        directory.kill(A, no_restart=True)
+    elif how == "crashed":
+        alive(directory, max_restarts=0)
+        lose(directory, 0)
+    elif how == "no restarts":
+        out_of_scope(directory, max_restarts=0)
+    elif how == "name taken":
+        out_of_scope(directory, max_restarts=-1, name="n")
+        alive(directory, actor_id=b"actor-b", name="n")
+    assert directory.revive(A) == []
+    assert A not in directory.actors or state(directory) is ActorState.DEAD
+
+
+@pytest.mark.row("3.22")
+def test_revived_it_goes_with_its_owner() -> None:
+    directory = ActorDirectory()
+    out_of_scope(directory, max_restarts=-1)
+    directory.revive(A)
+    directory.owner_ended(OWNER.worker_id)
+    assert death(directory) is ActorDeathReason.OWNER_DIED
+
+
+# --- machines that are taken away -------------------------------------------------------------------------------------
+
+
+@pytest.mark.row("4.21", "7.9")
+def test_a_machine_that_is_taken_away_costs_no_restart() -> None:
+    directory = ActorDirectory()
+    alive(directory, max_restarts=1)
+    for restarts in range(3):
+        effects = directory.process_ended(A, restarts, "its node went", intended=False, preempted=True)
+        assert effects == [Publish(A), Start(A, restarts + 1)]
+    assert lose(directory, 3) == [Publish(A), Start(A, 4)]
+    assert lose(directory, 4) == [Publish(A)]
+    assert not directory.actors[A].taken_away
+
+
+@pytest.mark.row("4.21", "3.47")
+def test_without_restarts_it_dies_with_the_machine_and_says_why() -> None:
+    directory = ActorDirectory()
+    alive(directory, max_restarts=0)
+    assert directory.process_ended(A, 0, "its node went", intended=False, preempted=True) == [Publish(A)]
+    assert directory.actors[A].taken_away
