@@ -50,8 +50,6 @@ CANCEL_RETRY_PERIOD_S: Final = 2.0
 # --- actors ----------------------------------------------------------------
 ASYNC_ACTOR_CONCURRENCY_DEFAULT: Final = 1000
 """Calls that an async actor runs at a time unless told otherwise."""
-ACTOR_SEQUENCE_GAP_MAX_S: Final = 30.0
-"""How long an ordered actor waits for a missing earlier call before it cancels the later ones."""
 ACTOR_GRACEFUL_EXIT_MAX_S: Final = 30.0
 """After this a graceful exit becomes a kill."""
 ACTOR_QUEUE_WARN_CALLS: Final = 5000

@@ -11,6 +11,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from linckia.base import errors
+from linckia.base.limits import ACTOR_QUEUE_WARN_CALLS
 from linckia.model.wire import PushExtras
 from linckia.protocol import messages as m
 from linckia.worker.borrowing import new_scope
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 FLUSH_COUNT = 64
 DEATH_WORD_WAIT_S = 1.0  # how long to wait for the GCS after an actor's socket closed (R 5.23)
-QUEUE_WARN_AT = 5000
 
 
 class ActorClient:
@@ -46,7 +46,7 @@ class ActorClient:
         self.scope: Any = None
         self.constructor: Any = None  # the creator keeps the constructor's references for restarts
         self.scope_ended = False
-        self.warn_at = QUEUE_WARN_AT
+        self.warn_at = ACTOR_QUEUE_WARN_CALLS
 
     def waiting(self) -> list[TaskRecord]:
         """Calls without an answer that are not pushed."""
