@@ -37,6 +37,10 @@ class Adapter(Protocol):
 
 def adapter(engine: str, steps: list[str], timing: Timing) -> Adapter:
     """Build the adapter; only its own page is imported, so that no engine carries another one's modules."""
+    if steps[0].startswith("store_"):
+        from bench.store_rates import StoreRates  # noqa: PLC0415 (see above)
+
+        return StoreRates(timing)
     if steps[0].startswith("cluster_"):
         return cluster_adapter(engine, timing)
     if engine == "limits":

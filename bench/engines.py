@@ -59,12 +59,14 @@ CLUSTER_PARTS: tuple[tuple[str, ...], ...] = (
     ("cluster_queue",),
     ("cluster_sockets", "cluster_transfer"),
     ("cluster_disk", "cluster_spill"),
+    ("store_disk", "store_bare_etcd", "store_sqlite", "store_etcd"),
 )
 """Steps that share a process, and with it a cluster, or that are compared with each other and belong side by side."""
 
-CLUSTER_ENGINE_STEPS = frozenset(
-    step for part in CLUSTER_PARTS for step in part if step not in {"cluster_sockets", "cluster_disk"}
-)
+STORE_STEPS = frozenset({"store_sqlite", "store_etcd"})
+LIMIT_STEPS = frozenset({"cluster_sockets", "cluster_disk", "store_disk", "store_bare_etcd"})
+CLUSTER_ENGINE_STEPS = frozenset(step for part in CLUSTER_PARTS for step in part) - LIMIT_STEPS - STORE_STEPS
+OUR_CLUSTER_STEPS = CLUSTER_ENGINE_STEPS | STORE_STEPS
 
 ENGINES: tuple[Engine, ...] = (
     Engine(
@@ -72,10 +74,10 @@ ENGINES: tuple[Engine, ...] = (
         "limits",
         Interpreter.OWN,
         ("ping_pong", "ping_pong_polling", "pipelined", "memcpy", "memcpy_fresh"),
-        cluster_steps=frozenset({"cluster_sockets", "cluster_disk"}),
+        cluster_steps=LIMIT_STEPS,
     ),
     Engine("prototype", "hot-path floor", Interpreter.OWN, ("task_sync", "task_1000")),
-    Engine("linckia", "Linckia", Interpreter.OWN, API_STEPS, GROWTH_STEPS, "linckia", CLUSTER_ENGINE_STEPS),
+    Engine("linckia", "Linckia", Interpreter.OWN, API_STEPS, GROWTH_STEPS, "linckia", OUR_CLUSTER_STEPS),
     Engine("futures", "concurrent.futures", Interpreter.OWN, POOL_STEPS + SHUTDOWN),
     Engine("multiprocessing", "multiprocessing", Interpreter.OWN, (*POOL_STEPS, "pool_map", *SHUTDOWN)),
     Engine("loky", "loky", Interpreter.PEERS, POOL_STEPS + SHUTDOWN, distribution="loky"),

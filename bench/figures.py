@@ -1,7 +1,7 @@
 """What is measured and what is asked: every figure with unit, step and targets, and the verdict on them. Pure.
 
-The targets are those of the issues "One machine" and "Many machines". A target that could not be computed (an engine
-that did not run) is neither met nor missed.
+The targets are those of the issues "One machine", "Many machines" and "Survive". A target that could not be computed
+(an engine that did not run) is neither met nor missed.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 OURS = "linckia"
-MACHINE, CLUSTER = "machine", "cluster"
+MACHINE, CLUSTER, STORE = "machine", "cluster", "store"
 
 
 @dataclass(frozen=True)
@@ -191,7 +191,27 @@ CLUSTER_FIGURES: tuple[Figure, ...] = tuple(
     )
 )
 
-FIGURES: tuple[Figure, ...] = MACHINE_FIGURES + CLUSTER_FIGURES
+STORE_FIGURES: tuple[Figure, ...] = tuple(
+    replace(figure, group=STORE)
+    for figure in (
+        _rate("store_sqlite_1", "SQLite, 1 writer", AtLeast(0.5, "limits", "store_commits"), step="store_sqlite"),
+        _rate("store_sqlite_64", "SQLite, 64 writers", step="store_sqlite"),
+        _rate("store_etcd_1", "etcd, 1 writer", step="store_etcd"),
+        _rate(
+            "store_etcd_64",
+            "etcd, 64 writers",
+            AtLeast(0.5, OURS, "store_sqlite_64"),
+            AtLeast(0.9, "limits", "store_bare_etcd_64"),
+            step="store_etcd",
+        ),
+        _rate("store_fsyncs", "limit: append 4 KiB and sync", step="store_disk"),
+        _rate("store_commits", "limit: bare SQLite, a commit of one row", step="store_disk"),
+        _rate("store_bare_etcd_1", "limit: etcd by its client's stubs, one at a time", step="store_bare_etcd"),
+        _rate("store_bare_etcd_64", "limit: the same, 64 in flight, no order", step="store_bare_etcd"),
+    )
+)
+
+FIGURES: tuple[Figure, ...] = MACHINE_FIGURES + CLUSTER_FIGURES + STORE_FIGURES
 
 Medians = Mapping[tuple[str, str], Summary]
 """By engine and figure id."""

@@ -92,4 +92,4 @@ class EtcdKit(Kit):
     def __init__(self, cluster: EtcdCluster) -> None:
         self.cluster = cluster
         namespace = f"test-{next(_namespaces)}/".encode()
-        super().__init__(EtcdStore(EtcdAddress(cluster.endpoints, namespace=namespace), at_once, timeout_s=20.0))
+        super().__init__(EtcdStore(EtcdAddress(cluster.endpoints, namespace=namespace), at_once, timeout_s=40.0))

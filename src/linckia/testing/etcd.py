@@ -7,16 +7,19 @@ Members can be killed, stopped and started again on the same data and ports. ``e
 from __future__ import annotations
 
 import contextlib
+import http.client
 import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-READY_MAX_S = 30.0
+READY_MAX_S = 60.0
+PROBE_MAX_S = 2.0
 LOOK_EVERY_S = 0.02
 LOG_SHOWN_CHARS = 2000
 
@@ -64,13 +67,23 @@ class EtcdMember:
             process.kill()
             process.wait()
 
-    def answers(self) -> bool:
-        """Whether somebody listens at its client port."""
-        with contextlib.suppress(OSError):
-            host, _, port = self.endpoint.partition(":")
-            with socket.create_connection((host, int(port)), timeout=1.0):
-                return True
-        return False
+    def is_healthy(self) -> bool:
+        """Whether it serves, with a leader: it listens long before that."""
+        if self.client_url.startswith("https:"):
+            trusting = ssl.create_default_context()
+            trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
+            connection: http.client.HTTPConnection = http.client.HTTPSConnection(
+                self.endpoint, timeout=PROBE_MAX_S, context=trusting
+            )
+        else:
+            connection = http.client.HTTPConnection(self.endpoint, timeout=PROBE_MAX_S)
+        try:
+            connection.request("GET", "/health")
+            return b'"true"' in connection.getresponse().read()
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
 
     def log(self) -> str:
         """The end of what it said."""
@@ -93,13 +106,13 @@ class EtcdCluster:
         return tuple(member.endpoint for member in self.members)
 
     def start(self) -> None:
-        """All that do not run; returns when they listen."""
+        """All that do not run; returns when all members serve."""
         for member in self.members:
             if member.process is None:
                 member.start(self._urls)
         deadline_s = time.monotonic() + READY_MAX_S
         for member in self.members:
-            while not member.answers():
+            while not member.is_healthy():
                 ended = member.process is None or member.process.poll() is not None
                 if ended or time.monotonic() > deadline_s:
                     text = member.log()

@@ -195,8 +195,9 @@ class Model(RuleBasedStateMachine):
         due_s = self.mvcc.leases.next_due_s()
         assert due_s == min((due_s for _, due_s in self.leases.values()), default=None)
 
-    @rule(start=st.integers(1, 20), span=SPANS)
-    def watch(self, start: int, span: tuple[bytes, bytes | None]) -> None:
+    @rule(after=st.integers(-2, 10), span=SPANS)
+    def watch(self, after: int, span: tuple[bytes, bytes | None]) -> None:
+        start = max(1, self.compacted + after)
         query = WatchQuery(*span, start, with_previous=True)
         if start <= self.compacted:
             with pytest.raises(CompactedError):
