@@ -2,6 +2,9 @@
 # The runtime alone installs in seconds; the developer's tools follow only for the targets that need them.
 PYTHON ?= python3
 SEED ?=
+SEEDS ?=
+NODES ?=
+SCENARIO ?=
 PYTEST_ARGS ?=
 # A machine that forbids bytecode files would compile the whole package in each process anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -18,7 +21,7 @@ help:
 	@echo "make test      all tests"
 	@echo "make check     lint, format, types, import contract, house rules"
 	@echo "make bench     Linckia, its peers and the physical limits, alternately in one run"
-	@echo "make sim       the deterministic simulator (SEED=<n> replays one run)"
+	@echo "make sim       the deterministic simulator (SEED=<n> replays one run; NODES=2000 SCENARIO=churn: many machines)"
 	@echo "make diagrams  write docs/diagrams anew from the life-cycle tables"
 	@echo "make rows      behaviour rows that no test names yet"
 
@@ -58,7 +61,12 @@ bench: setup
 	$(PY) -m bench
 
 sim: setup
-	SEED=$(SEED) $(PY) -m pytest tests/sim -m sim $(PYTEST_ARGS)
+ifneq ($(SCENARIO)$(NODES),)
+	SEED=$(SEED) SEEDS=$(SEEDS) NODES=$(NODES) SCENARIO=$(SCENARIO) $(PY) -m linckia.testing.fleet
+else
+	SEED=$(SEED) SEEDS=$(SEEDS) $(PY) -m pytest tests/sim -m sim $(PYTEST_ARGS)
+	SEED=$(SEED) SEEDS=$(or $(SEEDS),3) $(PY) -m linckia.testing.fleet
+endif
 
 diagrams: setup
 	$(PY) -m tools.diagrams

@@ -74,6 +74,8 @@ VIEW_BATCH_S: Final = 0.02
 """Changes of the cluster view are gathered this long before interested raylets are told."""
 REPORT_EVERY_S: Final = 0.02
 """A raylet reports changes of its resources to a remote head at most this often."""
+ANNOUNCE_EVERY_S: Final = 0.05
+"""What concerns every node (joined, dead, a process or group is gone) is told at most this often, gathered."""
 HEAD_RETRY_MAX_S: Final = 2.0
 """The longest pause between two attempts of a raylet to reach the head."""
 LEASE_HOPS_MAX: Final = 6

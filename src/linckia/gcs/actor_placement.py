@@ -20,7 +20,9 @@ from linckia.protocol import messages as m
 if TYPE_CHECKING:
     from linckia.gcs.nodes import NodeService
 
-WAITING_LOOKED_AT_MAX = 200  # per change of the view; the next change looks again
+LOOKED_AT_MAX = 200
+"""Waiting actors that are looked at in one go: the head does other things in between."""
+GO_ON_AFTER_S = 0.001
 
 
 class ActorPlacement:
@@ -34,17 +36,25 @@ class ActorPlacement:
         epoch: int,
         refused: Callable[[bytes, str], None],
         warn: Callable[[bytes, str, str], None],
+        call_later: Callable[[float, Callable[[], None]], object],
     ) -> None:
         self._nodes, self._epoch, self._refused, self._warn = nodes, epoch, refused, warn
+        self._call_later = call_later
         self._scheduler = Scheduler()
         self.rng: Rng = random_generator()  # replaced by the simulator
         self.node_of: dict[bytes, bytes] = {}
         self.waiting: dict[bytes, tuple[ActorSpec, int, str]] = {}  # actor id -> spec, restarts, why
+        self._left = 0  # of those that wait, how many the last change of the view has left to look at
+        self._goes_on = False
+        self._stuck: dict[object, str] = {}  # what fits nowhere since that change, and why
         nodes.on_resources.append(self._look_again)
         nodes.on_joined.append(lambda _node: self._look_again())
 
     def start(self, spec: ActorSpec, restarts: int) -> None:
         """Find a node for this incarnation, now or later."""
+        self._start(spec, restarts, is_new=True)
+
+    def _start(self, spec: ActorSpec, restarts: int, *, is_new: bool) -> None:
         self.node_of.pop(spec.actor_id, None)
         decision = self.decide(spec)
         if decision.kind == "unschedulable":
@@ -55,10 +65,12 @@ class ActorPlacement:
         if decision.kind != "node":
             node_id = living[0].info.node_id if len(living) == 1 else b""
         if not node_id:
-            if decision.kind == "infeasible" and not group_of(spec.lifetime_resources):  # it waits for its group
+            in_group = group_of(spec.lifetime_resources)  # it waits for its group
+            if is_new and decision.kind == "infeasible" and not in_group:
                 text = f"actor {spec.class_name} cannot start now: {decision.reason}. It waits until such a node joins."
                 self._warn(spec.job_id, f"infeasible {decision.reason}", text)
             self.waiting[spec.actor_id] = (spec, restarts, decision.reason)
+            self._stuck[_likeness(spec)] = decision.reason
             return
         self.waiting.pop(spec.actor_id, None)
         self.node_of[spec.actor_id] = node_id
@@ -104,5 +116,28 @@ class ActorPlacement:
         return [(spec.placement_resources or spec.lifetime_resources, 1) for spec, _, _ in self.waiting.values()]
 
     def _look_again(self, *_: Any) -> None:
-        for spec, restarts, _why in list(self.waiting.values())[:WAITING_LOOKED_AT_MAX]:
-            self.start(spec, restarts)
+        """The view has changed: look at all that wait, first come first, some at a time."""
+        self._left = len(self.waiting)
+        self._stuck.clear()
+        if not self._goes_on:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        self._goes_on = False
+        for actor_id in list(self.waiting)[: min(self._left, LOOKED_AT_MAX)]:
+            self._left -= 1
+            spec, restarts, _ = self.waiting.pop(actor_id)  # who waits on goes to the end
+            why = self._stuck.get(_likeness(spec))
+            if why is not None:
+                self.waiting[actor_id] = (spec, restarts, why)
+            else:
+                self._start(spec, restarts, is_new=False)
+        if self._left > 0 and self.waiting:
+            self._goes_on = True
+            self._call_later(GO_ON_AFTER_S, self._go_on)
+
+
+def _likeness(spec: ActorSpec) -> object:
+    """Equal for actors that fit into the same nodes."""
+    need, placement = spec.lifetime_resources, spec.placement_resources
+    return tuple(sorted(need.items())), tuple(sorted(placement.items())), spec.strategy

@@ -43,7 +43,7 @@ class ActorService:
         self.directory = ActorDirectory()
         self._nodes, self._epoch = nodes, epoch
         self._call_later = call_later
-        self.placement = ActorPlacement(nodes, epoch, self._refused, warn)
+        self.placement = ActorPlacement(nodes, epoch, self._refused, warn, call_later)
         nodes.on_dead.append(lambda node, text: self.node_dead(node.info.node_id, text, preempted=node.preempted))
         self._subscribers: dict[bytes, dict[int, Any]] = {}
         self._removed_groups: dict[str, None] = {}

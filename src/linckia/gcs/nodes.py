@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from linckia.base.limits import DEAD_NODES_KEPT_MAX, VIEW_BATCH_S
+from linckia.base.limits import ANNOUNCE_EVERY_S, DEAD_NODES_KEPT_MAX, VIEW_BATCH_S
 from linckia.core.leases import vectors
 from linckia.core.nodes.directory import Brake, Changed, Died, Effect, NodeDirectory, Probe
 from linckia.core.nodes.states import NodeState
@@ -21,6 +21,7 @@ from linckia.core.scheduling.settling import SETTLE_EVERY_S, SettlingView
 from linckia.core.scheduling.view import NodeView
 from linckia.model.specs import NodeInfo
 from linckia.protocol import messages as m
+from linckia.protocol.batch import encode_batch
 
 _decode_node = msgspec.msgpack.Decoder(NodeInfo).decode
 _encode = msgspec.msgpack.encode
@@ -70,11 +71,16 @@ class NodeService:
         self.nodes: dict[bytes, NodeRecord] = {}
         self.view = SettlingView(lambda: call_later(SETTLE_EVERY_S, self._settle))
         self.revision = 0
+        self._by_change: dict[bytes, NodeRecord] = {}  # living nodes, the one that changed last at the end
         self.on_joined: list[Callable[[NodeRecord], None]] = []
         self.on_dead: list[Callable[[NodeRecord, str], None]] = []
         self.on_resources: list[Callable[[], None]] = []
         self._interested: dict[bytes, int] = {}  # node id -> what it has been told
         self._flush_scheduled = False
+        self._news: list[m.Message] = []  # for all nodes, in order
+        self._told_s = 0.0
+        self._telling = False
+        self._unannounced: dict[bytes, bytes] = {}  # nodes that joined since: id -> info
         self._notifying = False
         self.directory = NodeDirectory()
         self.probe: Callable[[str, Callable[[str, str], None]], None] = _no_probe  # node/head.py sets it
@@ -110,6 +116,28 @@ class NodeService:
             if node.alive and node.peer is not besides:
                 node.peer.post(message)
 
+    def announce(self, message: m.Message) -> None:
+        """To all living raylets, soon: what is said within ``ANNOUNCE_EVERY_S`` goes in one message, so that a storm of
+        changes costs messages by its length in time, not by changes times nodes.
+        """
+        self._news.append(message)
+        self._tell_soon()
+
+    def _tell_soon(self) -> None:
+        if not self._telling:
+            self._telling = True
+            self._call_later(max(0.0, self._told_s + ANNOUNCE_EVERY_S - self.now_s()), self._tell_all)
+
+    def _tell_all(self) -> None:
+        self._telling = False
+        news, self._news = self._news, []
+        self._told_s = self.now_s()
+        joined = list(self._unannounced.values())
+        self._unannounced = {}
+        if joined:  # before what is said of them
+            news.insert(0, m.NodesChanged(joined=joined))
+        self.broadcast(m.Announced(encode_batch(news)))
+
     # --- joining and leaving ------------------------------------------------------------------------------------------
 
     def on_register(self, peer: Any, message: m.RegisterNode) -> None:
@@ -130,17 +158,21 @@ class NodeService:
         joined = NodeView(info.node_id, vectors.to_units(info.resources), info.labels, node_ip=info.node_ip)
         self.view.join(joined)
         self._reply(peer, m.NodeRegistered(message.rid, 1))
-        others = [other.encoded for other in self.living() if other is not node]
+        others = [other.encoded for other in self.living() if other is not node and self._is_announced(other)]
         if others:
             leaving = [other.info.node_id for other in self.living() if other.preempted]
             peer.post(m.NodesChanged(joined=others, preempted=leaving))
-        self.broadcast(m.NodesChanged(joined=[message.info]), besides=peer)
+        self._unannounced[info.node_id] = message.info
+        self._tell_soon()
         self._changed(node)
         if not info.is_head and not self._ticking:
             self._ticking = True
             self._call_later(TICK_EVERY_S, self._tick)
         for listener in self.on_joined:
             listener(node)
+
+    def _is_announced(self, node: NodeRecord) -> bool:
+        return node.info.node_id not in self._unannounced
 
     def on_unregister(self, _peer: Any, message: m.UnregisterNode) -> None:
         """It ends on purpose."""
@@ -166,7 +198,7 @@ class NodeService:
             self.send(node_id, m.SetDraining(True, deadline_s))
             if node is not None and reason == "PREEMPTION":
                 node.preempted = True
-                self.broadcast(m.NodesChanged(preempted=[node_id]))
+                self.announce(m.NodesChanged(preempted=[node_id]))
         self._apply(effects)
         return why_not
 
@@ -207,7 +239,7 @@ class NodeService:
         takes_work = state is NodeState.ALIVE
         say(f"node {node_id.hex()[:12]} at {node.info.node_ip} is {state.value}: {why}")
         self.view.mark(node_id, takes_work=takes_work)
-        self.broadcast(m.NodesChanged(states=[(node_id, takes_work)]))
+        self.announce(m.NodesChanged(states=[(node_id, takes_work)]))
         if takes_work:
             for listener in self.on_resources:
                 listener()
@@ -221,12 +253,13 @@ class NodeService:
         node.available = {}
         node.demand = []
         self.view.leave(node_id)
+        self._by_change.pop(node_id, None)
         self._interested.pop(node_id, None)
         say(f"node {node_id.hex()[:12]} at {node.info.node_ip} is dead ({reason}): {text}")
         dead = [each for each, known in self.nodes.items() if not known.alive]
         for oldest in dead[: max(0, len(dead) - DEAD_NODES_KEPT_MAX)]:
             del self.nodes[oldest]
-        self.broadcast(m.NodesChanged(dead=[(node_id, reason, text)]))
+        self.announce(m.NodesChanged(dead=[(node_id, reason, text)]))
         if not node.peer.closed:
             node.peer.post(m.NodeFenced(node_id, text))
         for listener in self.on_dead:
@@ -270,6 +303,8 @@ class NodeService:
     def _changed(self, node: NodeRecord, names: Iterable[str] = ()) -> None:
         self.revision += 1
         node.changed_at = self.view.as_of = self.revision
+        self._by_change.pop(node.info.node_id, None)
+        self._by_change[node.info.node_id] = node
         for name in names:
             node.changes.pop(name, None)
             node.changes[name] = self.revision
@@ -293,11 +328,12 @@ class NodeService:
     def _tell(self, node_id: bytes) -> None:
         """What changed since it was told last, its own changes excepted."""
         told = self._interested[node_id]
-        changes = [
-            node.since(told)
-            for node in self.nodes.values()
-            if node.alive and node.changed_at > told and node.info.node_id != node_id
-        ]
+        changes = []
+        for node in reversed(self._by_change.values()):
+            if node.changed_at <= told:
+                break
+            if node.info.node_id != node_id:
+                changes.append(node.since(told))
         self._interested[node_id] = self.revision
         self.send(node_id, m.ViewDelta(self.revision, changes))
 

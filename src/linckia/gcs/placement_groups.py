@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from linckia.gcs.nodes import NodeService
 
 UNKNOWN_WAIT_S = 2.0
+GO_ON_AFTER_S = 0.001  # a turn of the reactor for others
 
 
 class GroupService:
@@ -31,6 +32,7 @@ class GroupService:
         self._nodes, self._call_later, self._reply = nodes, call_later, reply
         self._subscribers: dict[bytes, dict[int, Any]] = {}
         self._retry: Any = None
+        self._retry_s = 0.0  # what it was set for
         self.on_removed: list[Callable[[str], None]] = []
         nodes.on_resources.append(self._look_again)
         nodes.on_joined.append(lambda _node: self._look_again())
@@ -126,12 +128,18 @@ class GroupService:
                 case Publish(group_id):
                     self._publish(group_id)
         due_s = self.directory.next_try_s()
-        if due_s is not None and self._retry is None:
-            self._retry = self._call_later(max(0.0, due_s - _now_s()), self._retry_now)
+        if due_s is None:
+            return
+        if self._retry is not None:
+            if self._retry_s <= due_s:
+                return
+            self._retry.cancel()
+        self._retry_s = due_s
+        self._retry = self._call_later(max(GO_ON_AFTER_S, due_s - _now_s()), self._retry_now)
 
     def _retry_now(self) -> None:
         self._retry = None
-        self._apply(self.directory.schedule(_now_s()))
+        self._apply(self.directory.go_on(_now_s()))
 
     def _publish(self, group_id: bytes) -> None:
         group = self.directory.groups[group_id]
@@ -144,7 +152,7 @@ class GroupService:
                 peer.post(update)
         if group.state is GroupState.REMOVED:
             self._subscribers.pop(group_id, None)
-            self._nodes.broadcast(update)
+            self._nodes.announce(update)
             for callback in self.on_removed:
                 callback(group_id.hex())
 

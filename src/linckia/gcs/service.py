@@ -48,6 +48,7 @@ class Gcs:
         self.session_name = session_name
         self.nodes = NodeService(self.reply, call_later)
         self.nodes.on_joined.append(self._tell_jobs)
+        self.nodes.on_dead.append(self._node_dead)
         self.jobs: dict[bytes, JobRecord] = {}
         self.kv: dict[str, dict[bytes, bytes]] = {}
         self.clients: dict[bytes, Any] = {}  # worker id -> connection that last sent something
@@ -126,15 +127,25 @@ class Gcs:
     def on_job_finished_message(self, _peer: Any, message: m.JobFinished) -> None:
         """A driver is gone."""
         job = self.jobs.get(message.job_id)
-        if job is not None and not job.finished:
-            job.finished = True
-            self.nodes.broadcast(m.JobEnded(message.job_id))
-            for callback in self.on_job_finished:
-                callback(message.job_id)
+        if job is not None:
+            self._finish(job)
 
-    def on_worker_failed_message(self, peer: Any, message: m.WorkerFailed) -> None:
+    def _node_dead(self, node: Any, _text: str) -> None:
+        """Drivers that were there are dead, and nobody is left to say so."""
+        for job in list(self.jobs.values()):
+            if job.node_id == node.info.node_id:
+                self._finish(job)
+
+    def _finish(self, job: JobRecord) -> None:
+        if not job.finished:
+            job.finished = True
+            self.nodes.broadcast(m.JobEnded(job.job_id))
+            for callback in self.on_job_finished:
+                callback(job.job_id)
+
+    def on_worker_failed_message(self, _peer: Any, message: m.WorkerFailed) -> None:
         """A runtime process is gone: its objects and actors with it, wherever they are."""
-        self.nodes.broadcast(message, besides=peer)
+        self.nodes.announce(message)
         for callback in self.on_worker_failed:
             callback(message)
 

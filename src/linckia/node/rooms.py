@@ -17,8 +17,8 @@ from linckia.host import environment, exhaustion
 from linckia.model.specs import NodeInfo
 from linckia.node.resources import max_idle_workers, memory_settings, node_resources
 from linckia.protocol import messages as m
-from linckia.protocol.batch import decode_batch, encode_batch
 from linckia.raylet.gcs_link import GcsLink
+from linckia.raylet.relaying import Relaying
 from linckia.raylet.service import Raylet, RayletOptions
 from linckia.rpc.connection import Connection
 from linckia.rpc.endpoints import public_prefix
@@ -51,8 +51,8 @@ class Rooms:
         self.head = None if node.options.address else self._own_head()
         self.registered = self.head is not None
         self.refused = ""
-        self._relayed: dict[bytes, Any] = {}  # who of this node talks to the GCS, by worker id
         link = self._local_link(self.head) if self.head is not None else self._link_to_head()
+        self.relaying = Relaying(link)
         self.raylet = Raylet(reactor, self._raylet_options(), zygote, link)
         self.raylet.on_stop = node.stop
         self.raylet.on_fence = self._on_fence
@@ -88,10 +88,7 @@ class Rooms:
     def _from_head(self, link: Any, batch: list[m.Message]) -> None:
         for message in batch:
             if type(message) is m.RelayedBack:
-                client = self._relayed.get(message.worker_id)
-                if client is not None:
-                    for inner in decode_batch(message.batch):
-                        client.post(inner)
+                self.relaying.from_head(message)
                 continue
             if type(message) is m.NodeRegistered and not message.refused:
                 self.registered = True
@@ -161,8 +158,7 @@ class Rooms:
         elif self.head is not None:
             self.head.handle(peer, message)
         else:
-            self._relayed[peer.peer_id] = peer
-            self.raylet.gcs.post(m.Relayed(peer.peer_id, peer.peer_role, encode_batch([message])))
+            self.relaying.to_head(peer, message)
 
     def _to_raylet(self, peer: Any, message: m.Message) -> None:
         self.raylet.handlers[type(message)](peer, message)
@@ -185,9 +181,8 @@ class Rooms:
             return
         if self.head is not None:
             self.head.peer_gone(peer)
-        elif self._relayed.get(peer.peer_id) is peer:
-            del self._relayed[peer.peer_id]
-            self.raylet.gcs.post(m.RelayEnded(peer.peer_id))
+        else:
+            self.relaying.ended(peer)
         self.raylet.peer_gone(peer, reason)
 
     # --- facts --------------------------------------------------------------------------------------------------------

@@ -143,3 +143,9 @@ class SetDraining(Message, tag=156):
 
     on: bool
     deadline_s: float = 0.0
+
+
+class Announced(Message, tag=157):
+    """GCS to all raylets: ``batch`` (encoded once for all) of NodesChanged, WorkerFailed and GroupUpdate, in order."""
+
+    batch: bytes

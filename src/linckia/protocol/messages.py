@@ -18,6 +18,7 @@ from typing import Any
 from linckia.model.wire import Address, Block, Dependency, LogLine, PushExtras, RefInfo, Result
 from linckia.protocol.autoscaler_messages import RequestResources, ResourcesRequested
 from linckia.protocol.cluster_messages import (
+    Announced,
     DrainNode,
     Heartbeat,
     IncomingConnection,
@@ -186,6 +187,7 @@ from linckia.protocol.transfer_messages import (
 )
 
 __all__ = [
+    "Announced",
     "RequestResources",
     "ResourcesRequested",
     "DropPlace",

@@ -13,7 +13,7 @@ import msgspec
 from linckia.base.limits import VIEW_INTEREST_S
 from linckia.core.leases import vectors
 from linckia.core.leases.records import LeaseRequest
-from linckia.core.scheduling.policy import Ask, Decision, Scheduler
+from linckia.core.scheduling.policy import Ask, Decision, Rng, Scheduler
 from linckia.core.scheduling.settling import SETTLE_EVERY_S, SettlingView
 from linckia.core.scheduling.view import NodeView
 from linckia.host.entropy import random_generator
@@ -54,7 +54,7 @@ class ClusterSide:
         self.encoded: dict[bytes, bytes] = {}
         self._preempted: dict[bytes, None] = {}
         self._scheduler = Scheduler()
-        self._rng = random_generator()
+        self.rng: Rng = random_generator()  # replaced by the simulator
         self._interested = False
         self._quiet_timer: Any = None
         self.node_id = raylet.options.node.node_id
@@ -82,9 +82,11 @@ class ClusterSide:
 
     def on_nodes(self, _peer: Any, message: m.NodesChanged) -> None:
         """Nodes joined, died, became suspect or recovered; our runtimes want to know too."""
+        joined: list[bytes] = []  # besides this one
         for encoded in message.joined:
             info = _decode_node(encoded)
             if info.node_id != self.node_id:
+                joined.append(encoded)
                 self.encoded[info.node_id] = encoded
                 self._join(info)
         for node_id, _reason, text in message.dead:
@@ -96,8 +98,10 @@ class ClusterSide:
         for node_id, takes_work in message.states:
             self.view.mark(node_id, takes_work=takes_work)
         self._preempted.update(dict.fromkeys(message.preempted))
-        for peer in self.raylet.clients.values():
-            peer.post(message)
+        if joined or message.dead or message.states or message.preempted:
+            for_clients = msgspec.structs.replace(message, joined=joined)
+            for peer in self.raylet.clients.values():
+                peer.post(for_clients)
         self._changed()
 
     def introduce(self, peer: Any) -> None:
@@ -158,7 +162,7 @@ class ClusterSide:
         )
         if (request.hops or request.actor_id) and self._has_room(ask):
             return Decision("node", self.node_id, "it was sent here, and here is room")
-        decision = self._scheduler.decide(self.view, ask, self._rng)
+        decision = self._scheduler.decide(self.view, ask, self.rng)
         return self._asked_there(ask, decision) if not request.hops else decision
 
     def _has_room(self, ask: Ask) -> bool:
@@ -169,7 +173,7 @@ class ClusterSide:
             return False
         if ask.strategy.kind in ("DEFAULT", "SPREAD") and not ask.strategy.selectors:
             return True
-        decision = self._scheduler.decide(self.view, ask, self._rng, exclude=_AllBut(self.node_id))
+        decision = self._scheduler.decide(self.view, ask, self.rng, exclude=_AllBut(self.node_id))
         return decision.kind == "node" and decision.node_id == self.node_id
 
     def _asked_there(self, ask: Ask, decision: Decision) -> Decision:

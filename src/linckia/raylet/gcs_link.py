@@ -43,7 +43,8 @@ class GcsLink:
         self.up = False
         self._conn: Connection | None = None
         self._waiting: deque[m.Message] = deque(maxlen=QUEUED_MAX_MESSAGES)
-        self._backoff, self._attempt, self._rng = Backoff(0.05, HEAD_RETRY_MAX_S, jitter=0.5), 0, random_generator()
+        self._backoff, self._attempt = Backoff(0.05, HEAD_RETRY_MAX_S, jitter=0.5), 0
+        self.rng = random_generator()  # replaced by the simulator
         self._was_up = False
         self.last_error = "no answer"
 
@@ -87,7 +88,7 @@ class GcsLink:
         self._again()
 
     def _again(self) -> None:
-        self.reactor.call_later(self._backoff.delay_s(self._attempt, self._rng), self.open)
+        self.reactor.call_later(self._backoff.delay_s(self._attempt, self.rng), self.open)
         self._attempt += 1
 
     def post(self, message: m.Message) -> None:

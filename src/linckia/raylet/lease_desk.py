@@ -143,6 +143,8 @@ class LeaseDesk:
 
     def group_removed(self, group: str) -> None:
         """A placement group (hex) is gone: nothing may wait for it."""
+        if not group:
+            return  # sent by nobody who knows the protocol; it would stand for all work outside of groups
         self.removed_groups[group] = text = f"placement group {group} was removed"
         if len(self.removed_groups) > REMOVED_GROUPS_KEPT:
             del self.removed_groups[next(iter(self.removed_groups))]

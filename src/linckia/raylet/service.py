@@ -22,6 +22,7 @@ from linckia.core.memory.thresholds import MemorySettings
 from linckia.model.specs import JobConfig, NodeInfo
 from linckia.model.wire import Address
 from linckia.protocol import messages as m
+from linckia.protocol.batch import decode_batch
 from linckia.raylet.actors import ActorHost
 from linckia.raylet.bundles import BundleHost
 from linckia.raylet.lease_desk import LeaseDesk
@@ -122,6 +123,7 @@ class Raylet:
             m.Ping: self.on_ping,
             m.Stop: self.on_stop_request,
             m.NodeRegistered: self.on_node_registered,
+            m.Announced: self.on_announced,
             m.JobStarted: self.on_job_started,
             m.JobEnded: self.on_job_ended,
             m.WorkerFailed: self.on_remote_failure,
@@ -204,6 +206,11 @@ class Raylet:
         self._confirm_driver(driver)
         self.desk.cluster.introduce(driver.peer)
         self.desk.job_known(message.job_id)
+
+    def on_announced(self, peer: Any, message: m.Announced) -> None:
+        """What the GCS tells all nodes."""
+        for news in decode_batch(message.batch):
+            self.handlers[type(news)](peer, news)
 
     def on_job_started(self, _peer: Any, message: m.JobStarted) -> None:
         """A driver of another node began a job."""

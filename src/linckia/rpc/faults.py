@@ -17,8 +17,9 @@ from linckia.protocol import messages as m
 from linckia.rpc.connection import Connection
 
 EXCHANGES: dict[type[m.Message], tuple[type[m.Message], ...]] = {
-    m.RequestLease: (m.LeaseGranted, m.LeaseRefused),
-    m.CancelLease: (m.LeaseGranted, m.LeaseRefused),
+    m.RequestLease: (m.LeaseGranted, m.LeaseRefused, m.LeaseSpilled),
+    m.CancelLease: (m.LeaseGranted, m.LeaseRefused, m.LeaseSpilled),
+    m.CreateGroup: (m.GroupCreated,),
     m.AllocExtent: (m.ExtentGranted, m.ExtentDenied),
     m.AddBorrower: (m.BorrowerAdded,),
     m.RegisterDriver: (m.DriverRegistered,),

@@ -5,13 +5,16 @@ Reads the private state of the product's cores and changes nothing (docs: reliab
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from linckia.core.actors.directory import ActorDirectory
 from linckia.core.actors.states import ActorState
-from linckia.core.leases.manager import LeaseManager
+from linckia.core.leases.manager import GPU, LeaseManager
 from linckia.core.leases.records import RequestState
 from linckia.core.leases.vectors import UNITS_PER_ONE, Units, add, subtract
+from linckia.core.placement.names import split
+from linckia.raylet.bundles import Bundle
 from linckia.shm.check import check_store
 from linckia.testing.node import SimNode
 
@@ -32,21 +35,31 @@ def require(holds: object, text: str) -> None:
 # --- after each step --------------------------------------------------------------------------------------------------
 
 
-def check_leases(manager: LeaseManager) -> None:
-    """Allocated is the sum of what is held, and no device is given out twice."""
+def check_leases(manager: LeaseManager, bundles: Iterable[Bundle] = ()) -> None:
+    """Allocated is the sum of what leases and bundles of placement groups hold, and no device is given out twice.
+
+    What is inside of bundles is looked at only at rest: a bundle that is withdrawn goes before those who used it.
+    """
     held: Units = {}
     gpus: dict[int, int] = {}
+    for bundle in bundles:
+        add(held, bundle.units)
+        add_gpus(gpus, bundle.gpus)
     for lease in manager.leases.values():
         add(held, lease.request.resources)
         subtract(held, lease.given_back)
-        add_gpus(gpus, lease.gpus)
+        if GPU in lease.request.resources:
+            add_gpus(gpus, lease.gpus)
         worker = manager.workers.get(lease.worker_id)
         require(worker is not None and worker.lease is lease, f"lease {lease.lease_id} has no worker, or shares it")
     for pending in manager.pending.values():
         if pending.state is RequestState.STAFFING:
             add(held, pending.request.resources)
-            add_gpus(gpus, pending.gpus)
+            if GPU in pending.request.resources:
+                add_gpus(gpus, pending.gpus)
     for name, total in manager.total.items():
+        if split(name) is not None:
+            continue
         free = manager.available.get(name, 0)
         require(free + held.get(name, 0) == total, f"{name}: {free} free and {held.get(name, 0)} held of {total}")
         if name != "CPU":  # a task that goes on takes its CPU back at once
@@ -92,16 +105,21 @@ def check_step(cluster: SimCluster) -> None:
 
 def check_quiet(node: SimNode) -> None:
     """Nothing waits and nothing is held, but by detached actors."""
-    manager = node.raylet.leases
-    require(not manager.pending and not manager.infeasible, f"requests wait: {sorted(manager.pending)}")
-    require(len(manager.waiting) == 0, "the queues are not empty")
+    check_no_work(node.raylet.leases)
+
+
+def check_no_work(manager: LeaseManager, where: str = "the node") -> None:
+    """Nobody waits for, and nobody but detached actors holds, anything of a node."""
+    require(not manager.pending and not manager.infeasible, f"requests wait at {where}: {sorted(manager.pending)}")
+    require(len(manager.waiting) == 0, f"the queues of {where} are not empty")
     tasks = [lease for lease in manager.leases.values() if not lease.request.detached]
-    require(not tasks, f"leases are held: {[(lease.request.owner, lease.worker_id) for lease in tasks]}")
+    held = [(lease.request.owner, lease.worker_id) for lease in tasks]
+    require(not tasks, f"leases are held at {where}: {held}")
     if not manager.leases:
-        require(manager.available == manager.total, f"available {manager.available} of {manager.total}")
-        require(not manager._by_owner, f"owners without anything: {manager._by_owner}")
-        require(not manager.recalls._coming and not manager.recalls._holding, "the recall book remembers old leases")
-    require(manager.staffing.starting == 0, f"{manager.staffing.starting} workers are still on their way")
+        require(manager.available == manager.total, f"{where} has {manager.available} of {manager.total}")
+        require(not manager._by_owner, f"owners without anything at {where}: {manager._by_owner}")
+        require(not manager.recalls._coming and not manager.recalls._holding, f"{where} remembers old leases")
+    require(manager.staffing.starting == 0, f"{manager.staffing.starting} workers of {where} are still on their way")
 
 
 def check_left_behind(cluster: SimCluster) -> None:

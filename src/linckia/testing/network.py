@@ -2,7 +2,8 @@
 
 What a connection carries arrives in the order sent, after a random delay; messages that carry a ``rid`` are subject to
 ``rpc/faults.py`` as well. A dead process still delivers what it has written, then its connections close; what is sent
-to it is lost. A partition stalls the messages between two processes until it heals. All chance comes from one ``rng``.
+to it is lost. A partition stalls the messages between two processes until it heals; a severed connection loses what is
+on its way, and both ends hear that it broke. All chance comes from one ``rng``.
 """
 
 from __future__ import annotations
@@ -86,6 +87,8 @@ class FaultyNetwork:
         self.mean_delay_s = 0.001
         self.endpoints: dict[bytes, Endpoint] = {}
         self.cut_until_s: dict[tuple[bytes, bytes], float] = {}
+        self.island: dict[bytes, None] = {}  # cut off from all others until island_until_s
+        self.island_since_s = self.island_until_s = 0.0
         self.on_delivery: Callable[[SimConnection, Message], None] = lambda _connection, _message: None
 
     def join(self, name: bytes, role: str, on_message: MessageHandler, on_close: CloseHandler) -> Endpoint:
@@ -125,7 +128,7 @@ class FaultyNetwork:
     def _arrive(self, connection: SimConnection, packet: Packet) -> None:
         if packet.arrived:
             return
-        healed_s = self.cut_until_s.get((connection.here.name, connection.there.name), 0.0)
+        healed_s = self.blocked_until_s(connection.here.name, connection.there.name)
         if healed_s > self.clock.now_s:
             packet.due_s = healed_s
             connection.last_due_s = max(connection.last_due_s, healed_s)
@@ -150,7 +153,7 @@ class FaultyNetwork:
     def hang_up(self, connection: SimConnection, reason: str) -> None:
         """The other end learns that this one is closed."""
         due_s = max(connection.last_due_s, self.clock.now_s + self.rng.expovariate(1.0 / self.mean_delay_s))
-        healed_s = self.cut_until_s.get((connection.here.name, connection.there.name), 0.0)
+        healed_s = self.blocked_until_s(connection.here.name, connection.there.name)
         connection.last_due_s = due_s = max(due_s, healed_s)
         self.clock.call_at(due_s, lambda: self._hear(connection, reason))
 
@@ -172,3 +175,30 @@ class FaultyNetwork:
     def cut(self, one: bytes, other: bytes, for_s: float) -> None:
         """Nothing gets from ``one`` to ``other`` for a while (one direction)."""
         self.cut_until_s[one, other] = self.clock.now_s + for_s
+
+    def isolate(self, island: list[bytes], for_s: float) -> None:
+        """Nothing passes between these processes and the others for a while."""
+        self.island, self.island_since_s = dict.fromkeys(island), self.clock.now_s
+        self.island_until_s = self.clock.now_s + for_s
+
+    def blocked_until_s(self, one: bytes, other: bytes) -> float:
+        """When messages from ``one`` reach ``other`` again; a time that is past when they do."""
+        until_s = self.cut_until_s.get((one, other), 0.0)
+        if self.island_until_s > until_s and (one in self.island) is not (other in self.island):
+            return self.island_until_s
+        return until_s
+
+    def sever(self, one: bytes, other: bytes, reason: str = "connection reset") -> None:
+        """The connection breaks: what is on its way is lost, and both ends hear of it at once."""
+        near = self.endpoints[one].connections.get(other)
+        if near is None:
+            return
+        for end in (near, near.other):
+            for packet in end.in_flight:
+                packet.arrived = True
+            end.in_flight.clear()
+            end.closed = True
+            end.here.connections.pop(end.peer_id, None)
+        for end in (near, near.other):
+            if end.here.alive:
+                end.here.on_close(end, reason)

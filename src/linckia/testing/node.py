@@ -62,6 +62,7 @@ class SimPool(WorkerPool):
         """Set what the simulation supplies. ``fork_failures`` is the chance that a process never registers."""
         self.rng, self.launch, self.end = rng, launch, end
         self.next_pid = 100
+        self.prefix = b""  # tells the workers of many machines apart
         self.fork_failures = 0.0
         return self
 
@@ -69,7 +70,7 @@ class SimPool(WorkerPool):
         """Fork one worker, some time soon."""
         self.next_pid += 1
         pid = self.next_pid
-        worker_id = b"w%d" % pid
+        worker_id = self.prefix + b"w%d" % pid
         worker = self.workers[worker_id] = WorkerProcess(worker_id, cast(Any, NoLog()))
         worker.timer = self.reactor.call_later(60.0, lambda: self.kill(worker, "it did not register in time"))
         fails = self.rng.random() < self.fork_failures

@@ -6,10 +6,7 @@ Owners (``owner.py``) and workers (``worker.py``) are built on it.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
-from random import Random
 from typing import TYPE_CHECKING, Any
 
 from linckia.core.objects.reference_counter import ReferenceCounter
@@ -19,44 +16,30 @@ from linckia.protocol import messages as m
 from linckia.rpc.idempotence import RecentReplies
 from linckia.testing.network import SimConnection
 from linckia.testing.node import NODE
+from linckia.testing.peer import SimPeer
 
 if TYPE_CHECKING:
     from linckia.testing.cluster import SimCluster
 
-RETRY_FIRST_S, RETRY_MAX_S = 0.02, 0.5
 
-
-@dataclass
-class Request:
-    """A request without an answer yet."""
-
-    message: Any
-    connection: SimConnection
-    answered: Callable[[Any], None]
-    wait_s: float = RETRY_FIRST_S
-
-
-class SimProcess:
+class SimProcess(SimPeer):
     """What drivers and workers have in common."""
 
     def __init__(self, cluster: SimCluster, name: bytes, role: str) -> None:
-        self.cluster, self.name, self.clock = cluster, name, cluster.clock
-        self.rng = Random(f"{cluster.seed} {name!r}")  # one stream each, so that a new process does not disturb others
-        self.endpoint = cluster.network.join(name, role, self._on_message, self.on_close)
+        super().__init__(cluster, name, role)
+        self.cluster = cluster
         self.address = Address(name, f"sim:{name.decode()}")
         self.refs = ReferenceCounter(name)
         self.recent = RecentReplies()
-        self.requests: dict[int, Request] = {}
         self.blocks: dict[bytes, Block] = {}  # our objects in shared memory
         self.freed: set[bytes] = set()
         self.extents: dict[int, int] = {}  # what we hold of the store
         self._fetching: dict[bytes, dict[bytes, None]] = {}  # owner -> what we sent for
-        self._rids = itertools.count(1)
         self.job_id = b""
         connection = cluster.network.connect(self.endpoint, NODE)
         assert connection is not None, "the node lives as long as the simulation"
         self.raylet = connection
-        self.handlers: dict[type, Callable[[SimConnection, Any], None]] = {
+        self.handlers = {
             m.AddBorrower: self._on_add_borrower,
             m.BorrowEnded: lambda c, msg: self.carry(self.refs.ended(c.peer_id, msg.object_ids)),
             m.GetObject: lambda c, msg: self.carry(self.refs.serve(msg.object_id, c.peer_id)),
@@ -67,25 +50,6 @@ class SimProcess:
             m.DriverMessage: lambda _c, _msg: None,
         }
 
-    @property
-    def alive(self) -> bool:
-        """Not crashed."""
-        return self.endpoint.alive
-
-    # --- messages -----------------------------------------------------------------------------------------------------
-
-    def _on_message(self, connection: SimConnection, message: m.Message) -> None:
-        request = self.requests.get(getattr(message, "rid", 0))
-        if type(message) in self.handlers:
-            self.handlers[type(message)](connection, message)
-        elif request is not None and request.connection is connection:
-            del self.requests[message.rid]  # type: ignore[attr-defined]
-            request.answered(message)
-
-    def later(self, delay_s: float, callback: Callable[[], None]) -> None:
-        """Call after a while, if this process still lives."""
-        self.clock.call_later(delay_s, lambda: callback() if self.alive else None)
-
     def peer(self, name: bytes) -> SimConnection | None:
         """The connection to another process; when it is dead, its end is heard of soon."""
         connection = self.cluster.network.connect(self.endpoint, name)
@@ -93,28 +57,9 @@ class SimProcess:
             self.later(0.001, lambda: self.process_died(name))
         return connection
 
-    def next_rid(self) -> int:
-        """A fresh request id."""
-        return next(self._rids)
-
-    def ask(self, connection: SimConnection, message: Any, answered: Callable[[Any], None]) -> int:
-        """Send a request again and again until it is answered."""
-        self.requests[message.rid] = Request(message, connection, answered)
-        self._repeat(message.rid)
-        return int(message.rid)
-
-    def _repeat(self, rid: int) -> None:
-        request = self.requests.get(rid)
-        if request is None or request.connection.closed:
-            self.requests.pop(rid, None)
-            return
-        request.connection.post(request.message)
-        request.wait_s = min(RETRY_MAX_S, request.wait_s * 2)
-        self.later(request.wait_s * self.rng.uniform(0.5, 1.0), lambda: self._repeat(rid))
-
     # --- deaths of others ---------------------------------------------------------------------------------------------
 
-    def on_close(self, connection: SimConnection, _reason: str) -> None:
+    def on_close(self, connection: SimConnection, reason: str) -> None:
         """A connection closed: all its peer sent has been read."""
         if connection is self.raylet:
             self.cluster.crash(self.name, "its raylet hung up")

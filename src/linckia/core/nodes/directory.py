@@ -3,8 +3,9 @@
 A node proves its life by heartbeats. A closed connection is looked into at once by a *probe* of the node's port:
 refused means that its process is gone; an answer means that it will be back; silence means nothing yet. A node that is
 not heard for ``SUSPECT_AFTER_S`` is suspect and gets nothing new; one that is silent for a whole lease is dead. The
-*brake*: when more than half of the nodes (and at least three) fall silent together, the fault is more likely ours than
-theirs, and nobody is declared dead by silence until more than half are heard again, or ``BRAKE_MAX_S`` have passed.
+*brake*: when more than half of the nodes (and at least three) are suspect together, the fault is more likely ours than
+theirs, and nobody is declared dead by silence, nor any node started or ended (gcs/demand.py), until more than half are
+heard again, or ``BRAKE_MAX_S`` have passed.
 """
 
 from __future__ import annotations
@@ -141,19 +142,22 @@ class NodeDirectory:
                 expired.append(node)
             elif silent_s >= SUSPECT_AFTER_S:
                 effects += self._suspect(node, f"not heard for {silent_s:.1f} s")
-        if expired:
-            effects += self._judge(expired, now_s)
+        effects += self._pull_brake(now_s)
+        effects += self._judge(expired, now_s)
         return [*effects, *self._release_brake(now_s)]
 
-    def _judge(self, expired: list[Node], now_s: float) -> list[Effect]:
+    def _pull_brake(self, now_s: float) -> list[Effect]:
+        """Most nodes are suspect: before any lease ends, and before anybody starts nodes to do their work."""
         suspects = sum(1 for node in self.nodes.values() if now_s - node.heard_s >= SUSPECT_AFTER_S)
-        if suspects >= BRAKE_LEAST_NODES and suspects * 2 > len(self.nodes):
-            if self.braked_since_s is None:
-                self.braked_since_s = now_s
-                text = f"{suspects} of {len(self.nodes)} nodes are silent at once: nobody is declared dead for now"
-                return [Brake(on=True, text=text)]
-            if now_s - self.braked_since_s < BRAKE_MAX_S:
-                return []
+        if self.braked_since_s is not None or suspects < BRAKE_LEAST_NODES or suspects * 2 <= len(self.nodes):
+            return []
+        self.braked_since_s = now_s
+        text = f"{suspects} of {len(self.nodes)} nodes are silent at once: nobody is declared dead for now"
+        return [Brake(on=True, text=text)]
+
+    def _judge(self, expired: list[Node], now_s: float) -> list[Effect]:
+        if self.braked_since_s is not None and now_s - self.braked_since_s < BRAKE_MAX_S:
+            return []
         effects: list[Effect] = []
         for node in expired:
             text = f"no heartbeat for {now_s - node.heard_s:.1f} s (lease {NODE_LEASE_TTL_S:g} s)"

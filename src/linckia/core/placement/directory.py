@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 S, E = GroupState, GroupEvent
 RETRY_FIRST_S, RETRY_FACTOR, RETRY_MAX_S = 0.1, 1.5, 1.0
 REMOVED_KEPT_MAX = 1000
+LOOKED_AT_MAX = 64
+"""Waiting groups that are looked at in one go: the head does other things in between."""
 
 
 class Prepare(msgspec.Struct, frozen=True):
@@ -93,6 +95,8 @@ class GroupDirectory:
         self.resting: dict[bytes, None] = {}  # in a pause after a failed attempt
         self._removed: dict[bytes, None] = {}
         self._of_actor: dict[bytes, dict[bytes, None]] = {}  # detached actor -> groups that end with its process
+        self._stuck: dict[object, NotPlaced] = {}  # what fits nowhere since that change
+        self._left = 0  # of those that wait, how many the last change of the view has left to look at
 
     # --- creation and removal -----------------------------------------------------------------------------------------
 
@@ -148,32 +152,55 @@ class GroupDirectory:
 
     # --- scheduling ---------------------------------------------------------------------------------------------------
 
-    def schedule(self, now_s: float, limit: int = 64) -> list[Effect]:
-        """Try the groups that wait, first come first; one that does not fit does not hold up the others."""
+    def schedule(self, now_s: float, limit: int = LOOKED_AT_MAX) -> list[Effect]:
+        """The view has changed: look at the groups that wait, first come first; one that does not fit does not hold up
+        the others. After ``limit`` that do not fit the rest is left for `go_on`.
+        """
+        self._left = len(self.pending)
+        self._stuck.clear()
+        return self.go_on(now_s, limit)
+
+    def go_on(self, now_s: float, limit: int = LOOKED_AT_MAX) -> list[Effect]:
+        """What `schedule` has left, and groups whose pause is over. Wants to be called at `next_try_s`."""
         effects: list[Effect] = []
-        for group_id in list(self.pending):
-            group = self.groups[group_id]
-            if group.wants_nodes and now_s >= group.not_before_s:
-                tried = self._try(group, now_s)
-                effects += tried
-                if not tried:  # to the end: the next look begins with those that were not looked at
-                    self.pending[group_id] = self.pending.pop(group_id)
-                    limit -= 1
-                    if limit <= 0:
-                        break
+        for group_id in [each for each in self.resting if now_s >= self.groups[each].not_before_s]:
+            effects += self._look(group_id, now_s)
+        for group_id in list(self.pending)[: self._left]:
+            self._left -= 1
+            tried = self._look(group_id, now_s)
+            effects += tried
+            if not tried:  # to the end: the next look begins with those that were not looked at
+                self.pending[group_id] = self.pending.pop(group_id)
+                limit -= 1
+                if limit <= 0:
+                    return effects
+        self._left = 0
         return effects
 
+    def _look(self, group_id: bytes, now_s: float) -> list[Effect]:
+        group = self.groups[group_id]
+        if not group.wants_nodes or now_s < group.not_before_s:
+            return []
+        self.resting.pop(group_id, None)
+        return self._try(group, now_s)
+
     def next_try_s(self) -> float | None:
-        """When a pause ends; None when only changes of the view can help."""
-        self.resting = {group_id: None for group_id in self.resting if self.groups[group_id].retry_s}
+        """When to call `go_on`: a pause ends, or not all were looked at (0). None when only changes of the view can
+        help.
+        """
+        if self._left > 0:
+            return 0.0
         return min((self.groups[group_id].not_before_s for group_id in self.resting), default=None)
 
     def _try(self, group: Group, now_s: float) -> list[Effect]:
         spec = group.spec
         group.first_try_s = group.first_try_s or now_s
         ask = BundleAsk(group.units, spec.strategy, dict(group.nodes), spec.selectors, spec.soft_target)
-        answer = self._place(ask, spec.topology)
+        alike = None if group.nodes else _likeness(spec)
+        answer = self._stuck.get(alike) or self._place(ask, spec.topology)
         if isinstance(answer, NotPlaced):
+            if alike is not None:
+                self._stuck[alike] = answer
             group.scheduling_state = answer.kind.upper()
             group.reason = answer.reason
             return []
@@ -311,8 +338,17 @@ class GroupDirectory:
         }
 
 
+def _likeness(spec: GroupSpec) -> object:
+    """Equal for groups that fit into the same nodes."""
+    bundles = tuple(tuple(sorted(bundle.items())) for bundle in spec.bundles)
+    selectors = tuple(tuple(sorted(selector.items())) for selector in spec.selectors)
+    return bundles, spec.strategy, selectors, spec.soft_target, tuple(sorted(spec.topology.items()))
+
+
 def _mistake(spec: GroupSpec) -> str:
     """Why nothing can ever come of it; the API has looked already, but not everybody uses the API."""
+    if not spec.group_id:
+        return "a placement group needs an id"
     if spec.selectors and len(spec.selectors) != len(spec.bundles):
         return f"a placement group needs one label selector per bundle: {len(spec.selectors)} for {len(spec.bundles)}"
     try:

@@ -90,6 +90,15 @@ def test_the_brake_holds_while_most_are_silent() -> None:
 
 
 @pytest.mark.row("S19")
+def test_the_brake_is_pulled_as_soon_as_most_are_suspect() -> None:
+    nodes = directory(A, B, C, D)
+    nodes.heard(D, SUSPECT_AFTER_S)
+    effects = nodes.tick(SUSPECT_AFTER_S)
+    assert any(isinstance(effect, Brake) and effect.on for effect in effects)
+    assert nodes.braked_since_s == SUSPECT_AFTER_S
+
+
+@pytest.mark.row("S19")
 def test_the_brake_does_not_hold_for_ever_nor_against_certainty() -> None:
     nodes = directory(A, B, C)
     nodes.tick(NODE_LEASE_TTL_S)

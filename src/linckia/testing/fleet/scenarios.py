@@ -1,0 +1,251 @@
+"""The scenarios: what programs ask of a fleet, and what happens to it meanwhile. Sizes follow the number of machines.
+
+Each is a function on a formed cluster; ``world.py`` stops the faults after it and sees that everything ends.
+"""
+
+from __future__ import annotations
+
+from random import Random
+
+import msgspec
+
+from linckia.model.placement import Strategy
+from linckia.testing.checks import require
+from linckia.testing.fleet.checks import check_group
+from linckia.testing.fleet.driver import FleetDriver, Gang
+from linckia.testing.fleet.growth import growth
+from linckia.testing.fleet.machine import SimMachine
+from linckia.testing.fleet.scenario import Scenario
+from linckia.testing.fleet.world import Fleet
+from linckia.testing.node import HEAD
+
+SPREAD = msgspec.msgpack.encode(Strategy("SPREAD"))
+IN_ZONE = msgspec.msgpack.encode(Strategy(selectors=[{"zone": "in(z1, z2)"}]))
+STRATEGIES = ("PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD")
+HOPELESS = 250
+PARTITION_S = 25.0
+
+
+def programs(fleet: Fleet, count: int) -> list[FleetDriver]:
+    """So many drivers, each on a machine of its own, registered."""
+    machines = fleet.rng.sample(fleet.workers_of_fleet(), count)
+    ready: list[FleetDriver] = []
+    drivers = [fleet.driver(machine, ready.append) for machine in machines]
+    fleet.settle("drivers register", lambda: len(ready) == count)
+    return drivers
+
+
+# --- gang storms ------------------------------------------------------------------------------------------------------
+
+
+def gang_storm(fleet: Fleet) -> None:
+    """More gangs than fit, all at once, behind many actors that nothing can run; some have tasks and actors inside."""
+    rng = fleet.rng
+    drivers = programs(fleet, 4)
+    hopeless = [drivers[0].create_actor({"unobtainium": 1.0}, -1.0, max_restarts=0) for _ in range(HOPELESS)]
+    gangs = [a_gang(fleet, rng.choice(drivers)) for _ in range(fleet.nodes * 6 // 10)]
+    early = [(driver, early_work(driver)) for driver in drivers]
+    fleet.advance(0.3)
+    servants = [rng.choice(drivers).create_actor({"CPU": 3.0}, 1.0) for _ in range(fleet.nodes // 2)]
+    fleet.settle("every gang gets its nodes", lambda: all(gang.was_created for gang in gangs))
+    fleet.settle("every actor that can run runs", lambda: all(each.was_alive for each in servants))
+    fleet.settle("tasks that were there first run", lambda: not any(driver.waits(gang) for driver, gang in early))
+    for driver, gang in early:
+        driver.remove_group(gang)
+    require(not any(each.was_alive for each in hopeless), "an actor runs where it cannot")
+    for each in hopeless:
+        drivers[0].kill_actor(each)
+
+
+def a_gang(fleet: Fleet, driver: FleetDriver) -> Gang:
+    """Of any strategy, with or without work inside."""
+    rng = fleet.rng
+    strategy = rng.choice(STRATEGIES)
+    bundle = {"CPU": rng.choice([0.5, 1.0, 2.0])}
+    count = rng.randint(1, 2) if strategy == "STRICT_PACK" else rng.randint(4, 12)
+    if rng.random() < 0.05:
+        bundle, count = {"GPU": 1.0, "CPU": 1.0}, 2
+    inside = rng.choice(["nothing", "tasks", "actor"])
+
+    def then(gang: Gang) -> None:
+        check_group(fleet, gang.spec.group_id)
+        if inside == "tasks":
+            driver.submit(driver.inside(gang, {"CPU": 0.5}), [0.05] * 4)
+        elif inside == "actor":
+            driver.create_actor(driver.inside(gang, {"CPU": 0.5}), 0.2)
+
+    return driver.create_group([bundle] * count, strategy, rng.uniform(0.5, 2.0), then)
+
+
+def early_work(driver: FleetDriver) -> Gang:
+    """A group, and tasks for it that are there before it is."""
+    made = driver.create_group([{"CPU": 1.0}] * 2, "SPREAD", -1.0)
+    driver.submit(driver.inside(made, {"CPU": 0.5}), [0.05] * 4)
+    return made
+
+
+# --- churn ------------------------------------------------------------------------------------------------------------
+
+
+def churn(fleet: Fleet, events: int | None = None, for_s: float = 12.0) -> None:
+    """Machines crash, leave, drain and come back while tasks, actors and gangs go on."""
+    drivers = programs(fleet, 4)
+    steady_work(fleet, drivers, for_s)
+    kept = {driver.machine for driver in drivers}  # one loses its machine later
+    for _ in range(max(8, fleet.nodes // 8) if events is None else events):
+        fleet.clock.call_later(fleet.rng.uniform(0.0, for_s), lambda: misfortune(fleet, kept))
+    fleet.clock.call_later(for_s * 0.6, lambda: end_for_good(fleet, drivers[0].machine))
+    fleet.advance(for_s)
+    machines = fleet.nodes + 1
+    fleet.settle("machines that went are back", lambda: len(fleet.living()) == machines)
+
+
+def steady_work(fleet: Fleet, drivers: list[FleetDriver], for_s: float) -> None:
+    """Each program has something new to do every second or so."""
+    rng = Random(f"work {fleet.seed}")
+    each = min(40, max(4, fleet.nodes // 8))
+
+    def more(driver: FleetDriver) -> None:
+        if not driver.alive:
+            return
+        durations = [rng.choice([0.02, 0.1, 0.5, 1.5]) for _ in range(rng.randint(1, each))]
+        driver.submit({"CPU": rng.choice([0.5, 1.0, 2.0])}, durations, rng.choice([b"", b"", SPREAD, IN_ZONE]))
+        driver.create_actor({"CPU": 1.0}, rng.uniform(0.5, 4.0), name=rng.choice(["", "alice", "bob"]))
+        a_gang(fleet, driver)
+
+    for driver in drivers:
+        for second in range(int(for_s)):
+            fleet.clock.call_later(second + rng.random(), lambda driver=driver: more(driver))  # type: ignore[misc]
+
+
+def misfortune(fleet: Fleet, kept: set[SimMachine]) -> None:
+    """One machine or worker process, in one of several ways."""
+    rng = fleet.rng
+    machine = rng.choice(fleet.workers_of_fleet())
+    kind = rng.choice(["crash", "crash", "leave", "drain", "worker", "worker"])
+    if kind == "worker":
+        if machine.workers:
+            machine.end_worker(rng.choice(list(machine.workers)), "a random death")
+        return
+    if machine in kept or not machine.registered:
+        return
+    if kind == "drain":
+        fleet.head.nodes.drain(machine.node_id, "PREEMPTION", 5.0)
+        fleet.clock.call_later(2.0, lambda: leave(fleet, machine))
+    elif kind == "leave":
+        leave(fleet, machine)
+    else:
+        fleet.end(machine, "a random death")
+        fleet.again(machine, rng.uniform(0.5, 3.0))
+
+
+def end_for_good(fleet: Fleet, machine: SimMachine) -> None:
+    """It crashes with the program on it."""
+    fleet.end(machine, "the death of a driver's machine")
+    fleet.again(machine, 1.0)
+
+
+def leave(fleet: Fleet, machine: SimMachine) -> None:
+    """It says good-bye and comes back as another node."""
+    if machine.alive:
+        fleet.end(machine, "it is stopped", on_purpose=True)
+        fleet.again(machine, 1.0)
+
+
+# --- partition --------------------------------------------------------------------------------------------------------
+
+
+def partition(fleet: Fleet) -> None:
+    """60 % of the machines are cut off for longer than a lease: nobody is killed, nothing is launched (S 19)."""
+    rng = fleet.rng
+    grown = growth(fleet, fleet.nodes // 10, delay_s=1.0, idle_timeout_s=3.0)
+    drivers = programs(fleet, 4)
+    mine = {driver.machine.node_id for driver in drivers}
+    steady_work(fleet, drivers, 6.0)
+    fleet.advance(4.0)
+    others = [machine.node_id for machine in fleet.workers_of_fleet() if machine.node_id not in mine]
+    island = rng.sample(others, len(fleet.living()) * 6 // 10)
+    fleet.network.isolate(island, PARTITION_S)
+    for driver in drivers:  # more than what is left can do at once
+        driver.submit({"CPU": 1.0}, [0.5] * min(400, fleet.nodes * 4))
+    fleet.advance(PARTITION_S - 1.0)
+    require(fleet.head.nodes.directory.braked_since_s is not None, "the brake is not pulled")
+    dead = [(node_id, why) for node_id, why in fleet.deaths if node_id in island]
+    require(not dead, f"nodes died under the brake: {dead}")
+    fleet.advance(2.0)
+    fleet.settle("the brake is released", lambda: fleet.head.nodes.directory.braked_since_s is None, 5.0)
+    lost = [node_id for node_id in island if not fleet.machines[node_id].alive]
+    require(not lost, f"machines ended though they were only cut off: {lost}")
+    grown.stop()
+
+
+# --- messages ---------------------------------------------------------------------------------------------------------
+
+
+def lossy(fleet: Fleet) -> None:
+    """Requests and answers are lost, doubled, late; connections to the head stall (S 21)."""
+    drivers = programs(fleet, 4)
+    steady_work(fleet, drivers, 8.0)
+    fleet.network.mean_delay_s = 0.005
+    for _ in range(max(10, fleet.nodes // 10)):
+        fleet.clock.call_later(fleet.rng.uniform(0.0, 8.0), lambda: hiccup(fleet))
+    fleet.advance(8.0)
+    fleet.network.mean_delay_s = 0.001
+
+
+def hiccup(fleet: Fleet) -> None:
+    """What a machine says to the head, or hears from it, stalls for a while."""
+    machine = fleet.rng.choice(fleet.workers_of_fleet())
+    one, other = (HEAD, machine.node_id) if fleet.rng.random() < 0.5 else (machine.node_id, HEAD)
+    fleet.network.cut(one, other, fleet.rng.uniform(0.1, 6.0))
+
+
+def broken_links(fleet: Fleet) -> None:
+    """Connections between machines and the head break, and what is on its way on them is lost; they come back."""
+    drivers = programs(fleet, 4)
+    steady_work(fleet, drivers, 8.0)
+    for _ in range(max(10, fleet.nodes // 10)):
+        fleet.clock.call_later(fleet.rng.uniform(0.0, 8.0), lambda: break_link(fleet))
+    fleet.advance(8.0)
+
+
+def break_link(fleet: Fleet) -> None:
+    """Of one machine."""
+    machine = fleet.rng.choice(fleet.workers_of_fleet())
+    fleet.note(f"the connection of {machine.node_id!r} breaks")
+    fleet.network.sever(machine.node_id, HEAD)
+
+
+# --- autoscaling ------------------------------------------------------------------------------------------------------
+
+
+def autoscale(fleet: Fleet) -> None:
+    """Constant demand, slow machines: finitely many launches, and nodes that a waiting gang needs stay (P 41)."""
+    grown = growth(fleet, fleet.nodes, delay_s=8.0, idle_timeout_s=4.0)
+    driver = programs(fleet, 1)[0]
+    need = {"CPU": 4.0}
+    gang = driver.create_group([need] * (fleet.nodes + fleet.nodes // 2), "STRICT_SPREAD", -1.0)
+    driver.create_actor({"unobtainium": 1.0}, -1.0, max_restarts=0)
+    fleet.settle("the gang gets its nodes", lambda: gang.was_created, 240.0)
+    fleet.advance(10.0)
+    before = len(grown.launched) + len(grown.ended)
+    fleet.advance(300.0)
+    after = len(grown.launched) + len(grown.ended)
+    require(after == before, f"constant demand, and {after - before} more actions: {grown.launched} {grown.ended}")
+    driver.remove_group(gang)
+    driver.kill_actor(next(iter(driver.servants.values())))
+    fleet.settle("what is not needed ends", lambda: len(fleet.living()) == fleet.nodes + 1, 60.0)
+    grown.stop()
+
+
+SCENARIOS = {
+    scenario.name: scenario
+    for scenario in (
+        Scenario("gangs", gang_storm),
+        Scenario("churn", churn),
+        Scenario("partition", partition),
+        Scenario("lossy", lossy, faults=(0.15, 0.15, 0.3)),
+        Scenario("autoscale", autoscale),
+        Scenario("links", broken_links),
+    )
+}

@@ -1,0 +1,317 @@
+"""A fleet of simulated machines with one head, a scenario and a seed: one history.
+
+``Fleet(scenario, seed, nodes).run()`` forms the cluster, plays the scenario, stops the faults, and sees that all work
+ends and nothing is left behind. A failure says how to replay it. Built on ``machine.py`` and ``driver.py``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import zlib
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from random import Random
+from typing import Any, cast
+
+from linckia.base.limits import PROBE_MAX_S, SUSPECT_AFTER_S
+from linckia.gcs import nodes as gcs_nodes
+from linckia.gcs import placement_groups
+from linckia.model.specs import NodeInfo
+from linckia.node.head import HeadRoom
+from linckia.protocol import messages as m
+from linckia.protocol.batch import decode_batch
+from linckia.raylet import cluster, lease_desk, service, store_host
+from linckia.rpc.faults import FaultPlan, Faults
+from linckia.rpc.reactor import Reactor
+from linckia.testing.checks import BrokenPromise, require
+from linckia.testing.clock import VirtualClock
+from linckia.testing.fleet import checks
+from linckia.testing.fleet.driver import FleetDriver
+from linckia.testing.fleet.machine import SimMachine
+from linckia.testing.fleet.scenario import Scenario
+from linckia.testing.network import FaultyNetwork, SimConnection
+from linckia.testing.node import HEAD
+
+TRACE_KEPT = 300
+SETTLE_MAX_S = 180.0
+QUIET_S = 8.0
+JOIN_EVERY_S = 0.002
+NOTICED_S = 1.0
+HEAD_NODE = b"n-head"
+QUIET_MESSAGES = frozenset({m.Heartbeat})
+
+
+class FleetFailure(AssertionError):
+    """A promise was broken; the message says how to see it again."""
+
+
+class Fleet:
+    """One history."""
+
+    def __init__(self, scenario: Scenario, seed: int, nodes: int) -> None:
+        self.scenario, self.seed, self.nodes = scenario, seed, nodes
+        self.rng = Random(f"fleet {scenario.name} {nodes} {seed}")
+        self.clock = VirtualClock()
+        self.began_s = self.clock.now_s
+        self.network = FaultyNetwork(self.clock, Random(f"fleet network {seed}"))
+        self.network.on_delivery = self._record
+        self.machines: dict[bytes, SimMachine] = {}  # all that ever lived
+        self._living: dict[bytes, SimMachine] = {}
+        self.drivers: list[FleetDriver] = []
+        self.delivered: Counter[type] = Counter()
+        self.steps = 0
+        self.trace: deque[tuple[float, str]] = deque(maxlen=TRACE_KEPT)
+        self.digest = 0
+        self.deaths: list[tuple[bytes, str]] = []
+        self.notes: dict[str, Any] = {}  # figures of the scenario
+        self._moved: dict[SimMachine, None] = {}
+        self._lives: Counter[int] = Counter()
+        self.network.join(HEAD, "gcs", self._to_head, self._lost_by_head)
+        self.head = HeadRoom(cast(Reactor, self.clock), "sim", self._each)
+        self.head.nodes.now_s = self.clock.monotonic
+        self.head.nodes.probe = self._probe
+        self.head.nodes.on_dead.append(self._on_dead)
+        self.head.actors.placement.rng = Random(f"fleet placement {seed}")
+
+    # --- machines -----------------------------------------------------------------------------------------------------
+
+    def living(self) -> list[SimMachine]:
+        """Machines that run."""
+        return list(self._living.values())
+
+    def workers_of_fleet(self) -> list[SimMachine]:
+        """Machines that run, without the head."""
+        return [machine for machine in self._living.values() if not machine.is_head]
+
+    def boot(self, slot: int, labels: dict[str, str] | None = None) -> SimMachine:
+        """A machine starts, as a new node."""
+        self._lives[slot] += 1
+        node_id = b"n%05d.%d" % (slot, self._lives[slot])
+        resources, given = self.scenario.machine(slot)
+        return self._add(SimMachine(self, node_id, resources, {**given, **(labels or {})}, is_head=False))
+
+    def _add(self, machine: SimMachine) -> SimMachine:
+        self.machines[machine.node_id] = self._living[machine.node_id] = machine
+        self.note(f"{machine.node_id.decode()} starts")
+        machine.start()
+        return machine
+
+    def end(self, machine: SimMachine, why: str, *, on_purpose: bool = False) -> None:
+        """It crashes, or says good-bye first."""
+        self._living.pop(machine.node_id, None)
+        if on_purpose:
+            machine.stop(why)
+        else:
+            machine.crash(why)
+
+    def again(self, machine: SimMachine, after_s: float) -> None:
+        """The same machine starts again, as another node."""
+        slot = int(machine.node_id[1:6])
+        labels = machine.raylet.options.node.labels
+        self._boot_later(after_s, slot, labels)
+
+    def _boot_later(self, after_s: float, slot: int, labels: dict[str, str] | None = None) -> None:
+        def boot() -> None:
+            self.boot(slot, labels)
+
+        self.clock.call_later(after_s, boot)
+
+    def fenced(self, machine: SimMachine, reason: str) -> None:
+        """It was declared dead: it ends what it runs and joins as a new one."""
+        self.clock.call_later(0.0, lambda: self._fence(machine, reason))
+
+    def _fence(self, machine: SimMachine, reason: str) -> None:
+        if machine.alive:
+            self.end(machine, f"fenced: {reason}")
+            self.again(machine, 0.2)
+
+    def driver(self, machine: SimMachine, ready: Callable[[FleetDriver], None]) -> FleetDriver:
+        """A program starts on a machine."""
+        made = FleetDriver(self, machine, b"d%03d" % len(self.drivers), ready)
+        self.drivers.append(made)
+        return made
+
+    def drivers_of(self, machine: SimMachine) -> list[FleetDriver]:
+        """Programs on a machine."""
+        return [driver for driver in self.drivers if driver.machine is machine and driver.alive]
+
+    def refused(self, driver: FleetDriver, reply: Any) -> None:
+        """A lease request was refused for good: nothing in a scenario asks for what cannot be."""
+        if reply.kind not in self.scenario.refusals:
+            raise BrokenPromise(f"{driver.name!r} is refused: {reply.kind} {reply.reason}")
+
+    # --- the head -----------------------------------------------------------------------------------------------------
+
+    def _to_head(self, connection: SimConnection, message: m.Message) -> None:
+        self.head.on_batch(connection, [message])
+
+    @staticmethod
+    def _each(peer: Any, batch: list[m.Message], handle: Callable[..., None]) -> None:
+        for message in batch:
+            handle(peer, message)
+
+    def _lost_by_head(self, connection: SimConnection, _reason: str) -> None:
+        self.head.peer_gone(connection)
+
+    def _probe(self, endpoint: str, outcome: Callable[[str, str], None]) -> None:
+        name = bytes.fromhex(endpoint.rpartition(":")[2])
+
+        def look() -> None:
+            if self.network.blocked_until_s(HEAD, name) > self.clock.now_s:
+                self.clock.call_later(PROBE_MAX_S, lambda: outcome("silent", "no answer"))
+            elif self.network.endpoints[name].alive:
+                outcome("answered", "it answers")
+            else:
+                outcome("refused", "nobody listens")
+
+        self.clock.call_later(self.network.mean_delay_s, look)
+
+    def _on_dead(self, node: Any, text: str) -> None:
+        node_id = node.info.node_id
+        self.deaths.append((node_id, text))
+        self.note(f"{node_id.decode()} is declared dead: {text}")
+        if self.mostly_cut_off and self.machines[node_id].alive:
+            raise BrokenPromise(f"{node_id!r} is declared dead while most nodes are cut off: {text}")
+
+    @property
+    def mostly_cut_off(self) -> bool:
+        """More than half of the machines are cut off from the head now."""
+        cut = self.network.island_until_s > self.clock.now_s
+        return cut and len(self.network.island) * 2 > len(self._living)
+
+    @property
+    def known_cut_off(self) -> bool:
+        """They are for so long that the head must have noticed."""
+        return self.mostly_cut_off and self.clock.now_s > self.network.island_since_s + SUSPECT_AFTER_S + NOTICED_S
+
+    # --- history ------------------------------------------------------------------------------------------------------
+
+    def note(self, line: str) -> None:
+        """Part of the history, which two runs of one seed have in common."""
+        self.trace.append((self.clock.now_s, line))
+        self.digest = zlib.crc32(f"{self.clock.now_s!r} {line}".encode(), self.digest)
+
+    def _record(self, connection: SimConnection, message: m.Message) -> None:
+        kind = type(message)
+        self.delivered[kind] += 1
+        machine = self._living.get(connection.there.name)
+        if machine is not None:
+            self._moved[machine] = None
+        if kind not in QUIET_MESSAGES:
+            rid = getattr(message, "rid", "")
+            self.note(f"{connection.here.name!r}>{connection.there.name!r} {kind.__name__} {rid}")
+
+    def without_heartbeats(self) -> int:
+        """Messages delivered so far that were about something."""
+        return self.delivered.total() - self.delivered[m.Heartbeat]
+
+    # --- a run --------------------------------------------------------------------------------------------------------
+
+    def run(self) -> Fleet:
+        """Live it. FleetFailure names the seed and the last of what happened."""
+        try:
+            with self._real_parts():
+                self._form()
+                self.scenario.play(self)
+                self.stop_faults()
+                self.settle("all work ends", self._all_done)
+                self._leave()
+        except (AssertionError, LookupError, TypeError, AttributeError, ValueError) as error:
+            last = "\n".join(f"{at_s:.6f} {line}" for at_s, line in self.trace)
+            raise FleetFailure(f"{last}\n{type(error).__name__}: {error}\nreplay: {self.replay}") from error
+        return self
+
+    @property
+    def replay(self) -> str:
+        """The command that runs this history again."""
+        return f"make sim SCENARIO={self.scenario.name} NODES={self.nodes} SEED={self.seed}"
+
+    @contextlib.contextmanager
+    def _real_parts(self) -> Iterator[None]:
+        """Modules see virtual time, and what all machines decode alike is decoded once; infos are frozen."""
+        known: dict[bytes, NodeInfo] = {}
+        decode = gcs_nodes._decode_node
+
+        def decode_once(encoded: bytes) -> NodeInfo:
+            return known.get(encoded) or known.setdefault(encoded, decode(encoded))
+
+        batches: dict[bytes, list[m.Message]] = {}
+
+        def read_once(batch: bytes) -> list[m.Message]:
+            return batches.get(batch) or batches.setdefault(batch, decode_batch(batch))
+
+        quiet: Callable[[str], None] = lambda _text: None  # noqa: E731 - thousands of lines about nodes
+        replaced: list[tuple[Any, str, Any]] = [
+            (gcs_nodes, "_decode_node", decode_once),
+            (cluster, "_decode_node", decode_once),
+        ]
+        replaced += [(gcs_nodes, "say", quiet), (service, "decode_batch", read_once)]
+        before = [(module, name, module.__dict__[name]) for module, name, _ in replaced]
+        for module, name, value in replaced:
+            setattr(module, name, value)
+        try:
+            with self.clock.installed_in(service, lease_desk, store_host, placement_groups):
+                yield
+        finally:
+            for module, name, value in before:
+                setattr(module, name, value)
+
+    def _form(self) -> None:
+        self._add(SimMachine(self, HEAD_NODE, {}, {}, is_head=True))
+        for slot in range(self.nodes):
+            self._boot_later(slot * JOIN_EVERY_S, slot)
+        self.settle("all machines join", lambda: len(self.head.nodes.living()) == self.nodes + 1)
+        if self.scenario.faults is not None:
+            self.network.faults = Faults(FaultPlan(self.seed, *self.scenario.faults))
+
+    def stop_faults(self) -> None:
+        """From now on the network is perfect."""
+        self.network.faults = None
+        self.network.cut_until_s.clear()
+        self.network.island_until_s = 0.0
+
+    def _all_done(self) -> bool:
+        return all(driver.done for driver in self.drivers if driver.alive)
+
+    def _leave(self) -> None:
+        """Programs end; nothing of them is left."""
+        self.advance(QUIET_S)
+        checks.check_no_tasks(self)
+        for driver in self.drivers:
+            if driver.alive:
+                require(driver.finished + driver.failed == driver.submitted, driver.unfinished())
+                driver.die("the program has ended")
+        self.advance(QUIET_S)
+        checks.check_rest(self)
+
+    # --- time ---------------------------------------------------------------------------------------------------------
+
+    def _step(self) -> None:
+        self.steps += 1
+        self.clock.step()
+        for machine in self._moved:
+            if machine.changed:
+                machine.changed = False
+                checks.check_machine(machine)
+        self._moved.clear()
+        if self.steps % 4096 == 0:
+            checks.check_actors(self)
+
+    def advance(self, for_s: float) -> None:
+        """Let time pass."""
+        until_s = self.clock.now_s + for_s
+        while (due_s := self.clock.next_due_s) is not None and due_s <= until_s:
+            self._step()
+        self.clock.now_s = max(self.clock.now_s, until_s)
+
+    def settle(self, what: str, done: Callable[[], bool], within_s: float = SETTLE_MAX_S) -> None:
+        """Let time pass until something holds, which must be before ``within_s``."""
+        limit_s, look = self.clock.now_s + within_s, 0
+        while True:
+            if look % 64 == 0 and done():
+                return
+            look += 1
+            if self.clock.now_s > limit_s:
+                stuck = [driver.unfinished() for driver in self.drivers if driver.alive and not driver.done]
+                raise BrokenPromise(f"not within {within_s:g} s: {what}; {stuck[:3]}")
+            self._step()

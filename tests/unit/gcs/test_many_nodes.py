@@ -1,0 +1,121 @@
+"""The head's services with many nodes: what is told to all, who waits for a node, and jobs whose node is dead."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from linckia.gcs.actor_placement import LOOKED_AT_MAX, ActorPlacement
+from linckia.gcs.service import Gcs
+from linckia.model.specs import ActorSpec, JobConfig, NodeInfo
+from linckia.model.wire import Address
+from linckia.protocol import messages as m
+from linckia.protocol.batch import decode_batch
+from linckia.testing.clock import VirtualClock
+from linckia.testing.scripts import ActorScript, actor_spec
+
+
+class Peer:
+    """A raylet's connection; ``heard`` has what announcements say one by one."""
+
+    def __init__(self, node_id: bytes) -> None:
+        self.peer_id, self.peer_role, self.closed = node_id, "raylet", False
+        self.heard: list[Any] = []
+        self.frames = 0
+
+    def post(self, message: m.Message) -> None:
+        self.frames += 1
+        self.heard += decode_batch(message.batch) if isinstance(message, m.Announced) else [message]
+
+    def joined(self) -> list[bytes]:
+        """Node ids that it was told of."""
+        infos = [info for each in self.heard if isinstance(each, m.NodesChanged) for info in each.joined]
+        return [msgspec.msgpack.decode(info, type=NodeInfo).node_id for info in infos]
+
+
+class Head:
+    """A GCS in virtual time."""
+
+    def __init__(self) -> None:
+        self.clock = VirtualClock()
+        self.gcs = Gcs("test", self.clock.call_later)
+        self.gcs.nodes.now_s = self.clock.monotonic
+        self.warned: list[str] = []
+        self.placement = ActorPlacement(
+            self.gcs.nodes, 1, lambda _id, _why: None, lambda _job, key, _text: self.warned.append(key),
+            self.clock.call_later,
+        )  # fmt: skip
+
+    def join(self, node_id: bytes, **resources: float) -> Peer:
+        peer = Peer(node_id)
+        info = NodeInfo(node_id, "ip", "host", "", 1, resources, {}, is_head=False)
+        self.gcs.on_message(peer, m.RegisterNode(1, node_id, msgspec.msgpack.encode(info)))
+        return peer
+
+    def pass_time(self, for_s: float) -> None:
+        until_s = self.clock.now_s + for_s
+        while (due_s := self.clock.next_due_s) is not None and due_s <= until_s:
+            self.clock.step()
+        self.clock.now_s = until_s
+
+
+def spec(number: int, **need: float) -> ActorSpec:
+    made = actor_spec(b"actor%d" % number, b"job", Address(b"owner", ""), ActorScript())
+    return msgspec.structs.replace(made, lifetime_resources=need, placement_resources={})
+
+
+def test_a_storm_of_joins_is_told_in_few_messages_and_everybody_hears_of_everybody_once() -> None:
+    head = Head()
+    peers = [head.join(b"n%02d" % number, CPU=1.0) for number in range(50)]
+    head.pass_time(1.0)
+    for peer in peers:
+        others = [node_id for node_id in peer.joined() if node_id != peer.peer_id]
+        assert sorted(others) == sorted(each.peer_id for each in peers if each is not peer)
+        assert peer.frames <= 4
+
+
+def test_a_node_that_joins_and_dies_within_one_batch_is_told_in_this_order() -> None:
+    head = Head()
+    peer = head.join(b"a", CPU=1.0)
+    head.pass_time(1.0)
+    peer.heard.clear()
+    head.gcs.nodes.announce(m.NodesChanged())
+    head.pass_time(0.001)
+    head.join(b"b", CPU=1.0)
+    head.gcs.nodes.declare_dead(b"b", "EXPECTED_TERMINATION", "it was stopped")
+    head.pass_time(1.0)
+    joined = next(i for i, each in enumerate(peer.heard) if isinstance(each, m.NodesChanged) and each.joined)
+    dead = next(i for i, each in enumerate(peer.heard) if isinstance(each, m.NodesChanged) and each.dead)
+    assert joined < dead
+
+
+def test_an_actor_behind_many_hopeless_ones_gets_its_node_and_nobody_is_warned_twice() -> None:
+    head = Head()
+    head.join(b"a", CPU=1.0)
+    head.join(b"b", CPU=1.0)
+    for number in range(LOOKED_AT_MAX + 50):
+        head.placement.start(spec(number, unobtainium=float(number + 1)), 0)
+    head.placement.start(spec(9999, tpu=1.0), 0)
+    warnings = len(head.warned)
+    head.join(b"c", tpu=1.0)
+    head.pass_time(1.0)
+    assert head.placement.node_of.get(b"actor9999") == b"c"
+    assert len(head.placement.waiting) == LOOKED_AT_MAX + 50
+    assert len(head.warned) == warnings
+
+
+def test_the_job_of_a_driver_whose_node_is_dead_has_ended() -> None:
+    head = Head()
+    ended: list[bytes] = []
+    callback: Callable[[bytes], None] = ended.append
+    head.gcs.on_job_finished.append(callback)
+    other = head.join(b"a", CPU=1.0)
+    peer = head.join(b"b", CPU=1.0)
+    config = msgspec.msgpack.encode(JobConfig("space", [], "", ""))
+    head.gcs.on_message(peer, m.RegisterJob(2, Address(b"driver", ""), 1, config))
+    (job_id,) = head.gcs.jobs
+    head.gcs.nodes.declare_dead(b"b", "UNEXPECTED_TERMINATION", "gone")
+    assert ended == [job_id]
+    assert any(isinstance(each, m.JobEnded) for each in other.heard)
