@@ -19,11 +19,12 @@ ROUTE_MAX_BYTES = ROUTE_HEADER_BYTES + 255
 
 
 class Target(NamedTuple):
-    """A Unix ``path``, or ``host`` and ``port``."""
+    """A Unix ``path``, or ``host`` and ``port``, with the ``node`` (hex) whose port that is, where it is known."""
 
     path: str = ""
     host: str = ""
     port: int = 0
+    node: str = ""
 
 
 def public_prefix(node_id: bytes, host: str, port: int) -> str:
@@ -52,7 +53,7 @@ def resolve(endpoint: str, local_node: str) -> Target:
         elif node == local_node:
             return Target(path="/" + path)
         host, port = parse_host_port(where)
-        return Target(host=host, port=port)
+        return Target(host=host, port=port, node=node)
     raise ValueError(f"endpoint {endpoint!r}: expected unix:/path, tcp:host:port or node:id:host:port:/path")
 
 
