@@ -227,9 +227,12 @@ def test_status_of_two_nodes(world: World, head: str) -> None:
     by_head = {node["is_head"]: node for node in told["nodes"]}
     assert by_head[False]["labels"]["zone"] == "a"
     assert by_head[False]["resources"]["CPU"] == 3
+    assert 0 < by_head[True]["memory_used_bytes"] < by_head[True]["memory_threshold_bytes"]
+    assert "memory_used_bytes" in by_head[False]
     text = world.linckia("status", "-v")
     assert "second" in text
     assert "zone=a" in text
+    assert "workers end above" in text
 
 
 @pytest.mark.row("8.3", "7.10", "P26")

@@ -230,6 +230,13 @@ def test_with_a_refresh_of_zero_nobody_looks(tmp_path: pathlib.Path) -> None:
     scene.close()
 
 
+def test_it_tells_how_much_is_used(scene: Scene) -> None:
+    assert scene.monitor.facts() == (100 * MIB, 950 * MIB)
+    scene.probe.used = 200 * MIB
+    scene.look()
+    assert scene.monitor.facts() == (200 * MIB, 950 * MIB)
+
+
 def test_limits_are_looked_up_again_now_and_then(scene: Scene) -> None:
     scene.look(1e6)
     scene.look(1.0)

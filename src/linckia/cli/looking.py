@@ -126,6 +126,8 @@ def _node(told: dict[str, Any]) -> dict[str, Any]:
         "resources": told["resources"],
         "available": told["available"],
         "labels": told["labels"],
+        "memory_used_bytes": told["memory"][0],
+        "memory_threshold_bytes": told["memory"][1],
     }
 
 
@@ -181,9 +183,11 @@ def _node_line(node: dict[str, Any], *, verbose: bool) -> str:
         if not name.startswith("node:")
     ]
     labels = ", ".join(f"{key}={value}" for key, value in sorted(node["labels"].items()) if key != "ray.io/node-id")
-    return "\n".join(
-        [line, f"  pid {node['pid']}, port {node['port']}, {', '.join(used)}", f"  labels {labels or '-'}"]
-    )
+    facts = [f"  pid {node['pid']}, port {node['port']}, {', '.join(used)}", f"  labels {labels or '-'}"]
+    if node["memory_threshold_bytes"]:
+        held, most = (_amount("memory", node[f"memory_{each}_bytes"]) for each in ("used", "threshold"))
+        facts.append(f"  {held} of its machine's memory used; workers end above {most}")
+    return "\n".join([line, *facts])
 
 
 def _amount(name: str, value: float) -> str:

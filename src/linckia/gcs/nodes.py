@@ -39,6 +39,7 @@ class NodeRecord:
         self.changes: dict[str, int] = {}  # name -> cluster revision of its last change, oldest first
         self.demand: list[tuple[dict[str, float], int, bytes]] = []
         self.revision = -1
+        self.memory = (0, 0)  # used bytes, threshold
         self.idle = False
         self.idle_since_s = 0.0  # 0: busy
         self.alive = True
@@ -84,6 +85,7 @@ class NodeService:
         self._notifying = False
         self.directory = NodeDirectory()
         self.probe: Callable[[str, Callable[[str, str], None]], None] = _no_probe  # node/head.py sets it
+        self.own_memory: Callable[[], tuple[int, int]] = lambda: (0, 0)  # of the head's node; node/rooms.py sets it
         self.now_s = time.monotonic  # the simulator sets its own
         self._ticking = False
 
@@ -94,7 +96,7 @@ class NodeService:
             m.ResourceReport: self.on_report,
             m.ViewInterest: self.on_interest,
             m.UnregisterNode: self.on_unregister,
-            m.Heartbeat: lambda _peer, message: self._apply(self.directory.heard(message.node_id, self.now_s())),
+            m.Heartbeat: self.on_heartbeat,
             m.DrainNode: self.on_drain,
         }
 
@@ -173,6 +175,13 @@ class NodeService:
 
     def _is_announced(self, node: NodeRecord) -> bool:
         return node.info.node_id not in self._unannounced
+
+    def on_heartbeat(self, _peer: Any, message: m.Heartbeat) -> None:
+        """It lives, and has so much memory left."""
+        self._apply(self.directory.heard(message.node_id, self.now_s()))
+        node = self.nodes.get(message.node_id)
+        if node is not None:
+            node.memory = (message.memory_used, message.memory_threshold)
 
     def on_unregister(self, _peer: Any, message: m.UnregisterNode) -> None:
         """It ends on purpose."""
@@ -353,6 +362,7 @@ class NodeService:
                 "state": node.state,
                 "death_reason": node.death_reason,
                 "death_kind": node.death_kind,
+                "memory": node.memory if not node.info.is_head else self.own_memory(),
             }
             for node in self.nodes.values()
         ]

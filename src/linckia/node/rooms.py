@@ -59,6 +59,7 @@ class Rooms:
         zygote.pool = self.raylet.pool
         if self.head is not None:
             self.head.gcs.queries["available"] = self._available
+            self.head.nodes.own_memory = self.raylet.memory.facts
 
     # --- the head: here or elsewhere ----------------------------------------------------------------------------------
 

@@ -72,9 +72,13 @@ class ViewDelta(Message, tag=145):
 
 
 class Heartbeat(Message, tag=146):
-    """Raylet to GCS every HEARTBEAT_EVERY_S: this node lives."""
+    """Raylet to GCS every HEARTBEAT_EVERY_S: this node lives; and its memory at its last look (threshold 0: it
+    does not look).
+    """
 
     node_id: bytes
+    memory_used: int = 0
+    memory_threshold: int = 0
 
 
 class NodeFenced(Message, tag=147):

@@ -70,6 +70,10 @@ class MemoryMonitor:
         self.raylet.pool.why_killed = self._why_killed
         self._tick()
 
+    def facts(self) -> tuple[int, int]:
+        """Used bytes and threshold of the tightest limit as of the last look; zeros before the first."""
+        return (self.last.usage.used_bytes, self.last.threshold_bytes) if self.last is not None else (0, 0)
+
     def _tick(self) -> None:
         self._timer = None
         self.look(time.monotonic())

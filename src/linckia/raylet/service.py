@@ -150,12 +150,12 @@ class Raylet:
 
     def start(self) -> None:
         """Announce the node and start the first workers."""
+        self.memory.start()
         if self.is_head:
             self.announce()
         else:
             self._heartbeat()
         self.desk.carry_out(self.leases.prestart(self.options.prestart_workers))
-        self.memory.start()
 
     def is_idle(self) -> bool:
         """No lease, request, bundle, nor object whose primary copy is here (R 10.9): nothing is lost when it goes."""
@@ -166,7 +166,7 @@ class Raylet:
         if self.is_idle() is not self.desk.reported_idle:
             self.desk.schedule_report()
         if self.gcs.up:
-            self.gcs.post(m.Heartbeat(self.options.node.node_id))
+            self.gcs.post(m.Heartbeat(self.options.node.node_id, *self.memory.facts()))
         self.reactor.call_later(HEARTBEAT_EVERY_S, self._heartbeat)
 
     # --- drivers and workers ------------------------------------------------------------------------------------------
