@@ -63,12 +63,6 @@ def test_strategies_and_state_are_importable() -> None:
 @pytest.mark.skipif(not IS_LINCKIA, reason="what Linckia has not")
 @pytest.mark.row("11.10")
 def test_what_is_not_there_yet_says_so() -> None:
-    for refused in (
-        lambda: module("util.state").list_actors(),
-        lambda: module("util.state").StateApiClient(),
-    ):
-        with pytest.raises(NotImplementedError, match="not in this version of Linckia"):
-            refused()
     assert util.get_current_placement_group() is None
     for name in ("collective", "client", "iter", "pdb"):
         with pytest.raises(AttributeError, match=f"linckia.util.{name} is not in this version of Linckia: "):

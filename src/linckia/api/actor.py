@@ -179,10 +179,11 @@ class ActorHandle(Generic[T]):
             "retry_exceptions": b"",
             "backpressure": -1,
             "concurrency_group": "",
+            "listed": True,
         }
         if spec is not None:
             retries = retries if spec.max_task_retries is None else spec.max_task_retries
-            chosen = {field: getattr(spec, field) for field in chosen}
+            chosen = {field: getattr(spec, field) for field in chosen} | {"listed": spec.listed is not False}
         if options is not None:
             retries = retries if options.max_task_retries is None else options.max_task_retries
             chosen.update(_told(options, info))
@@ -222,6 +223,8 @@ def _told(options: Any, info: Any) -> dict[str, Any]:
         told["backpressure"] = options.generator_backpressure_num_objects
     if options.concurrency_group is not None:
         told["concurrency_group"] = options.concurrency_group
+    if options.enable_task_events is not None:
+        told["listed"] = options.enable_task_events
     return told
 
 

@@ -73,6 +73,7 @@ def _method_spec(name: str, attribute: Any) -> MethodSpec:
         is_generator=is_generator,
         backpressure=(options.generator_backpressure_num_objects or -1) if options is not None else -1,
         signature=_signature_bytes(function, has_self=not isinstance(attribute, staticmethod)),
+        listed=options.enable_task_events if options is not None else None,
     )
 
 

@@ -95,20 +95,25 @@ def _spec(runtime: Runtime, info: ClassInfo, options: ActorOptions, class_id: by
         runtime_env=options.runtime_env_key().encode(),
         strategy=options.strategy(),
         capture_child_tasks=target is not None and target.captures,
+        listed=options.enable_task_events,
     )
 
 
 def _methods(info: ClassInfo, options: ActorOptions) -> list[MethodSpec]:
-    """The methods; generators without a limit of their own take the actor's."""
-    limit = options.actor_generator_backpressure_num_objects
-    if limit <= 0:
-        return info.methods
-    return [
-        msgspec.structs.replace(method, backpressure=limit)
-        if method.is_generator and method.backpressure <= 0
-        else method
-        for method in info.methods
-    ]
+    """The methods; generators without a limit of their own take the actor's, and so with enable_task_events."""
+    methods, limit = info.methods, options.actor_generator_backpressure_num_objects
+    if limit > 0:
+        methods = [
+            msgspec.structs.replace(method, backpressure=limit)
+            if method.is_generator and method.backpressure <= 0
+            else method
+            for method in methods
+        ]
+    if not options.enable_task_events:
+        methods = [
+            msgspec.structs.replace(method, listed=False) if method.listed is None else method for method in methods
+        ]
+    return methods
 
 
 def _check_groups(info: ClassInfo, options: ActorOptions) -> None:

@@ -123,6 +123,7 @@ class RemoteFunction(Generic[P, R]):
             careful=retries == 0,
             qualified_name=f"{self.__module__}.{self.__qualname__}",
             capture_child_tasks=target is not None and target.captures,
+            listed=options.enable_task_events,
         )
         template = Template(definition, function, key, retries)
         remember(runtime.template_cache, cached, template)

@@ -54,8 +54,8 @@ ACTOR_GRACEFUL_EXIT_MAX_S: Final = 30.0
 """After this a graceful exit becomes a kill."""
 ACTOR_QUEUE_WARN_CALLS: Final = 5000
 """Queued calls at which the driver is warned, and again at each doubling."""
-DEAD_ACTORS_KEPT_MAX: Final = 100_000
-"""Records of dead actors that the GCS keeps for inspection."""
+DEAD_ACTORS_KEPT_MAX: Final = 10_000
+"""Records of dead actors that the GCS keeps for inspection, without their classes and arguments; about 1 KiB each."""
 
 # --- resources and labels ----------------------------------------------------------------
 RESOURCE_AMOUNT_MAX: Final = 10**14
@@ -151,3 +151,23 @@ IDLE_WORKER_LOOK_AFTER_S: Final = 1.0
 OOM_RETRY_FIRST_S: Final = 1.0
 OOM_RETRY_CAP_S: Final = 60.0
 """Waits before a task runs again that was ended for want of memory: doubling from the first to the cap (R 4.20)."""
+
+# --- the state API ----------------------------------------------------------------
+STATE_ROWS_MAX: Final = 10_000
+"""Rows that one source (a process, a node, the head) tells at a time; what is beyond is counted."""
+TASKS_KEPT_PER_PROCESS: Final = 10_000
+"""Ended tasks that the process which ran them remembers; about 200 bytes each."""
+FAILURES_KEPT_PER_PROCESS: Final = 1000
+"""Failed attempts with their reasons that a process remembers."""
+TASKS_KEPT_PER_NODE: Final = 10_000
+"""Ended tasks of processes that have ended, kept by their raylet; about 300 bytes each."""
+ERROR_TEXT_MAX_CHARS: Final = 2000
+"""Of an error's text in a record of the state API."""
+DEAD_WORKERS_KEPT_PER_NODE: Final = 1000
+"""Records of worker processes that have ended, kept by their raylet."""
+ENDED_JOBS_KEPT_MAX: Final = 10_000
+"""Records of finished jobs that the GCS keeps."""
+CLUSTER_EVENTS_KEPT_MAX: Final = 1000
+"""Events of nodes and jobs that the GCS keeps for the state API."""
+STATE_PROCESS_ANSWER_MAX_S: Final = 5.0
+"""A driver or worker that has not told what it does by then is named as missing in the list."""

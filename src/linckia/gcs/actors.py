@@ -13,7 +13,7 @@ from linckia.core.actors.directory import Actor, ActorDirectory, Effect, Publish
 from linckia.core.actors.states import ActorDeathReason, ActorState
 from linckia.core.placement.names import group_of
 from linckia.gcs.actor_placement import ActorPlacement
-from linckia.gcs.nodes import NodeService
+from linckia.gcs.nodes import NodeRecord, NodeService
 from linckia.model.specs import ActorInfo, ActorSpec, describe_actor, encode
 from linckia.protocol import messages as m
 
@@ -201,6 +201,8 @@ class ActorService:
             actor = self.directory.actors.get(effect.actor_id)
             if actor is None or actor.state is ActorState.DEAD:
                 self.placement.forget(effect.actor_id)
+            if actor is not None and actor.state is ActorState.DEAD and actor.spec.class_blob:
+                actor.spec = msgspec.structs.replace(actor.spec, class_blob=b"", args=b"", extras=None, methods=[])
 
     def _start(self, spec: ActorSpec, restarts: int) -> None:
         group = group_of(spec.lifetime_resources)
@@ -269,8 +271,12 @@ class ActorService:
         error = errors.OutOfMemoryError(f"actor {actor.spec.class_name} ({actor.spec.actor_id.hex()}): {reason}")
         return errors.encode_error(error, pickle.dumps)
 
+    def node_of(self, actor: Actor) -> NodeRecord | None:
+        """Where it lives, or lived."""
+        return self._nodes.nodes.get(actor.node_id)
+
     def _node_ip(self, actor: Actor) -> str:
-        node = self._nodes.nodes.get(actor.node_id)
+        node = self.node_of(actor)
         return node.info.node_ip if node is not None else ""
 
     def info(self, actor: Actor) -> ActorInfo:

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
 
-from linckia.base.limits import ANNOUNCE_EVERY_S, DEAD_NODES_KEPT_MAX, VIEW_BATCH_S
+from linckia.base.limits import ANNOUNCE_EVERY_S, CLUSTER_EVENTS_KEPT_MAX, DEAD_NODES_KEPT_MAX, VIEW_BATCH_S
 from linckia.core.leases import vectors
 from linckia.core.nodes.directory import Brake, Changed, Died, Effect, NodeDirectory, Probe
-from linckia.core.nodes.states import NodeState
+from linckia.core.nodes.states import DeathReason, NodeState
 from linckia.core.scheduling.settling import SETTLE_EVERY_S, SettlingView
 from linckia.core.scheduling.view import NodeView
+from linckia.host import environment
 from linckia.model.specs import NodeInfo
 from linckia.protocol import messages as m
 from linckia.protocol.batch import encode_batch
@@ -43,6 +45,7 @@ class NodeRecord:
         self.idle = False
         self.idle_since_s = 0.0  # 0: busy
         self.alive = True
+        self.joined_s, self.died_s = environment.wall_time_s(), 0.0
         self.state = "ALIVE"
         self.preempted = False  # it drains because its machine will be taken away
         self.death_reason = self.death_kind = ""  # a sentence; a name of DeathReason
@@ -88,6 +91,12 @@ class NodeService:
         self.own_memory: Callable[[], tuple[int, int]] = lambda: (0, 0)  # of the head's node; node/rooms.py sets it
         self.now_s = time.monotonic  # the simulator sets its own
         self._ticking = False
+        self.events: deque[tuple[float, str, str]] = deque(maxlen=CLUSTER_EVENTS_KEPT_MAX)
+
+    def note(self, severity: str, text: str) -> None:
+        """Into the head's log, and among the events of the state API."""
+        print(text, file=sys.stderr)  # noqa: T201
+        self.events.append((environment.wall_time_s(), severity, text))
 
     def handlers(self) -> dict[type, Callable[[Any, Any], None]]:
         """Message type -> handler(peer, message)."""
@@ -231,7 +240,7 @@ class NodeService:
                 case Died(node_id, reason, text):
                     self.declare_dead(node_id, reason.value, text)
                 case Brake(on, text):
-                    say(f"brake {'on' if on else 'off'}: {text}")
+                    self.note("WARNING", f"brake {'on' if on else 'off'}: {text}")
 
     def _probe(self, node_id: bytes) -> None:
         info = self.nodes[node_id].info
@@ -246,7 +255,7 @@ class NodeService:
         node = self.nodes[node_id]
         node.state = state.value
         takes_work = state is NodeState.ALIVE
-        say(f"node {node_id.hex()[:12]} at {node.info.node_ip} is {state.value}: {why}")
+        self.note("INFO", f"node {node_id.hex()[:12]} at {node.info.node_ip} is {state.value}: {why}")
         self.view.mark(node_id, takes_work=takes_work)
         self.announce(m.NodesChanged(states=[(node_id, takes_work)]))
         if takes_work:
@@ -259,12 +268,14 @@ class NodeService:
         if node is None or not node.alive:
             return
         node.alive, node.state, node.death_reason, node.death_kind = False, "DEAD", text, reason
+        node.died_s = environment.wall_time_s()
         node.available = {}
         node.demand = []
         self.view.leave(node_id)
         self._by_change.pop(node_id, None)
         self._interested.pop(node_id, None)
-        say(f"node {node_id.hex()[:12]} at {node.info.node_ip} is dead ({reason}): {text}")
+        severity = "ERROR" if reason == DeathReason.UNEXPECTED_TERMINATION.value else "INFO"
+        self.note(severity, f"node {node_id.hex()[:12]} at {node.info.node_ip} is dead ({reason}): {text}")
         dead = [each for each, known in self.nodes.items() if not known.alive]
         for oldest in dead[: max(0, len(dead) - DEAD_NODES_KEPT_MAX)]:
             del self.nodes[oldest]
@@ -388,11 +399,6 @@ class NodeService:
             for node in self.living()
             for shape, count, _ in node.demand
         ]
-
-
-def say(text: str) -> None:
-    """Into the head's log."""
-    print(text, file=sys.stderr)  # noqa: T201
 
 
 def _no_probe(_endpoint: str, outcome: Callable[[str, str], None]) -> None:

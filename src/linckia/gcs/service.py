@@ -8,13 +8,16 @@ in "Own machines").
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from linckia.base.ids import JobID
+from linckia.base.limits import ENDED_JOBS_KEPT_MAX
 from linckia.gcs.nodes import NodeService
+from linckia.host import environment
 from linckia.model.specs import JobConfig
 from linckia.model.wire import Address
 from linckia.protocol import messages as m
@@ -34,6 +37,8 @@ class JobRecord(msgspec.Struct):
     config: bytes
     node_id: bytes  # of its driver
     finished: bool = False
+    started_s: float = 0.0  # on the wall clock, as the next
+    ended_s: float = 0.0
 
 
 class Gcs:
@@ -50,6 +55,7 @@ class Gcs:
         self.nodes.on_joined.append(self._tell_jobs)
         self.nodes.on_dead.append(self._node_dead)
         self.jobs: dict[bytes, JobRecord] = {}
+        self._jobs_seen = itertools.count(1)
         self.kv: dict[str, dict[bytes, bytes]] = {}
         self.clients: dict[bytes, Any] = {}  # worker id -> connection that last sent something
         self.recent = RecentReplies()
@@ -112,8 +118,9 @@ class Gcs:
 
     def on_register_job(self, peer: Any, message: m.RegisterJob) -> None:
         """A driver begins: jobs are numbered from 1."""
-        job_id = JobID.from_int(len(self.jobs) + 1).binary()
-        job = JobRecord(job_id, message.driver, message.pid, message.config, peer.peer_id)
+        job_id = JobID.from_int(next(self._jobs_seen)).binary()
+        started_s = environment.wall_time_s()
+        job = JobRecord(job_id, message.driver, message.pid, message.config, peer.peer_id, started_s=started_s)
         self.jobs[job_id] = job
         self.reply(peer, m.JobRegistered(message.rid, job_id, message.driver.worker_id))
         self.nodes.broadcast(_started(job), besides=peer)
@@ -137,11 +144,15 @@ class Gcs:
                 self._finish(job)
 
     def _finish(self, job: JobRecord) -> None:
-        if not job.finished:
-            job.finished = True
-            self.nodes.broadcast(m.JobEnded(job.job_id))
-            for callback in self.on_job_finished:
-                callback(job.job_id)
+        if job.finished:
+            return
+        job.finished, job.ended_s = True, environment.wall_time_s()
+        ended = [each for each, known in self.jobs.items() if known.finished]
+        for oldest in ended[: max(0, len(ended) - ENDED_JOBS_KEPT_MAX)]:
+            del self.jobs[oldest]
+        self.nodes.broadcast(m.JobEnded(job.job_id))
+        for callback in self.on_job_finished:
+            callback(job.job_id)
 
     def on_worker_failed_message(self, _peer: Any, message: m.WorkerFailed) -> None:
         """A runtime process is gone: its objects and actors with it, wherever they are."""

@@ -36,6 +36,11 @@ def wall_clock_stamp() -> str:
     return time.strftime("%Y%m%d_%H%M%S")
 
 
+def wall_clock_text(at_s: float) -> str:
+    """``2025-01-31 23:59:59``, local time, of seconds since 1970."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at_s))
+
+
 def cpu_count() -> int:
     """CPUs this process may use."""
     try:

@@ -19,6 +19,7 @@ class MethodSpec(msgspec.Struct, array_like=True, frozen=True):
     is_generator: bool
     backpressure: int = -1
     signature: bytes = b""  # pickled inspect.Signature, for argument checks at the caller
+    listed: bool | None = None  # enable_task_events; None: as the actor says
 
 
 class ActorSpec(msgspec.Struct, array_like=True, frozen=True):
@@ -52,6 +53,7 @@ class ActorSpec(msgspec.Struct, array_like=True, frozen=True):
     out_of_order: bool = False
     strategy: bytes = b""  # encoded model.placement.Strategy
     capture_child_tasks: bool = False  # in a placement group: its children stay there
+    listed: bool = True  # enable_task_events: the state API tells of its constructor
 
 
 class ActorInfo(msgspec.Struct, array_like=True, frozen=True):

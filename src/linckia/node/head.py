@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from linckia.gcs.actors import ActorService
 from linckia.gcs.demand import DemandService
+from linckia.gcs.listing import StateService
 from linckia.gcs.placement_groups import GroupService
 from linckia.gcs.relay import Relays
 from linckia.gcs.service import Gcs
@@ -38,7 +39,8 @@ class HeadRoom:
         self.gcs.on_job_finished.append(self.groups.job_finished)
         self.gcs.queries["placement_groups"] = self.groups.table
         self.demand = DemandService(self.nodes, self.actors, self.groups, self.gcs.reply)
-        for service in (self.actors, self.waits, self.relays, self.groups, self.demand):
+        self.states = StateService(self.gcs, self.actors, self.groups, reactor.call_later)
+        for service in (self.actors, self.waits, self.relays, self.groups, self.demand, self.states):
             self.gcs.handlers.update(service.handlers())
         self.gcs.on_worker_failed.append(lambda failed: self.actors.owner_ended(failed.worker_id))
         self.gcs.on_worker_failed.append(lambda failed: self.waits.worker_gone(failed.worker_id))

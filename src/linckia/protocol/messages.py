@@ -143,6 +143,7 @@ from linckia.protocol.spill_messages import (
     SpillAllowed,
     SpillUndone,
 )
+from linckia.protocol.state_messages import StateAnswer, StateCollect, StatePart, StateQuery, TaskHistory
 from linckia.protocol.task_messages import (
     BatchTime,
     CancelRemote,
@@ -191,6 +192,11 @@ __all__ = [
     "Announced",
     "RequestResources",
     "ResourcesRequested",
+    "StateAnswer",
+    "StateCollect",
+    "StatePart",
+    "StateQuery",
+    "TaskHistory",
     "DropPlace",
     "FreeSpilled",
     "MaySpill",

@@ -28,6 +28,7 @@ class TemplateDef(Message, tag=2):
     careful: bool = False  # max_retries=0: answer earlier tasks before this one starts, and this one at once
     qualified_name: str = ""
     capture_child_tasks: bool = False  # in a placement group: its children stay there
+    listed: bool = True  # enable_task_events: the state API tells of its tasks
 
 
 class Push(Message, tag=3, gc=False):

@@ -15,6 +15,7 @@ import msgspec
 from linckia.base.limits import ACTOR_GRACEFUL_EXIT_MAX_S
 from linckia.core.leases.records import Grant, Lease, LeaseRequest, Refuse
 from linckia.core.leases.vectors import fits, to_units
+from linckia.core.workers.exits import ExitType
 from linckia.model.specs import ActorSpec
 from linckia.model.wire import Address
 from linckia.protocol.messages import (
@@ -116,6 +117,7 @@ class ActorHost:
             return
         worker.intended = message.graceful  # kill(no_restart=False) is a crash to the GCS; a kill for good it knows of
         worker.reason = message.reason
+        worker.exit_type = worker.exit_type or ExitType.INTENDED_SYSTEM_EXIT
         if message.graceful:
             worker.peer.post(TerminateActor(message.actor_id))
             self.raylet.pool.kill_later(worker, ACTOR_GRACEFUL_EXIT_MAX_S)
@@ -178,6 +180,7 @@ class ActorHost:
         )
         if message.error is not None:
             actor.failed = True
+            worker.exit_type = ExitType.USER_ERROR
             self.raylet.pool.retire(worker, "its actor's constructor raised")
 
     def on_exiting(self, peer: Any, message: ActorExiting) -> None:
@@ -186,6 +189,7 @@ class ActorHost:
         if actor is not None and actor.worker is not None:
             actor.worker.intended = message.intended
             actor.worker.reason = message.reason
+            actor.worker.exit_type = actor.worker.exit_type or ExitType.INTENDED_USER_EXIT
 
     def _of_peer(self, peer: Any, actor_id: bytes) -> HostedActor | None:
         """The actor, if the sender is the worker that hosts it."""

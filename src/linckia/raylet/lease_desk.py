@@ -29,6 +29,7 @@ from linckia.core.leases.records import (
 )
 from linckia.core.placement.names import group_of
 from linckia.core.scheduling.policy import Decision
+from linckia.core.workers.exits import ExitType
 from linckia.model.wire import Address
 from linckia.protocol import messages as m
 from linckia.raylet.cluster import ClusterSide
@@ -189,6 +190,7 @@ class LeaseDesk:
             worker = self.raylet.pool.workers.get(lease.worker_id)
             if worker is not None:
                 worker.intended = True
+                worker.exit_type = worker.exit_type or ExitType.INTENDED_USER_EXIT
         effects = self.manager.returned(
             peer.peer_id, message.lease_id, reusable=message.reusable, now_s=time.monotonic()
         )

@@ -19,6 +19,7 @@ from linckia.core.leases import vectors
 from linckia.core.leases.manager import LeaseManager
 from linckia.core.leases.records import Broken
 from linckia.core.memory.thresholds import MemorySettings
+from linckia.host import environment
 from linckia.model.specs import JobConfig, NodeInfo
 from linckia.model.wire import Address
 from linckia.protocol import messages as m
@@ -26,6 +27,7 @@ from linckia.protocol.batch import decode_batch
 from linckia.raylet.actors import ActorHost
 from linckia.raylet.bundles import BundleHost
 from linckia.raylet.lease_desk import LeaseDesk
+from linckia.raylet.listing import StateDesk
 from linckia.raylet.logs import LogRouter
 from linckia.raylet.memory_monitor import MemoryMonitor
 from linckia.raylet.object_host import ObjectHost
@@ -69,6 +71,7 @@ class Driver:
         self.endpoint, self.config, self.register_rid = message.endpoint, message.config, message.rid
         self.log_to_driver = _decode_job(message.config).log_to_driver
         self.job_id = b""
+        self.started_s = environment.wall_time_s()
 
 
 class Job:
@@ -107,6 +110,7 @@ class Raylet:
         self.actors = ActorHost(self)
         self.bundles = BundleHost(self)
         self.memory = MemoryMonitor(self, options.memory)
+        self.states = StateDesk(self)
         self.drivers: dict[bytes, Driver] = {}  # by worker id
         self.jobs: dict[bytes, Job] = {}
         self.clients: dict[bytes, Any] = {}  # worker id -> connection of a driver or registered worker of this node
@@ -133,6 +137,7 @@ class Raylet:
             **self.objects.handlers(),
             **self.actors.handlers(),
             **self.bundles.handlers(),
+            **self.states.handlers(),
         }
         self._rids = itertools.count(1)
         self.is_head = options.is_head
@@ -296,6 +301,7 @@ class Raylet:
         if self.clients.get(worker_id) is not peer:
             return
         del self.clients[worker_id]
+        self.states.process_gone(worker_id)
         driver = self.drivers.pop(worker_id, None)
         if driver is not None:
             self._end_job(driver, reason)
@@ -330,6 +336,7 @@ class Raylet:
             worker.peer.drain()
             worker.peer.close("its process is dead")
         self.clients.pop(worker.worker_id, None)
+        self.states.process_gone(worker.worker_id)
         self.recent.forget(worker.worker_id)
         if not worker.registered:
             why = f"{reason} before it registered; its last lines:\n{worker.log.last_lines()}"
@@ -337,6 +344,7 @@ class Raylet:
             return
         reason = worker.oom or f"{reason} on node {self.options.node.node_ip}"
         self.memory.exited(worker.worker_id)
+        self.states.worker_ended(worker, reason)
         for effect in self.leases.worker_exited(worker.worker_id):
             if isinstance(effect, Broken) and effect.lease.worker_id == worker.worker_id:
                 self._on_broken(effect, worker, reason)

@@ -14,7 +14,8 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from linckia.base.limits import SHORTAGE_MAX_S, TERMINATE_GRACE_S, WORKER_REGISTER_MAX_S
-from linckia.host import exhaustion, process
+from linckia.core.workers.exits import ExitType, exit_type
+from linckia.host import environment, exhaustion, process
 from linckia.host.entropy import random_bytes
 from linckia.protocol.messages import ExitWorker, RegisterWorker
 from linckia.raylet.logs import LogRouter, WorkerLog
@@ -48,6 +49,8 @@ class WorkerProcess:
         self.reason = ""  # why it was told to end, when it was
         self.oom = ""  # what to say of its end, when it ends for want of memory
         self.oom_is_final = False
+        self.exit_type: ExitType | None = None  # announced, and in the end decided
+        self.started_s = environment.wall_time_s()
         self.timer: Timer | None = None  # registration or exit deadline
 
     @property
@@ -148,6 +151,8 @@ class WorkerPool:
             self._release(worker)
             self._not_started(exhaustion.describe_processes(), worker.give_up_s)
             return
+        code = os.waitstatus_to_exitcode(status)
+        worker.exit_type = exit_type(worker.exit_type, killed_for=worker.reason, code=code if code >= 0 else None)
         end = f"worker process {pid} {process.describe_exit(status)}"
         self._finish(worker, f"{end} ({worker.reason})" if worker.reason else end)
 
@@ -203,6 +208,7 @@ class WorkerPool:
         """Ask it to exit by itself; kill it when it does not."""
         worker.intended = True
         worker.reason = worker.reason or reason
+        worker.exit_type = worker.exit_type or ExitType.INTENDED_SYSTEM_EXIT
         if worker.peer is None:
             self.kill(worker, reason)
             return

@@ -217,6 +217,7 @@ class ActorClient:
             elif record.retries_left == 0:
                 self.runtime.fail_encoded(record, error or self.runtime.encode_error(self._unavailable(what)))
             else:
+                self.runtime.history.has_failed(record, self.runtime.encode_error(self._unavailable(what)))
                 self._note_retry(record)
                 again.append(record)
         self.queue.extendleft(reversed(again))

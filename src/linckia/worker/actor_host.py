@@ -16,6 +16,7 @@ import os
 import pickle
 import sys
 import threading
+import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -219,15 +220,23 @@ class ActorHost:
     def _run_in_thread(self, group: Group, peer: Peer, push: m.Push) -> None:
         template: ExecTemplate = peer.templates[push.template]
         context = TaskContext(peer, push, template, self.actor_id)
+        context.started_s = time.perf_counter()
         token = task_context.active.set(context)
         self.running[push.task_id] = context
         try:
             self.executor.run.run(peer, push, template)
         finally:
+            self._note_end(context)
             self.running.pop(push.task_id, None)
             task_context.active.reset(token)
             peer.conn.flush()
             self._done(group)
+
+    def _note_end(self, context: TaskContext) -> None:
+        push: Any = context.push
+        call = None if push.extras is None else (push.extras.attempt, push.extras.name)
+        template = context.peer.templates[push.template] if context.peer is not None else None
+        self.executor.note_end((push.task_id, template, call, context.started_s, time.perf_counter()))
 
     # --- asyncio ----------------------------------------------------------------------------------------------------
 
@@ -260,6 +269,7 @@ class ActorHost:
         context = TaskContext(peer, push, template, self.actor_id)
         task_context.active.set(context)
         context.handle = asyncio.current_task()
+        context.started_s = time.perf_counter()
         self.running[push.task_id] = context
         run = self.executor.run
         held: set[bytes] = set()
@@ -279,12 +289,13 @@ class ActorHost:
                 run.answer(peer, push, template, value, held)
         except asyncio.CancelledError as error:
             if context.cancelled:
-                run.answer_cancelled(peer, push.task_id)
+                run.answer_cancelled(peer, push)
             else:
                 run.answer_error(peer, push, template, error, held)
         except BaseException as error:  # noqa: BLE001  (whatever the method raises is its answer)
             run.answer_error(peer, push, template, error, held)
         finally:
+            self._note_end(context)
             self.running.pop(push.task_id, None)
             if group.loop is not None:
                 self.runtime.reactor.flush_dirty()
@@ -346,7 +357,7 @@ class ActorHost:
             for entry in list(group.waiting):
                 if entry[1].task_id == message.task_id:
                     group.waiting.remove(entry)
-                    self.executor.run.answer_cancelled(entry[0], message.task_id)
+                    self.executor.run.answer_cancelled(entry[0], entry[1], has_run=False)
                     entry[0].conn.flush()
                     return True
         context = self.running.get(message.task_id)
@@ -407,6 +418,7 @@ class ActorHost:
         atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()
+        self.runtime.history.leave(self.runtime)
         self.runtime.reactor.flush_dirty()
         os._exit(0)
 

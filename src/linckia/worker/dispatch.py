@@ -32,6 +32,7 @@ ANSWERS = (
     m.GroupTable,
     m.ResourcesRequested,
     m.Locations,
+    m.StateAnswer,
 )
 
 
@@ -74,6 +75,7 @@ def handlers_of(runtime: Runtime) -> dict[type, Handler]:
         m.LocationRemoved: runtime.locations.on_removed,
         m.CopyPromoted: runtime.locations.on_promoted,
         m.AskLocations: runtime.locations.on_ask,
+        m.StateCollect: small.collect,
         m.FreeBlocks: lambda _peer, message: objects.on_free(message),
         m.RecallExtents: lambda _peer, _message: objects.trim(),
         m.LogLines: lambda _peer, message: runtime.on_log_lines(message) if runtime.on_log_lines else None,
@@ -109,6 +111,11 @@ class _Handlers:
     def borrower_added(self, peer: Peer, message: m.BorrowerAdded) -> None:
         self.runtime.borrowing.on_added(message)
         self.runtime.requests.on_answer(peer, message)
+
+    def collect(self, peer: Peer, message: m.StateCollect) -> None:
+        from linckia.worker.listing import answer  # noqa: PLC0415  (start-up time)
+
+        answer(self.runtime, peer, message)
 
     def cancel_remote(self, _peer: Peer, message: m.CancelRemote) -> None:
         ref = self.runtime.borrowing.by_id.get(message.object_id)

@@ -93,6 +93,8 @@ class Executor:
         if not self.user_threads:
             set_thread_limit(1)
         self.profile: Any = None  # a Profile when the job wants task events
+        self.started_s = 0.0  # of the current task
+        self.note_end = runtime.history.ended.append
         self._context: TaskContext | None = None
         self._oldest_reply_s = 0.0
         self._register_handlers()
@@ -163,7 +165,7 @@ class Executor:
         if template.mean_s > FLUSH_AFTER_S or template.mean_s < 0 or template.careful or push.extras is not None:
             self.runtime.reactor.flush_dirty()  # answers must not wait behind a task that may be long
             self._oldest_reply_s = 0.0
-        started_s = time.perf_counter()
+        self.started_s = started_s = time.perf_counter()
         if push.extras is None and template.plain and function is not None:
             try:
                 if push.args:
@@ -189,7 +191,11 @@ class Executor:
         """Bookkeeping after a task: time, flush, cancel that came late, max_calls."""
         now_s = time.perf_counter()
         took_s = now_s - started_s
-        push_id = self.current.task_id if self.current is not None else b""
+        push = self.current
+        if push is not None:
+            extras = push.extras
+            call = None if extras is None else (extras.attempt, extras.name)
+            self.note_end((push.task_id, template, call, started_s, now_s))
         self.current = self.current_peer = self._context = None
         if self.cancelling is not None:
             self.cancelling = None
@@ -201,7 +207,7 @@ class Executor:
             template.reported_s = mean_s
             peer.conn.post(m.BatchTime(1, mean_s))
         if self.profile is not None:
-            self.profile.task(template.name, took_s, push_id)
+            self.profile.task(template.name, took_s, push.task_id if push is not None else b"")
         if not self._oldest_reply_s:
             self._oldest_reply_s = now_s
         if (
@@ -302,7 +308,7 @@ class Executor:
                     self.queue.remove(entry)
                 except ValueError:
                     break  # the main thread took it at this moment
-                self.run.answer_cancelled(peer, entry[1].task_id)
+                self.run.answer_cancelled(peer, entry[1], has_run=False)
                 peer.conn.flush()
                 return
         current = self.current

@@ -114,6 +114,7 @@ class WorkerProcess:
     def _on_exit(self, _peer: Peer, message: m.ExitWorker) -> None:
         self.executor.exit(message.reason, intended=True)
         if self.executor.actor is not None:
+            self.runtime.history.leave(self.runtime)
             os._exit(0)
 
 
@@ -153,6 +154,7 @@ def run_worker(config: dict[str, Any]) -> None:
     executor.loop()
     sys.stdout.flush()
     sys.stderr.flush()
+    runtime.history.leave(runtime)
     deadline_s = time.monotonic() + 0.1
     while runtime.reactor.dirty and time.monotonic() < deadline_s:
         runtime.reactor.flush_dirty()

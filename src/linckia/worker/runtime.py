@@ -42,7 +42,9 @@ from linckia.worker.requests import Requests
 from linckia.worker.spilling import Spilling
 from linckia.worker.streams import Stream, Streams
 from linckia.worker.submitter import Submitter
+from linckia.worker.task_history import TaskHistory
 from linckia.worker.tasks import Peer, TaskRecord, Template
+from linckia.worker.unfinished import unfinished
 
 SPIN_S = float(environment.option("SPIN_US", "100")) * 1e-6
 Handler = Callable[[Peer, Any], None]
@@ -70,6 +72,7 @@ class Runtime:
         self.in_group = False  # the running task or actor is in a placement group: children may have to be, too
         self.last_rest: Any = None  # see api/calls.py
         self.template_cache: dict[Any, Template] = {}
+        self.history = TaskHistory()
         self.error_count = 0  # errors that arrived, for get's early end
         self.on_driver_message: Callable[[m.DriverMessage], None] | None = None
         self.on_log_lines: Callable[[m.LogLines], None] | None = None
@@ -237,22 +240,13 @@ class Runtime:
             f"the node process is gone ({reason}); call linckia.shutdown() and linckia.init() again"
         )
         encoded = self.encode_error(error)
-        for record in self.unfinished():
+        for record in unfinished(self):
             self.fail_encoded(record, encoded)
         self.requests.fail_all(error)
         self.fetching.fail_all(str(error))
         self.closing = True
         if self.on_cluster_lost is not None:
             self.on_cluster_lost(reason)
-
-    def unfinished(self) -> list[TaskRecord]:
-        """All tasks of this process without a final answer (only when everything is lost: it scans)."""
-        records = [record for key in self.submitter.keys.values() for record in key.queue]
-        peers = {id(peer): peer for peer in self.peers.values()}
-        peers.update({id(lease.peer): lease.peer for lease in self.submitter.leases.values()})
-        records += [record for peer in peers.values() for record in peer.tasks.values()]
-        records += [record for client in self.actors.clients.values() for record in client.waiting()]
-        return records
 
     def introduce(self, peer: Peer, template: Template) -> None:
         """Tell a peer the constant part of a task before its first push, and the function before that."""
@@ -351,6 +345,8 @@ class Runtime:
         if record.cancelled and record.actor is not None:
             self.fail_cancelled(record)
             return
+        if message.failed and message.results and message.results[0].error is not None:
+            self.history.has_failed(record, message.results[0].error)  # who ran it knows too, as long as it lives
         if message.failed and message.retryable and record.retries_left != 0 and not record.cancelled:
             if peer.actor is not None:
                 peer.actor.retry(record)
@@ -379,6 +375,8 @@ class Runtime:
 
     def fail_encoded(self, record: TaskRecord, error: bytes) -> None:
         """The task ends with an error (its own or one of a dependency)."""
+        if not self.closing:
+            self.history.has_failed(record, error)
         if record.stream is not None:
             self.streams.fail(record, error)
         else:
@@ -454,12 +452,13 @@ class Runtime:
 
     def close(self) -> None:
         """Disconnect; unfinished tasks are abandoned, and threads that wait for them are told."""
+        self.history.leave(self)
         self.closing = True
         self.on_unseen_error = None
         error = errors.RaySystemError("linckia.shutdown() was called while this was pending")
         with self.mutex:
             encoded = self.encode_error(error)
-            for record in self.unfinished():
+            for record in unfinished(self):
                 self.fail_encoded(record, encoded)
             self.requests.fail_all(error)
         self.progress.close()

@@ -165,15 +165,25 @@ def _take_refs(
     return tuple(take(value) for value in args), {key: take(value) for key, value in kwargs.items()}, slots
 
 
+class WaitsForArguments:
+    """Hook of the references that a task waits for; `listing.py` finds the task through it."""
+
+    __slots__ = ("record", "runtime")
+
+    def __init__(self, runtime: Runtime, record: TaskRecord) -> None:
+        self.runtime, self.record = runtime, record
+
+    def __call__(self, _ref: Any) -> None:
+        record = self.record
+        record.waiting -= 1
+        if record.waiting == 0 and not (record.ref is not None and record.ref.state):
+            _go(self.runtime, record)
+
+
 def _resolve(runtime: Runtime, record: TaskRecord) -> None:
     """Under the mutex: wait for pending references, then go on. An actor call takes its place in the queue now."""
     unresolved: Unresolved = record.options
-
-    def ready(_ref: Any) -> None:
-        record.waiting -= 1
-        if record.waiting == 0 and not (record.ref is not None and record.ref.state):
-            _go(runtime, record)
-
+    ready = WaitsForArguments(runtime, record)
     for ref in unresolved.slots:
         if not ref.state:
             runtime.objects.fetch(ref)

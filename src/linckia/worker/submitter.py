@@ -461,6 +461,7 @@ class Submitter:
             elif record.retries_left == 0 and not (preempted and record.template.max_retries):
                 self.runtime.fail(record, crash_error(record, reason, lease))
             else:
+                self.runtime.history.has_failed(record, self.runtime.encode_error(crash_error(record, reason, lease)))
                 self.note_retry(record, counted=not preempted)
                 again.append(record)
         for record in reversed(again):

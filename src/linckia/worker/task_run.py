@@ -281,10 +281,11 @@ class TaskRun:
             return
         cancelled = executor.cancelling == push.task_id and isinstance(error, KeyboardInterrupt)
         if cancelled:
-            self.answer_cancelled(peer, push.task_id, length)
+            self.answer_cancelled(peer, push, length)
             return
         retryable = self._retryable(error, template, push.extras)
         encoded = self._encode(error, template)
+        self.runtime.history.has_raised(push, template.definition, encoded)
         error.__traceback__ = None
         answer = m.DoneMany(
             push.task_id, [Result(error=encoded)], failed=True, retryable=retryable, stream_length=length
@@ -292,11 +293,18 @@ class TaskRun:
         del error
         self._post_answer(peer, answer, held)
 
-    def answer_cancelled(self, peer: Peer, task_id: bytes, length: int = -1) -> None:
+    def answer_cancelled(self, peer: Peer, push: m.Push, length: int = -1, *, has_run: bool = True) -> None:
         """Answer that the task was cancelled."""
         error = errors.TaskCancelledError(error_message="the task was cancelled")
         result = Result(error=self.runtime.encode_error(error))
-        peer.conn.post(m.DoneMany(task_id, [result], failed=True, cancelled=True, stream_length=length))
+        template = peer.templates.get(push.template)
+        if template is not None and result.error is not None:
+            history = self.runtime.history
+            if has_run:
+                history.has_raised(push, template.definition, result.error)
+            else:
+                history.never_ran(push, template, result.error)
+        peer.conn.post(m.DoneMany(push.task_id, [result], failed=True, cancelled=True, stream_length=length))
 
     def _encode(self, error: BaseException, template: ExecTemplate) -> bytes:
         return errors.encode_error(self.task_error(error, template.qualified_name), self.runtime.objects.pickle_plain)
@@ -330,6 +338,7 @@ class TaskRun:
         atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()
+        self.runtime.history.leave(self.runtime)
         self.runtime.reactor.flush_dirty()
         code = error.code if isinstance(error.code, int) else (0 if error.code is None else 1)
         os._exit(code)

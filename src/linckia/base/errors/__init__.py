@@ -100,7 +100,7 @@ from linckia.base.errors.tasks import (
     UserCodeException,
     WorkerCrashedError,
 )
-from linckia.base.errors.transport import decode_error, encode_error, error_type_of
+from linckia.base.errors.transport import decode_error, describe_error, encode_error, error_type_of
 
 __all__ = [
     "RayError",
@@ -151,6 +151,7 @@ __all__ = [
     "Origin",
     "ProcessInfo",
     "decode_error",
+    "describe_error",
     "encode_error",
     "error_type_of",
     "make_dependency_error",

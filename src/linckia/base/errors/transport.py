@@ -100,6 +100,19 @@ def decode_error(data: bytes, loads: Callable[[bytes], object]) -> RayError:
         return RaySystemError(f"an error arrived that cannot be read ({problem}); do both sides run the same Linckia?")
 
 
+def describe_error(data: bytes) -> tuple[str, str]:
+    """(name of the ErrorType or empty, text) of what `encode_error` packed, without running anybody's code."""
+    try:
+        kind, *fields = _split(data)
+        if _text(kind) == _TASK:
+            return ErrorType.TASK_EXECUTION_EXCEPTION.name, _text(fields[1] or b"")
+        known = _public_class(_text(fields[0] or b""))
+        code = next((code for cls, code in _CODES if known is not None and issubclass(known, cls)), None)
+        return code.name if code is not None else "", _text(fields[2] or b"")
+    except (ValueError, IndexError):
+        return "", ""
+
+
 def error_type_of(error: RayError) -> ErrorType | None:
     """The code under which the state API lists `error`; None for errors that Ray has no code for."""
     if isinstance(error, ObjectReconstructionFailedError):

@@ -13,6 +13,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from linckia.base.limits import DEAD_ACTORS_KEPT_MAX
 from linckia.core.actors.states import ACTOR_TABLE, ActorDeathReason, ActorEvent, ActorState
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from linckia.model.wire import Address
 
 S, E, D = ActorState, ActorEvent, ActorDeathReason
-DEAD_ACTORS_KEPT = 10_000
 LIVE = (S.DEPENDENCIES_UNREADY, S.PENDING_CREATION, S.ALIVE, S.RESTARTING)
 
 
@@ -276,7 +276,7 @@ class ActorDirectory:
         if owned is not None:
             owned.discard(spec.actor_id)
         self.dead[spec.actor_id] = None
-        if len(self.dead) > DEAD_ACTORS_KEPT:
+        if len(self.dead) > DEAD_ACTORS_KEPT_MAX:
             oldest, _ = self.dead.popitem(last=False)
             self.actors.pop(oldest, None)
         return [Publish(spec.actor_id)]
