@@ -140,6 +140,118 @@ def status(
     raise typer.Exit(0 if looking.show_status(address, as_json=output == "json", verbose=verbose) else 1)
 
 
+Resource = Literal[
+    "actors", "jobs", "placement-groups", "nodes", "workers", "tasks", "objects", "runtime-envs", "cluster-events"
+]
+Form = Literal["default", "json", "yaml", "table"]
+OfCluster = Annotated[str, typer.Option("--address", metavar="HOST:PORT", help="The cluster; default: yours here.")]
+Patience = Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds until those who are silent are left out.")]
+Format = Annotated[Form, typer.Option("--format", help="`json` and `yaml` are for programs.")]
+
+
+@app.command("list")
+def list_(
+    resource: Annotated[Resource, typer.Argument(help="What.")],
+    filters: Annotated[
+        list[str] | None, typer.Option("-f", "--filter", metavar="KEY=VALUE", help="Or KEY!=VALUE; all must hold.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=0, max=10_000, help="At most so many.")] = 100,
+    detail: Annotated[bool, typer.Option("--detail", help="All columns; as YAML unless --format says.")] = False,
+    output: Format = "default",
+    timeout: Patience = 30.0,
+    address: OfCluster = "",
+) -> None:
+    """List what runs, and what is remembered of what ran: tasks, actors, objects, workers and more."""
+    from linckia.cli import listing  # noqa: PLC0415 - start-up time
+
+    look = listing.Look(address, timeout, output)
+    raise typer.Exit(listing.answered(lambda: listing.show_list(resource, filters or [], limit, look, detail=detail)))
+
+
+@app.command()
+def get(
+    resource: Annotated[Resource, typer.Argument(help="What.")],
+    id_: Annotated[str, typer.Argument(metavar="ID", help="Its id, as `linckia list` shows it.")],
+    output: Format = "default",
+    timeout: Patience = 30.0,
+    address: OfCluster = "",
+) -> None:
+    """Show all there is to know about one thing. Exit code 1 when nobody knows it."""
+    from linckia.cli import listing  # noqa: PLC0415 - start-up time
+
+    look = listing.Look(address, timeout, output)
+    raise typer.Exit(listing.answered(lambda: listing.show_one(resource, id_, look)))
+
+
+@app.command()
+def summary(
+    resource: Annotated[Literal["tasks", "actors", "objects"], typer.Argument(help="What.")],
+    output: Format = "default",
+    timeout: Patience = 30.0,
+    address: OfCluster = "",
+) -> None:
+    """Count tasks by function, actors by class, objects by the place that made them, and each by state."""
+    from linckia.cli import listing  # noqa: PLC0415 - start-up time
+
+    look = listing.Look(address, timeout, output)
+    raise typer.Exit(listing.answered(lambda: listing.show_summary(resource, look)))
+
+
+@app.command()
+def memory(
+    group_by: Annotated[Literal["NODE_ADDRESS", "STACK_TRACE"], typer.Option(help="One table for each.")] = (
+        "NODE_ADDRESS"
+    ),
+    sort_by: Annotated[Literal["OBJECT_SIZE", "PID", "REFERENCE_TYPE"], typer.Option(help="Order.")] = "OBJECT_SIZE",
+    units: Annotated[Literal["B", "KB", "MB", "GB"], typer.Option(help="Of sizes.")] = "B",
+    stats_only: Annotated[bool, typer.Option("--stats-only", help="Sums only.")] = False,
+    num_entries: Annotated[int, typer.Option("--num-entries", "-n", help="Rows of each table; -1: all.")] = -1,
+    timeout: Patience = 30.0,
+    address: OfCluster = "",
+) -> None:
+    """Show who holds references to which objects, and how large these are."""
+    from linckia.cli import listing  # noqa: PLC0415 - start-up time
+
+    view = listing.MemoryView(group_by, sort_by, units, stats_only, num_entries)
+    look = listing.Look(address, timeout, "default")
+    raise typer.Exit(listing.answered(lambda: listing.show_memory(view, look)))
+
+
+@app.command()
+def logs(  # noqa: PLR0913 - ways to name a log
+    pattern: Annotated[str, typer.Argument(metavar="[PATTERN]", help="Names of files, as `worker-*.out`.")] = "",
+    actor_id: Annotated[str, typer.Option(help="The log of this actor's worker.")] = "",
+    task_id: Annotated[str, typer.Option(help="The log of the worker that ran this task.")] = "",
+    pid: Annotated[int, typer.Option(help="The log of this worker process.")] = 0,
+    node_id: Annotated[str, typer.Option(help="Of this node only.")] = "",
+    tail: Annotated[int, typer.Option(min=-1, help="The last so many lines; -1: all.")] = 1000,
+    follow: Annotated[bool, typer.Option("--follow", help="Go on until Ctrl-C.")] = False,
+    err: Annotated[bool, typer.Option("--err", help="Standard error instead of output.")] = False,
+    timeout: Patience = 30.0,
+    address: OfCluster = "",
+) -> None:
+    """Show the log of a worker, or the names of all log files (of one that alone fits PATTERN: its text)."""
+    from linckia.cli import listing  # noqa: PLC0415 - start-up time
+
+    choice = listing.LogChoice(pattern, actor_id, task_id, pid, node_id, tail, follow, err)
+    look = listing.Look(address, timeout, "default")
+    raise typer.Exit(listing.answered(lambda: listing.show_logs(choice, look)))
+
+
+@app.command("kill-actor")
+def kill_actor(
+    name: Annotated[str, typer.Option("--name", help="Its name.")],
+    namespace: Annotated[str, typer.Option(help="Its namespace.")] = "",
+    force: Annotated[bool, typer.Option("--force", help="Kill it at once; else it finishes its calls first.")] = False,
+    no_restart: Annotated[bool, typer.Option("--no-restart", help="With --force: for good.")] = False,
+    address: OfCluster = "",
+) -> None:
+    """End a named actor. Exit code 1 when there is none of that name, or when it does not end."""
+    from linckia.cli import killing  # noqa: PLC0415 - start-up time
+
+    raise typer.Exit(killing.kill_actor(name, namespace, address, force=force, no_restart=no_restart))
+
+
 @app.command("drain-node")
 def drain_node(
     node_id: Annotated[str, typer.Option(help="The node, from `linckia status` (a unique beginning is enough).")],

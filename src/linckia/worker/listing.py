@@ -33,6 +33,8 @@ SURE_COLUMNS = ("task_id", "attempt_number", "name", "func_or_class_name", "job_
 RECENT = 256
 """So many of the tasks that ended last are sent whatever the filters: their owners may not know it yet."""
 NO_ACTOR = b"\xff" * 12
+ACTOR_SCOPE = b"\xff" * 4
+"""End of the ids of references that stand for handles of actors."""
 
 
 def answer(runtime: Runtime, peer: Peer, message: m.StateCollect) -> None:
@@ -252,19 +254,25 @@ def object_rows(runtime: Runtime) -> Iterator[Row]:
     """One row per reference in this process: Python itself is asked for all of them."""
     used = {id(ref) for record in all_unfinished(runtime) for ref in record.holds or ()}
     kind = "DRIVER" if runtime.executor is None else "WORKER"
-    for ref in gc.get_objects():
-        if type(ref) is ObjectRef and not (ref.state == PENDING and ref.value is None and ref.extra is None):
-            yield {
-                "object_id": ref.hex(),
-                "object_size": _size(ref),
-                "task_status": _task_status(ref),
-                "attempt_number": ref.value.attempt + 1 if isinstance(ref.value, TaskRecord) else 1,
-                "reference_type": "USED_BY_PENDING_TASK" if id(ref) in used else "LOCAL_REFERENCE",
-                "call_site": ref.call_site() or "disabled",
-                "type": kind,
-                "pid": os.getpid(),
-                "ip": runtime.node_ip,
-            }
+    refs = [ref for ref in gc.get_objects() if type(ref) is ObjectRef and not _is_blank(ref)]
+    for ref in sorted(refs, key=_size, reverse=True):  # of too many, those that fill the memory are told
+        reference_type = "USED_BY_PENDING_TASK" if id(ref) in used else "LOCAL_REFERENCE"
+        yield {
+            "object_id": ref.hex(),
+            "object_size": _size(ref),
+            "task_status": _task_status(ref),
+            "attempt_number": ref.value.attempt + 1 if isinstance(ref.value, TaskRecord) else 1,
+            "reference_type": "ACTOR_HANDLE" if ref._id.endswith(ACTOR_SCOPE) else reference_type,
+            "call_site": ref.call_site() or "disabled",
+            "type": kind,
+            "pid": os.getpid(),
+            "ip": runtime.node_ip,
+        }
+
+
+def _is_blank(ref: ObjectRef[Any]) -> bool:
+    """Made from bytes by somebody, for no object that this process would ever have."""
+    return ref.state == PENDING and ref.value is None and ref.extra is None
 
 
 def _size(ref: ObjectRef[Any]) -> int:

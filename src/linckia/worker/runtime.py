@@ -67,8 +67,7 @@ class Runtime:
         self.node_ip = "127.0.0.1"
         self.session_name = ""
         self.executor: Any = None
-        self.closing = False
-        self.retried_tasks = 0
+        self.closing, self.retried_tasks = False, 0
         self.in_group = False  # the running task or actor is in a placement group: children may have to be, too
         self.last_rest: Any = None  # see api/calls.py
         self.template_cache: dict[Any, Template] = {}

@@ -14,6 +14,7 @@ from linckia.core.listing import summaries
 from linckia.core.listing.filters import checked
 from linckia.model.listing import Filter, Part
 from linckia.util.state.asking import collect
+from linckia.util.state.exception import RayStateApiException
 from linckia.util.state.records import (
     DEFAULT_LIMIT,
     DEFAULT_RPC_TIMEOUT,
@@ -31,7 +32,6 @@ from linckia.util.state.records import (
     TaskState,
     WorkerState,
 )
-from linckia.util.state.exception import RayStateApiException
 
 S = TypeVar("S", bound=StateSchema)
 UserFilters = list[tuple[str, str, Any]] | None

@@ -11,8 +11,8 @@ from typing import Any
 from linckia.model.listing import Filter, Row
 from linckia.util.state import api
 from linckia.util.state.asking import collect
-from linckia.util.state.records import DEFAULT_RPC_TIMEOUT, RAY_MAX_LIMIT_FROM_API_SERVER
 from linckia.util.state.exception import RayStateApiException
+from linckia.util.state.records import DEFAULT_RPC_TIMEOUT, RAY_MAX_LIMIT_FROM_API_SERVER
 
 FOLLOW_EVERY_S = 0.5
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
