@@ -75,6 +75,8 @@ class Connection:
         self.sock: socket.socket = sock  # type: ignore[assignment]  # NoSocket until attach() has the surface we use
         self.on_messages, self.on_close = on_messages, on_close
         self.state: Any = None
+        # Appended to without the lock. Any thread may flush, and takes the list away: nothing that could let another
+        # thread run (a call, as of a constructor) may come between looking this up and appending.
         self.outbox: list[Message] = []
         self.dirty = False
         self.closed = False

@@ -91,7 +91,8 @@ class Submitter:
             self.runtime.introduce(peer, template)
         if record.extras is not None and record.extras.dependencies:
             self.runtime.spilling.claim(record)
-        conn.outbox.append(m.Push(record.task_id, template.index, record.args, record.extras))
+        push = m.Push(record.task_id, template.index, record.args, record.extras)
+        conn.outbox.append(push)  # not in one line: see Connection.outbox
         if was_idle or len(conn.outbox) >= FLUSH_COUNT:
             conn.flush()
         else:
