@@ -41,7 +41,7 @@ class NodeRecord:
         self.changes: dict[str, int] = {}  # name -> cluster revision of its last change, oldest first
         self.demand: list[tuple[dict[str, float], int, bytes]] = []
         self.revision = -1
-        self.memory = (0, 0)  # used bytes, threshold
+        self.memory: tuple[int, int] = (0, 0)  # used bytes, threshold
         self.idle = False
         self.idle_since_s = 0.0  # 0: busy
         self.alive = True

@@ -1,4 +1,4 @@
-"""What becomes of a task when the worker that ran it is gone. Used by submitter.py."""
+"""What becomes of a task that gets no worker, or whose worker is gone. Used by submitter.py."""
 
 from __future__ import annotations
 
@@ -13,6 +13,13 @@ if TYPE_CHECKING:
     from linckia.protocol.messages import LeaseBroken
     from linckia.worker.submitter import Submitter
     from linckia.worker.tasks import Lease, TaskRecord
+
+REFUSALS: dict[str, type[errors.RayError]] = {
+    "unschedulable": errors.TaskUnschedulableError,
+    "runtime_env": errors.RuntimeEnvSetupError,
+    "placement_group_removed": errors.TaskPlacementGroupRemoved,
+}
+"""By kind of LeaseRefused: what becomes of a task that no worker will ever run."""
 
 OOM_RETRY_JITTER = 0.5
 _rng = entropy.random_generator()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from linckia.base import errors
 from linckia.model.wire import PushExtras
 from linckia.protocol import messages as m
-from linckia.worker.crashes import after_oom, crash_error
+from linckia.worker.crashes import REFUSALS, after_oom, crash_error
 from linckia.worker.locality import key_near
 from linckia.worker.tasks import Lease, Peer, SchedulingKey, TaskRecord
 
@@ -281,12 +281,7 @@ class Submitter:
         key.requests.pop(message.rid, None)
         if key.leases:
             return
-        kinds: dict[str, type[errors.RayError]] = {
-            "unschedulable": errors.TaskUnschedulableError,
-            "runtime_env": errors.RuntimeEnvSetupError,
-            "placement_group_removed": errors.TaskPlacementGroupRemoved,
-        }
-        error = kinds.get(message.kind, errors.RaySystemError)(message.reason)
+        error = REFUSALS.get(message.kind, errors.RaySystemError)(message.reason)
         while key.queue:
             self.runtime.fail(key.queue.popleft(), error)
 
