@@ -68,6 +68,8 @@ TERMINATE_GRACE_S: Final = 5.0
 """Between SIGTERM and SIGKILL."""
 HANDSHAKE_MAX_S: Final = 10.0
 """A connection whose peer has not proven the token by then is closed."""
+CONNECT_MAX_S: Final = 3.0
+"""A host that has not taken a TCP connection by then is out of reach; a stopped process's kernel takes it."""
 SHORTAGE_MAX_S: Final = 2.0
 """Without free descriptors or processes a start or connection is tried again this long; then who waits is told."""
 VIEW_BATCH_S: Final = 0.02
@@ -78,6 +80,8 @@ HEAD_RETRY_MAX_S: Final = 2.0
 """The longest pause between two attempts of a raylet to reach the head."""
 LEASE_HOPS_MAX: Final = 6
 """A lease request is passed on between raylets at most so often; then it waits where it can run."""
+AVOID_UNREACHABLE_S: Final = 10.0
+"""A node that a process of ours could not connect to gets no work from here so long (S 18); then it is tried again."""
 VIEW_INTEREST_S: Final = 1.0
 """A raylet without waiting requests keeps listening to changes of the view so long."""
 

@@ -42,6 +42,13 @@ class NodesChanged(Message, tag=143):
     preempted: list[bytes] = []
 
 
+class NodeUnreachable(Message, tag=242):
+    """Runtime to its raylet: I cannot connect to that node; send me elsewhere for a while, others may reach it."""
+
+    node_id: bytes
+    reason: str
+
+
 class ViewInterest(Message, tag=144):
     """Raylet to GCS: tell me what changes from revision ``as_of`` on, or (``on`` False) no longer."""
 

@@ -5,12 +5,13 @@ Decisions are `core/scheduling`'s. Called by raylet/lease_desk.py; fed by the GC
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from linckia.base.limits import VIEW_INTEREST_S
+from linckia.base.limits import AVOID_UNREACHABLE_S, VIEW_INTEREST_S
 from linckia.core.leases import vectors
 from linckia.core.leases.records import LeaseRequest
 from linckia.core.scheduling.policy import Ask, Decision, Scheduler
@@ -57,6 +58,8 @@ class ClusterSide:
         self._rng = random_generator()
         self._interested = False
         self._quiet_timer: Any = None
+        self._suspended: set[bytes] = set()  # nodes that by the GCS's word take no work
+        self._avoided: dict[bytes, str] = {}  # nodes that processes of this one do not reach, and why
         self.node_id = raylet.options.node.node_id
         self._join(raylet.options.node)
 
@@ -72,7 +75,12 @@ class ClusterSide:
 
     def handlers(self) -> dict[type, Callable[[Any, Any], None]]:
         """Message type -> handler(peer, message)."""
-        return {m.NodesChanged: self.on_nodes, m.ViewDelta: self.on_delta, m.SetDraining: self.on_draining}
+        return {
+            m.NodesChanged: self.on_nodes,
+            m.ViewDelta: self.on_delta,
+            m.SetDraining: self.on_draining,
+            m.NodeUnreachable: lambda _peer, message: self.avoid(message.node_id, message.reason),
+        }
 
     # --- news ---------------------------------------------------------------------------------------------------------
 
@@ -93,12 +101,31 @@ class ClusterSide:
             self.nodes.pop(node_id, None)
             self.encoded.pop(node_id, None)
             self._preempted.pop(node_id, None)
+            self._suspended.discard(node_id)
         for node_id, takes_work in message.states:
-            self.view.mark(node_id, takes_work=takes_work)
+            (self._suspended.discard if takes_work else self._suspended.add)(node_id)
+            self.view.mark(node_id, takes_work=takes_work and node_id not in self._avoided)
         self._preempted.update(dict.fromkeys(message.preempted))
         for peer in self.raylet.clients.values():
             peer.post(message)
         self._changed()
+
+    def avoid(self, node_id: bytes, reason: str) -> None:
+        """A process of ours cannot connect to that node: others get our work for a while (S 18)."""
+        node = self.nodes.get(node_id)
+        if node is None or node_id in self._avoided or node_id == self.node_id:
+            return
+        self._avoided[node_id] = reason
+        here = f"{self.node_id.hex()[:8]} ({self.raylet.options.node.node_ip})"
+        print(f"node {here} cannot reach node {node_id.hex()[:8]} ({node.node_ip}): {reason}", file=sys.stderr)  # noqa: T201
+        self.view.mark(node_id, takes_work=False)
+        self.raylet.reactor.call_later(AVOID_UNREACHABLE_S, lambda: self._try_again(node_id))
+
+    def _try_again(self, node_id: bytes) -> None:
+        del self._avoided[node_id]
+        if node_id in self.nodes:
+            self.view.mark(node_id, takes_work=node_id not in self._suspended)
+            self._changed()
 
     def introduce(self, peer: Any) -> None:
         """Tell a runtime that has just registered which nodes there are besides ours."""

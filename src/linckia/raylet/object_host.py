@@ -32,6 +32,7 @@ class ObjectHost:
         here = f"node {node.node_id.hex()[:8]} ({node.node_ip})"
         self.pulls = PullManager(reactor, node.node_id, here, self.store, options.identity, self)
         self.pulls.spilled = self.spill.source
+        self.pulls.links.on_unreachable = raylet.desk.cluster.avoid
 
     def handlers(self) -> dict[type[m.Message], Callable[[Any, Any], None]]:
         """Message type -> handler(peer, message)."""

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from linckia.base.invariant import invariant
-from linckia.base.limits import HANDSHAKE_MAX_S
+from linckia.base.limits import CONNECT_MAX_S, HANDSHAKE_MAX_S
 from linckia.host.entropy import random_bytes
 from linckia.protocol.batch import MALFORMED, decode_batch, encode_batch
 from linckia.protocol.messages import Message
@@ -88,9 +88,10 @@ class Connection:
         self._fds: deque[tuple[bytes, int]] = deque()  # frames that carry a descriptor, behind what is unsent
         self._input = bytearray()
         self._handshake = Handshake(identity, random_bytes(32), initiator=initiator)
-        if self.fd >= 0:
+        self._initiator, self._error = initiator, ""  # what the kernel said when it would not send
+        self._deadline = reactor.call_later(CONNECT_MAX_S, self._check_connected)
+        if self.fd >= 0:  # last: from here on the polling thread may use, and close, this connection
             reactor.register(self.fd, self._on_event, select.EPOLLIN)
-        self._deadline = reactor.call_later(HANDSHAKE_MAX_S, self._check_established)
         if initiator:
             self._write_frame(self._handshake.hello())
 
@@ -104,6 +105,13 @@ class Connection:
         self.sock, self.fd = sock, sock.fileno()
         self.reactor.register(self.fd, self._on_event, select.EPOLLIN)
         self._write_unsent()
+
+    def _check_connected(self) -> None:
+        """The kernel takes no byte before it is connected: our first frame is still here, so nobody has answered."""
+        if self._initiator and self._unsent and not self.established:
+            self.close(f"no connection within {CONNECT_MAX_S:g} s")
+            return
+        self._deadline = self.reactor.call_later(HANDSHAKE_MAX_S - CONNECT_MAX_S, self._check_established)
 
     def _check_established(self) -> None:
         if not self.established:
@@ -223,7 +231,8 @@ class Connection:
             except BlockingIOError:
                 self.reactor.modify(self.fd, select.EPOLLIN | select.EPOLLOUT)
                 return
-            except OSError:
+            except OSError as error:  # said once: the reader only sees the end of the stream
+                self._error = str(error)
                 return
             self.reactor.modify(self.fd, select.EPOLLIN)
         if self.outbox:
@@ -252,7 +261,7 @@ class Connection:
             self.close(str(error) if refused else f"connection lost: {error}")
             return
         if not data:
-            self.close("peer closed the connection")
+            self.close(f"connection lost: {self._error}" if self._error else "peer closed the connection")
             return
         pending = self._input
         if not pending and self.established:

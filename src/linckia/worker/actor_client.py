@@ -189,6 +189,8 @@ class ActorClient:
             return
         self._detach()
         shortage = peer.conn.shortage
+        if not peer.conn.established and not shortage:
+            self._not_sent()
         if self.state == "DEAD":
             return  # its last answers are being read (_die): what has none gets the reason of its death
         if shortage:
@@ -197,6 +199,11 @@ class ActorClient:
             self._settle_lost()
         elif self.lost or self.queue:
             self._reconnect()
+
+    def _not_sent(self) -> None:
+        """The connection never came to be: no call has left this process."""
+        self.queue.extendleft(record for record in reversed(self.lost) if not record.cancelled)
+        self.lost = [record for record in self.lost if record.cancelled]
 
     def _settle_lost(
         self, what: str = "died while this call was with it; it may or may not have run", error: bytes | None = None

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from linckia.core.objects.locations import LocationTable
 from linckia.model.wire import Block
 from linckia.protocol import messages as m
+from linckia.protocol.transfer_messages import ARGUMENT
 from linckia.worker.refs import BLOCK, INLINE, ObjectRef
 
 if TYPE_CHECKING:
@@ -57,7 +58,14 @@ class Locations:
             else:
                 holder = ref.value.node_id.hex()[:8]
                 answer = m.ObjectLocation(rid, [], "unreachable", f"node {holder}, which has it, cannot be reached")
+                self._bring_closer(ref, message)
         peer.conn.post(answer)
+
+    def _bring_closer(self, ref: ObjectRef[Any], message: m.LocateObject) -> None:
+        """A node reaches none of those that have it. Ours may: from the copy here it gets it when it asks again."""
+        runtime = self.runtime
+        if runtime.node_id != message.node_id and runtime.node_id not in message.exclude:
+            runtime.fetching.begin(ref, ARGUMENT)
 
     def on_added(self, peer: Peer, message: m.LocationAdded) -> None:
         """A node has copies now; of what was freed meanwhile it shall have none."""

@@ -14,6 +14,7 @@ import msgspec
 from linckia.model.specs import NodeInfo
 from linckia.model.wire import Address
 from linckia.protocol import messages as m
+from linckia.rpc.endpoints import node_of
 from linckia.worker.tasks import Peer
 
 if TYPE_CHECKING:
@@ -78,6 +79,17 @@ class Raylets:
                 peer.conn.close(where)
         runtime.submitter.raylet_gone(node_id, where)
         runtime.node_dead(node_id, where)
+
+    def why_gone(self, peer: Peer, reason: str) -> str:
+        """What to say of a peer whose connection closed. One to another node that never came to be: our raylet sends
+        us elsewhere for a while.
+        """
+        runtime, node_id = self.runtime, node_of(peer.address.endpoint)
+        if peer.conn.established or not node_id or node_id == runtime.node_id:
+            return "is gone"
+        if not runtime.raylet.closed:
+            runtime.raylet.post(m.NodeUnreachable(node_id, reason))
+        return f"cannot be reached from {runtime.node_ip}: {reason}"
 
     def closed(self, peer: Peer) -> bool:
         """True when the peer was a raylet of ours: what hangs on it has been told."""

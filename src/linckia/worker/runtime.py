@@ -198,6 +198,7 @@ class Runtime:
                     self.on_raylet_closed()
                 return
             worker_id = peer.address.worker_id
+            lost = self.raylets.why_gone(peer, reason)
             if self.raylets.closed(peer):
                 return
             if self.peers.get(worker_id) is peer:
@@ -205,7 +206,7 @@ class Runtime:
             self.borrowing.forget(worker_id)
             self.borrowing.owner_gone(worker_id)
             for ref in list(peer.fetching.values()):
-                self.complete_lost(ref, f"its owner, process {worker_id.hex()[:8]} at {peer.address.endpoint}, is gone")
+                self.complete_lost(ref, f"its owner, process {worker_id.hex()[:8]} at {peer.address.endpoint}, {lost}")
             peer.fetching.clear()
             if peer.lease is not None:
                 self.submitter.on_peer_closed(peer)

@@ -415,7 +415,7 @@ class Submitter:
         lease = peer.lease
         if lease is None:
             return
-        if lease.broken is not None or not peer.tasks or peer.conn.shortage:
+        if lease.broken is not None or not peer.tasks or not peer.conn.established:
             self._bury(lease)
             return
         if lease in lease.key.idle:
@@ -442,6 +442,7 @@ class Submitter:
         if refuse:  # no worker is left that runs them
             records += key.queue
             key.queue.clear()
+        never_sent = peer.conn is not None and not peer.conn.established  # nothing of it has left this process
         broken: m.LeaseBroken | None = lease.broken
         closed = f"worker {peer.address.worker_id.hex()[:8]} closed its connection"
         reason = broken.reason if broken is not None else closed
@@ -453,7 +454,7 @@ class Submitter:
                 self.runtime.fail(record, errors.TaskCancelledError(error_message="the task was cancelled by force"))
             elif refuse:
                 self.runtime.fail(record, errors.RaySystemError(f"no worker can be reached: {shortage}"))
-            elif position > 0 or shortage:
+            elif position > 0 or shortage or never_sent:
                 again.append(record)  # pushed behind it and never started, or answered too late: run it again
             elif broken is not None and broken.oom:
                 after_oom(self, record, broken)

@@ -4,7 +4,8 @@ A node proves its life by heartbeats. A closed connection is looked into at once
 refused means that its process is gone; an answer means that it will be back; silence means nothing yet. A node that is
 not heard for ``SUSPECT_AFTER_S`` is suspect and gets nothing new; one that is silent for a whole lease is dead. The
 *brake*: when more than half of the nodes (and at least three) fall silent together, the fault is more likely ours than
-theirs, and nobody is declared dead by silence until more than half are heard again, or ``BRAKE_MAX_S`` have passed.
+theirs, and nobody is declared dead by silence until more than half are heard again and the others had
+``RELEASE_GRACE_S`` more, or ``BRAKE_MAX_S`` have passed.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from linckia.core.nodes.states import NODE_TABLE, DeathReason, NodeEvent, NodeSt
 
 S, E = NodeState, NodeEvent
 BRAKE_LEAST_NODES = 3
+RELEASE_GRACE_S = NODE_LEASE_TTL_S - SUSPECT_AFTER_S  # a network that heals does not heal for all in one moment
 
 
 class Probe(msgspec.Struct, frozen=True):
@@ -70,6 +72,7 @@ class NodeDirectory:
     def __init__(self) -> None:
         self.nodes: dict[bytes, Node] = {}
         self.braked_since_s: float | None = None
+        self.patient_until_s = 0.0  # nobody dies of silence before
 
     def joined(self, node_id: bytes, now_s: float) -> list[Effect]:
         """It registered, for the first time or again."""
@@ -136,7 +139,7 @@ class NodeDirectory:
             silent_s = now_s - node.heard_s
             if node.deadline_s and now_s >= node.deadline_s:
                 effects += self._end(node, DeathReason.AUTOSCALER_DRAIN_PREEMPTED, "its drain deadline has passed")
-            elif silent_s >= NODE_LEASE_TTL_S:
+            elif silent_s >= NODE_LEASE_TTL_S and now_s >= self.patient_until_s:
                 effects += self._suspect(node, f"not heard for {silent_s:.1f} s")
                 expired.append(node)
             elif silent_s >= SUSPECT_AFTER_S:
@@ -147,13 +150,13 @@ class NodeDirectory:
 
     def _judge(self, expired: list[Node], now_s: float) -> list[Effect]:
         suspects = sum(1 for node in self.nodes.values() if now_s - node.heard_s >= SUSPECT_AFTER_S)
-        if suspects >= BRAKE_LEAST_NODES and suspects * 2 > len(self.nodes):
-            if self.braked_since_s is None:
-                self.braked_since_s = now_s
-                text = f"{suspects} of {len(self.nodes)} nodes are silent at once: nobody is declared dead for now"
-                return [Brake(on=True, text=text)]
+        if self.braked_since_s is not None:
             if now_s - self.braked_since_s < BRAKE_MAX_S:
-                return []
+                return []  # only its release ends it, and that is when more than half are heard
+        elif suspects >= BRAKE_LEAST_NODES and suspects * 2 > len(self.nodes):
+            self.braked_since_s = now_s
+            text = f"{suspects} of {len(self.nodes)} nodes are silent at once: nobody is declared dead for now"
+            return [Brake(on=True, text=text)]
         effects: list[Effect] = []
         for node in expired:
             text = f"no heartbeat for {now_s - node.heard_s:.1f} s (lease {NODE_LEASE_TTL_S:g} s)"
@@ -167,6 +170,7 @@ class NodeDirectory:
         if heard * 2 <= len(self.nodes) and now_s - self.braked_since_s < BRAKE_MAX_S:
             return []
         self.braked_since_s = None
+        self.patient_until_s = now_s + RELEASE_GRACE_S
         return [Brake(on=False, text=f"{heard} of {len(self.nodes)} nodes are heard again")]
 
     def _suspect(self, node: Node, why: str) -> list[Effect]:

@@ -102,13 +102,16 @@ class PullQueue:
         if pull is None or pull.state != "allocating":
             return []
         pull.trouble = reason
-        alone = self.copies.held_bytes <= sum(
-            item.size for key in self._wanting[object_id] for item in self.bundles[key].items
-        )
-        if alone and now_s - pull.since_s >= self.options.full_grace_s:
+        if not self._others_may_end(object_id) and now_s - pull.since_s >= self.options.full_grace_s:
             return self._fail(object_id, "store_full", reason) + self._admit(now_s)
         pull.state, pull.retry_s = "full", now_s + 0.1
         return []
+
+    def _others_may_end(self, object_id: bytes) -> bool:
+        """Memory is held by more than those who want this object and those who wait for memory as it does."""
+        stuck = {item.object_id: item.size for key in self._wanting[object_id] for item in self.bundles[key].items}
+        stuck |= {each: pull.item.size for each, pull in self.pulls.items() if pull.state in ("allocating", "full")}
+        return self.copies.held_bytes > sum(stuck.values())
 
     def located(self, object_id: bytes, sources: list[Block], kind: str, reason: str, now_s: float) -> list[Effect]:
         """The owner's answer."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import socket
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +20,7 @@ from linckia.rpc.reactor import Reactor
 STREAM_IDLE_S = 10.0  # less than the server's
 CONNECT_MAX_S = 5.0
 ANSWER_MAX_S = 10.0
+UNREACHABLE_S = 5.0  # who could not be reached is not tried again for so long: other sources come first
 
 Answered = Callable[[Any, str], None]
 """(message, "") or (None, reason)."""
@@ -44,6 +46,8 @@ class NodeLinks:
         self._links: dict[bytes, _Link] = {}
         self._idle: dict[bytes, list[tuple[socket.socket, Any]]] = {}
         self._rids = itertools.count(1)
+        self._unreached: dict[bytes, tuple[float, str]] = {}  # node -> until when it is not tried, and why
+        self.on_unreachable: Callable[[bytes, str], None] = lambda _node_id, _reason: None
 
     # --- requests -----------------------------------------------------------------------------------------------------
 
@@ -76,8 +80,14 @@ class NodeLinks:
         endpoint = self.endpoint_of(node_id)
         if not endpoint:
             raise OSError("it is not in the cluster (any more)")
+        until_s, why = self._unreached.get(node_id, (0.0, ""))
+        if time.monotonic() < until_s:
+            raise OSError(why)
 
-        def closed(_conn: Connection, reason: str) -> None:
+        def closed(conn: Connection, reason: str) -> None:
+            if not conn.established:
+                self._unreached[node_id] = (time.monotonic() + UNREACHABLE_S, reason)
+                self.on_unreachable(node_id, reason)
             if self._links.get(node_id) is link:
                 del self._links[node_id]
             self._fail(node_id, link, reason)
@@ -151,6 +161,7 @@ class NodeLinks:
 
     def node_gone(self, node_id: bytes, reason: str) -> None:
         """That node is dead: what is asked of it fails now."""
+        self._unreached.pop(node_id, None)
         link = self._links.get(node_id)
         if link is not None and not link.conn.closed:
             link.conn.close(f"it is dead: {reason}")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from linckia.base.limits import BRAKE_MAX_S, NODE_LEASE_TTL_S, SUSPECT_AFTER_S
-from linckia.core.nodes.directory import Brake, Changed, Died, Effect, NodeDirectory, Probe
+from linckia.core.nodes.directory import RELEASE_GRACE_S, Brake, Changed, Died, Effect, NodeDirectory, Probe
 from linckia.core.nodes.states import DeathReason, NodeState
 
 A, B, C, D = b"a", b"b", b"c", b"d"
@@ -86,7 +86,25 @@ def test_the_brake_holds_while_most_are_silent() -> None:
         nodes.heard(node_id, 61.0)
     nodes.heard(D, 61.0)
     assert nodes.braked_since_s is None
-    assert dead(nodes.tick(61.0)) == [C]  # the one that is still silent
+    assert dead(nodes.tick(61.0)) == [], "the network heals, for C a moment later"
+    for node_id in (A, B, D):
+        nodes.heard(node_id, 61.0 + RELEASE_GRACE_S)
+    assert dead(nodes.tick(61.0 + RELEASE_GRACE_S - 0.1)) == []
+    (died,) = nodes.tick(61.0 + RELEASE_GRACE_S)
+    assert isinstance(died, Died)
+    assert died.node_id == C
+    assert died.text.startswith("no heartbeat for 68.0 s")
+
+
+@pytest.mark.row("S19")
+def test_the_brake_holds_when_just_half_are_heard_again() -> None:
+    nodes = directory(A, B, C, D)
+    nodes.heard(D, 9.5)
+    nodes.tick(NODE_LEASE_TTL_S)
+    for node_id in (C, D):
+        nodes.heard(node_id, 11.0)
+    assert dead(nodes.tick(11.0)) == []
+    assert nodes.braked_since_s is not None
 
 
 @pytest.mark.row("S19")
