@@ -115,6 +115,7 @@ class Wire:
             if isinstance(end.link, Connection) and not end.link.closed:
                 end.link.close()
         self.stop_listening()
+        self.until(lambda: list(self.reactor._handlers) == [self.reactor._wake_fd], "every descriptor is let go")
         self.reactor.close()
 
     def stop_listening(self) -> None:

@@ -43,9 +43,12 @@ class Tls:
         text = _read(self.files.cert, "certificate", "CERTIFICATE")
         end = text.index("-----END CERTIFICATE-----") + len("-----END CERTIFICATE-----")
         try:
-            return ssl.PEM_cert_to_DER_cert(text[text.index(f"{BEGIN}CERTIFICATE-----") : end])
-        except ValueError as error:
-            raise TlsError(f"TLS: the certificate {self.files.cert} is damaged: {error}") from None
+            found = ssl.PEM_cert_to_DER_cert(text[text.index(f"{BEGIN}CERTIFICATE-----") : end])
+        except ValueError:
+            found = b""
+        if not found:
+            raise TlsError(f"TLS: the certificate {self.files.cert} is damaged; {ADVICE}")
+        return found
 
     @cached_property
     def client(self) -> ssl.SSLContext:
@@ -61,7 +64,7 @@ class Tls:
 
     def _context(self, side: int) -> ssl.SSLContext:
         files = self.files
-        assert self.certificate
+        _ = self.certificate  # first, as the one with the clearest words
         _read(files.key, "key", "")
         _read(files.ca, "CA certificate", "CERTIFICATE")
         context = ssl.SSLContext(side)
@@ -81,7 +84,7 @@ class Tls:
         try:
             context.load_verify_locations(files.ca)
         except ssl.SSLError:
-            raise TlsError(f"TLS: the CA certificate {files.ca} is damaged") from None
+            raise TlsError(f"TLS: the CA certificate {files.ca} is damaged; {ADVICE}") from None
         return context
 
     def _no_password(self) -> str:
