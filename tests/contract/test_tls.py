@@ -21,6 +21,7 @@ from linckia.host.tls_files import TlsFiles
 from linckia.protocol import messages as m
 from linckia.raylet.transfer import stream
 from linckia.rpc import connection, front_door
+from linckia.rpc.endpoints import public_prefix
 from linckia.rpc.handshake import Identity
 from linckia.rpc.probe import probe
 from linckia.rpc.reactor import Reactor
@@ -192,6 +193,27 @@ def test_members_of_one_ca_understand_each_other(
     wire.until(lambda: wire.servers and wire.servers[0].inbox)
 
 
+def test_who_was_led_to_another_process_hangs_up(
+    files: dict[str, TlsFiles], serve: Callable[[Tls | None], Wire]
+) -> None:
+    """The route is plain: somebody in between may change it."""
+    wire = serve(Tls(files["ours"]))
+    wire.identity = Identity("worker", b"q" * 28, TOKEN)
+    end, port = End(), wire.door.port  # type: ignore[attr-defined]
+    route = wire.PROCESS if isinstance(wire, RoutedWire) else b""
+    end.link = wire.reactor.connect(
+        public_prefix(b"n" * 28, "127.0.0.1", port) + "/there",
+        Identity("driver", b"d" * 28, TOKEN),
+        end.take,
+        end.gone,
+        route=route,
+    )
+    end.link.post(put(1))
+    wire.until(lambda: end.ends and wire.servers and wire.servers[0].ends)
+    assert f"process {b'q'.hex() * 4} answers where {(route or b'n' * 28).hex()[:8]} was asked for" in end.ends[0]
+    assert not wire.servers[0].inbox
+
+
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 def test_a_stranger_without_a_certificate_is_refused(files: dict[str, TlsFiles], version: ssl.TLSVersion) -> None:
     """With the old protocol at once, with the new one on the first reading."""
@@ -262,7 +284,7 @@ def test_a_probe_asks_inside_tls(files: dict[str, TlsFiles], client: str | None,
     asking.tls = Tls(files[client]) if client else None
     found: list[str] = []
     probe(asking, f"tcp:127.0.0.1:{wire.door.port}", lambda how, _text: found.append(how))
-    wire.until(lambda: asking.poll(0.0) and False or found)
+    wire.until(lambda: (asking.poll(0.0) and False) or found)
     assert found == [outcome]
     asking.close()
     wire.close()
@@ -272,7 +294,7 @@ def test_a_probe_asks_inside_tls(files: dict[str, TlsFiles], client: str | None,
 
 
 class Recorder:
-    """A TCP proxy that keeps what passes, both ways; with files it is somebody in between who ends TLS and begins it."""
+    """A TCP proxy that keeps what passes, both ways; with files: somebody in between who ends TLS and begins it."""
 
     def __init__(self, port: int, tls: Tls | None = None) -> None:
         self.target, self.tls, self.heard = port, tls, bytearray()
@@ -402,6 +424,28 @@ def test_threads_that_write_while_another_reads(files: dict[str, TlsFiles]) -> N
     wire.close()
 
 
+@pytest.mark.parametrize("use", ["send", "recv", "recv_into"])
+def test_one_call_at_a_time_reaches_openssl(files: dict[str, TlsFiles], use: str) -> None:
+    near, far = secure_pair(files["ours"])
+    calls = {"send": lambda: near.send(b"x"), "recv": near.recv, "recv_into": lambda: near.recv_into(bytearray(1))}
+
+    def call() -> None:
+        try:
+            calls[use]()
+        except BlockingIOError:
+            pass  # nothing is there to be read
+
+    thread = threading.Thread(target=call)
+    with near.lock:
+        thread.start()
+        thread.join(0.1)
+        assert thread.is_alive(), "it waits for its turn"
+    thread.join(20)
+    assert not thread.is_alive()
+    near.close()
+    far.close()
+
+
 # --- streams of objects -----------------------------------------------------------------------------------------------
 
 
@@ -411,7 +455,9 @@ def secure_pair(files: TlsFiles) -> tuple[Any, Any]:
     ends: dict[str, Any] = {}
     reactor = Reactor()
     for name, sock, is_server in (("near", near, False), ("far", far, True)):
-        tls.open(reactor, sock, lambda secure, name=name: ends.update({name: secure}), pytest.fail, server_side=is_server)
+        tls.open(
+            reactor, sock, lambda secure, name=name: ends.update({name: secure}), pytest.fail, server_side=is_server
+        )
     while len(ends) < 2:
         reactor.poll(1.0)
     reactor.close()

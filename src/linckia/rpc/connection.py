@@ -113,6 +113,10 @@ class Connection:
             return
         self._deadline = self.reactor.call_later(HANDSHAKE_MAX_S - CONNECT_MAX_S, self._check_established)
 
+    def expect_peer(self, peer_id: bytes) -> None:
+        """Nobody else may answer; before the handshake."""
+        self._handshake.expected_id = peer_id
+
     def _check_established(self) -> None:
         if not self.established:
             self.close(f"no handshake within {HANDSHAKE_MAX_S:g} s")

@@ -62,6 +62,7 @@ class Handshake:
         self.identity = identity
         self.nonce = nonce
         self.initiator = initiator
+        self.expected_id = b""  # over TLS, where it is known who has to answer; else whoever has the token
         self.binding = b""  # over TLS: the server's certificate, as this side knows it
         self.stage = Stage.START if initiator else Stage.WAIT_HELLO
         self.peer_role = ""
@@ -122,6 +123,10 @@ class Handshake:
     def _on_challenge(self, body: dict[str, Any]) -> bytes:
         self._take_peer(body)
         self._check_proof(body, b"acceptor")
+        if self.expected_id not in (b"", self.peer_id):
+            raise HandshakeError(
+                f"refused: process {self.peer_id.hex()[:8]} answers where {self.expected_id.hex()[:8]} was asked for"
+            )
         self.stage = Stage.DONE
         return _encode({"proof": self._proof(b"initiator")})
 

@@ -201,6 +201,7 @@ class Reactor:
         preamble = b"" if target.path else route_frame(route)
         if self.tls is not None and preamble:
             connection = Connection(self, NoSocket(), identity, on_messages, on_close, initiator=True)
+            connection.expect_peer(route or bytes.fromhex(target.node))  # the preamble is plain: anybody may change it
             if isinstance(sock, socket.socket):
                 self.tls.secure(self, connection, sock, server_side=False, preamble=preamble)
                 return connection
