@@ -271,6 +271,24 @@ def test_a_server_that_never_answers_is_not_waited_for(
     reactor.close()
 
 
+def test_a_server_that_speaks_first_and_plain(files: dict[str, TlsFiles]) -> None:
+    """Its words are there before ours are sent."""
+    reactor, end = Reactor(), End()
+    reactor.tls = Tls(files["ours"])
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        end.link = reactor.connect(
+            f"tcp:127.0.0.1:{server.getsockname()[1]}", Identity("driver", b"d" * 28, TOKEN), end.take, end.gone
+        )
+        peer, _ = server.accept()
+        peer.sendall(b"SSH-2.0-something\r\n")
+        deadline_s = time.monotonic() + 20
+        while not end.ends and time.monotonic() < deadline_s:
+            reactor.poll(0.05)
+        peer.close()
+    assert "it does not use TLS" in end.ends[0]
+    reactor.close()
+
+
 # --- probes -----------------------------------------------------------------------------------------------------------
 
 
