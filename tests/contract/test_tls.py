@@ -242,6 +242,7 @@ def test_a_stranger_without_a_certificate_is_refused(files: dict[str, TlsFiles],
 def test_who_never_finishes_the_handshake_is_not_waited_for(
     files: dict[str, TlsFiles], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(connection, "CONNECT_MAX_S", 0.1)
     monkeypatch.setattr(connection, "HANDSHAKE_MAX_S", 0.3)
     monkeypatch.setattr(front_door, "HANDSHAKE_MAX_S", 0.3)
     wire = NodePortWire("127.0.0.1", Tls(files["ours"]))
@@ -257,6 +258,7 @@ def test_who_never_finishes_the_handshake_is_not_waited_for(
 def test_a_server_that_never_answers_is_not_waited_for(
     files: dict[str, TlsFiles], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(connection, "CONNECT_MAX_S", 0.1)
     monkeypatch.setattr(connection, "HANDSHAKE_MAX_S", 0.3)
     reactor, end = Reactor(), End()
     reactor.tls = Tls(files["ours"])
