@@ -242,6 +242,7 @@ def test_a_stranger_without_a_certificate_is_refused(files: dict[str, TlsFiles],
 def test_who_never_finishes_the_handshake_is_not_waited_for(
     files: dict[str, TlsFiles], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(connection, "CONNECT_MAX_S", 0.1)
     monkeypatch.setattr(connection, "HANDSHAKE_MAX_S", 0.3)
     monkeypatch.setattr(front_door, "HANDSHAKE_MAX_S", 0.3)
     wire = NodePortWire("127.0.0.1", Tls(files["ours"]))
@@ -257,6 +258,7 @@ def test_who_never_finishes_the_handshake_is_not_waited_for(
 def test_a_server_that_never_answers_is_not_waited_for(
     files: dict[str, TlsFiles], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(connection, "CONNECT_MAX_S", 0.1)
     monkeypatch.setattr(connection, "HANDSHAKE_MAX_S", 0.3)
     reactor, end = Reactor(), End()
     reactor.tls = Tls(files["ours"])
@@ -268,6 +270,24 @@ def test_a_server_that_never_answers_is_not_waited_for(
         while not end.ends and time.monotonic() < deadline_s:
             reactor.poll(0.05)
     assert end.ends == ["no handshake within 0.3 s"]
+    reactor.close()
+
+
+def test_a_server_that_speaks_first_and_plain(files: dict[str, TlsFiles]) -> None:
+    """Its words are there before ours are sent."""
+    reactor, end = Reactor(), End()
+    reactor.tls = Tls(files["ours"])
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        end.link = reactor.connect(
+            f"tcp:127.0.0.1:{server.getsockname()[1]}", Identity("driver", b"d" * 28, TOKEN), end.take, end.gone
+        )
+        peer, _ = server.accept()
+        peer.sendall(b"SSH-2.0-something\r\n")
+        deadline_s = time.monotonic() + 20
+        while not end.ends and time.monotonic() < deadline_s:
+            reactor.poll(0.05)
+        peer.close()
+    assert "it does not use TLS" in end.ends[0]
     reactor.close()
 
 

@@ -178,12 +178,16 @@ def refused(world: World, *arguments: str) -> str:
     return err
 
 
-def test_who_does_not_fit_hears_why(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    ours, other, old = (f"{world.folder}/{name}" for name in ("ours", "other", "old"))
-    for folder in (ours, other):
-        tls_init.make(folder, ["localhost"], 2)
-    tls_init.make(old, ["localhost"], 2, age=timedelta(days=30))
+def made(world: World, name: str, age: timedelta = tls_init.CLOCK_SKEW) -> str:
+    """A folder with certificates of a CA of its own."""
+    folder = f"{world.folder}/{name}"
+    tls_init.make(folder, ["localhost"], 2, age=age)
+    return folder
 
+
+def test_files_that_are_no_good(world: World) -> None:
+    """Every way: tests/contract/test_tls.py."""
+    ours, other, old = made(world, "ours"), made(world, "other"), made(world, "old", timedelta(days=30))
     for arguments, words in (
         (options(old), "has expired"),
         ([*options(ours)[::2], f"--tls-key={other}/node.key"], "does not belong to the certificate"),
@@ -192,6 +196,9 @@ def test_who_does_not_fit_hears_why(world: World, monkeypatch: pytest.MonkeyPatc
         assert words in refused(world, "start", "--head", "--port=0", *arguments)
     assert world.sessions() == []
 
+
+def test_who_does_not_belong_hears_why(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, other = made(world, "ours"), made(world, "other")
     world.linckia("start", "--head", "--num-cpus=0", "--port=0", *options(ours))
     with_tls = clusters(world)[0]["address"]
     monkeypatch.setenv("LINCKIA_USE_TLS", "0")
@@ -205,13 +212,14 @@ def test_who_does_not_fit_hears_why(world: World, monkeypatch: pytest.MonkeyPatc
     program = f"import linckia\nlinckia.init(address={with_tls!r}, _temp_dir={world.folder + '/x'!r})\n"
     assert "wrong cluster token" in world.python(world.script(program), code=1)
     world.linckia("stop")
+    assert world.sessions() == []
 
-    monkeypatch.setenv("LINCKIA_USE_TLS", "0")
+
+def test_a_cluster_without_tls_says_so(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.linckia("start", "--head", "--num-cpus=0", "--port=0")
     without = clusters(world)[0]["address"]
-    use(monkeypatch, ours)
+    use(monkeypatch, made(world, "ours"))
     assert "it does not use TLS" in refused(world, "start", f"--address={without}")
     assert "it does not use TLS" in refused(world, "health-check", f"--address={without}")
-    monkeypatch.delenv("LINCKIA_AUTH_TOKEN")
     world.linckia("stop")
     assert world.sessions() == []

@@ -19,6 +19,7 @@ from linckia.host import environment
 from linckia.node.options import NodeOptions
 
 STOP_GRACE_S = 0.25
+FAILED_GRACE_S = 5.0  # a node that has said why it does not start is busy removing what it made
 BOOT = """\
 import gc, os, sys
 gc.disable()
@@ -60,7 +61,7 @@ class NodeProcess:
         if not facts.get("ok"):
             error = facts.get("error") or self._why_not_ready(timeout_s)
             tail = facts.get("log_tail") or self._early_log_tail()
-            self.stop()
+            self.stop(FAILED_GRACE_S if facts.get("error") else STOP_GRACE_S)
             tail = "" if tail == "(nothing)" else f"\n--- its last lines ---\n{tail}"
             raise NodeStartError(f"the node process {self.pid} did not start: {error}{tail}")
         self.facts = facts

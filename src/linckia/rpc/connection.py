@@ -42,6 +42,8 @@ CloseHandler = Callable[["Connection", str], None]
 class NoSocket:
     """Stands for the socket of a connection that waits for a free descriptor: takes nothing, has nothing."""
 
+    connected = False  # TLS on the way (rpc/tls/opening.py) says otherwise
+
     def setblocking(self, _flag: bool) -> None: ...
     def shutdown(self, _how: int) -> None: ...
     def close(self) -> None: ...
@@ -75,8 +77,6 @@ class Connection:
         self.sock: socket.socket = sock  # type: ignore[assignment]  # NoSocket until attach() has the surface we use
         self.on_messages, self.on_close = on_messages, on_close
         self.state: Any = None
-        # Appended to without the lock. Any thread may flush, and takes the list away: nothing that could let another
-        # thread run (a call, as of a constructor) may come between looking this up and appending.
         self.outbox: list[Message] = []
         self.dirty = False
         self.closed = False
@@ -110,7 +110,7 @@ class Connection:
 
     def _check_connected(self) -> None:
         """The kernel takes no byte before it is connected: our first frame is still here, so nobody has answered."""
-        if self._initiator and self._unsent and not self.established:
+        if self._initiator and self._unsent and not self.established and not getattr(self.sock, "connected", False):
             self.close(f"no connection within {CONNECT_MAX_S:g} s")
             return
         self._deadline = self.reactor.call_later(HANDSHAKE_MAX_S - CONNECT_MAX_S, self._check_established)

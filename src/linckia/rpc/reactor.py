@@ -24,7 +24,7 @@ from linckia.base.addresses import join_host_port, parse_host_port
 from linckia.base.limits import SHORTAGE_MAX_S
 from linckia.host import environment, exhaustion
 from linckia.rpc.connection import CloseHandler, Connection, MessageHandler, NoSocket
-from linckia.rpc.endpoints import Target, resolve, route_frame
+from linckia.rpc.endpoints import Target, node_of, resolve, route_frame
 from linckia.rpc.handshake import Identity
 
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ class Reactor:
         preamble = b"" if target.path else route_frame(route)
         if self.tls is not None and preamble:
             connection = Connection(self, NoSocket(), identity, on_messages, on_close, initiator=True)
-            connection.expect_peer(route or bytes.fromhex(target.node))  # the preamble is plain: anybody may change it
+            connection.expect_peer(route or node_of(endpoint))  # the preamble is plain: anybody may change it
             if isinstance(sock, socket.socket):
                 self.tls.secure(self, connection, sock, server_side=False, preamble=preamble)
                 return connection

@@ -113,6 +113,7 @@ class Opening(NoSocket):
         while self._unsent:
             sent = self.raw.send(self._unsent, socket.MSG_NOSIGNAL)
             self._unsent = self._unsent[sent:]
+        self.connected = True
 
     def _check_first_byte(self) -> None:
         """BlockingIOError until there is one; TlsError unless it is one of TLS."""

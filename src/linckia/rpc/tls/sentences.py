@@ -11,6 +11,7 @@ from linckia.host.tls_files import TlsFiles
 
 EXPIRED, NOT_YET_VALID, WRONG_PURPOSE = 10, 9, 26  # X509_V_ERR_*
 UNKNOWN_ISSUER = frozenset({2, 18, 19, 20, 21})
+NO_RECORD = frozenset({"WRONG_VERSION_NUMBER", "PACKET_LENGTH_TOO_LONG", "UNKNOWN_PROTOCOL", "HTTP_REQUEST"})
 ALERT = "_ALERT_"
 RENEW = "make new ones (`linckia tls init --force`) and restart the nodes"
 
@@ -61,6 +62,8 @@ def _verdict(error: ssl.SSLCertVerificationError, files: TlsFiles) -> str:
 
 
 def _alert(reason: str, files: TlsFiles) -> str:
+    if reason in NO_RECORD:  # a server's: what clients begin with was looked at before (rpc/tls/opening.py)
+        return PLAIN_SERVER
     if ALERT not in reason:
         return f"refused: TLS failed: {_words(reason)}"
     what = reason.partition(ALERT)[2]
