@@ -240,12 +240,14 @@ class Fleet:
         def read_once(batch: bytes) -> list[m.Message]:
             return batches.get(batch) or batches.setdefault(batch, decode_batch(batch))
 
-        quiet: Callable[[str], None] = lambda _text: None  # noqa: E731 - thousands of lines about nodes
+        def quiet(_nodes: Any, _severity: str, _text: str) -> None:
+            """Thousands of lines about nodes."""
+
         replaced: list[tuple[Any, str, Any]] = [
             (gcs_nodes, "_decode_node", decode_once),
             (cluster, "_decode_node", decode_once),
         ]
-        replaced += [(gcs_nodes, "say", quiet), (service, "decode_batch", read_once)]
+        replaced += [(gcs_nodes.NodeService, "note", quiet), (service, "decode_batch", read_once)]
         before = [(module, name, module.__dict__[name]) for module, name, _ in replaced]
         for module, name, value in replaced:
             setattr(module, name, value)
