@@ -152,7 +152,8 @@ class WorkerPool:
             self._not_started(exhaustion.describe_processes(), worker.give_up_s)
             return
         code = os.waitstatus_to_exitcode(status)
-        worker.exit_type = exit_type(worker.exit_type, killed_for=worker.reason, code=code if code >= 0 else None)
+        announced = ExitType.NODE_OUT_OF_MEMORY if worker.oom else worker.exit_type
+        worker.exit_type = exit_type(announced, killed_for=worker.reason, code=code if code >= 0 else None)
         end = f"worker process {pid} {process.describe_exit(status)}"
         self._finish(worker, f"{end} ({worker.reason})" if worker.reason else end)
 

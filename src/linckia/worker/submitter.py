@@ -83,8 +83,7 @@ class Submitter:
         if not tasks:
             lease.oldest_push_s = time.monotonic()
         template = record.template
-        record.peer = peer
-        record.queue = None
+        record.peer, record.queue = peer, None
         was_idle = not tasks
         tasks[record.task_id] = record
         if template.index not in peer.known:
