@@ -9,6 +9,7 @@ import pytest
 
 from linckia.base.limits import IDLE_WORKER_LOOK_AFTER_S, MIB, VICTIM_EXIT_MAX_S
 from linckia.core.memory.thresholds import MemorySettings, Usage
+from linckia.core.workers.exits import ExitType
 from linckia.host.memory import Alarm
 from linckia.protocol import messages as m
 from linckia.raylet.memory_monitor import MemoryMonitor
@@ -99,7 +100,9 @@ def test_the_newest_retriable_goes_and_its_owner_hears_why(scene: Scene) -> None
     scene.probe.used = 960 * MIB
     scene.look()
     assert scene.condemned() == [new.peer_id]
+    process = scene.raylet.pool.workers[new.peer_id]
     scene.world.end(new)
+    assert process.exit_type is ExitType.NODE_OUT_OF_MEMORY
     (broken,) = scene.world.driver.take(m.LeaseBroken)
     assert (broken.lease_id, broken.oom, broken.is_final) == (granted.lease_id, True, False)
     assert broken.reason.startswith("NODE_OUT_OF_MEMORY: the worker of task new")
@@ -174,7 +177,9 @@ def test_a_kill_by_the_kernel_is_recognised(scene: Scene) -> None:
     first, _ = scene.lease(500, name="eat")
     second, _ = scene.lease(500)
     scene.probe.kernel_kills = 1
+    process = scene.raylet.pool.workers[first.peer_id]
     scene.world.end(first)
+    assert process.exit_type is ExitType.NODE_OUT_OF_MEMORY
     (broken,) = scene.world.driver.take(m.LeaseBroken)
     assert broken.oom
     assert "kernel's OOM killer" in broken.reason and "task eat" in broken.reason
