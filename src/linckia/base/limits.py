@@ -68,6 +68,11 @@ TERMINATE_GRACE_S: Final = 5.0
 """Between SIGTERM and SIGKILL."""
 HANDSHAKE_MAX_S: Final = 10.0
 """A connection whose peer has not proven the token by then is closed."""
+RETRANSMIT_MAX_MS: Final = 1000
+"""What was lost is sent again at least so often (where the kernel lets us say so): a network that was away for 8 s is
+noticed to be back before the node's lease ends."""
+PATIENCE_MS: Final = 900_000
+"""TCP's own patience with a host that acknowledges nothing; whether it lives is decided elsewhere, and sooner."""
 CONNECT_MAX_S: Final = 3.0
 """A host that has not taken a TCP connection by then is out of reach; a stopped process's kernel takes it."""
 SHORTAGE_MAX_S: Final = 2.0

@@ -42,8 +42,16 @@ class NodesChanged(Message, tag=143):
     preempted: list[bytes] = []
 
 
+class NodeSilent(Message, tag=243):
+    """Runtime to its raylet: what I send to that node is not acknowledged; look at it."""
+
+    node_id: bytes
+
+
 class NodeUnreachable(Message, tag=242):
-    """Runtime to its raylet: I cannot connect to that node; send me elsewhere for a while, others may reach it."""
+    """Runtime to its raylet: I cannot connect to that node; send me elsewhere for a while, others may reach it.
+    Raylet to a runtime that found it silent: it lives, but not for us; ask elsewhere.
+    """
 
     node_id: bytes
     reason: str

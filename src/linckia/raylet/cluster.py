@@ -21,6 +21,7 @@ from linckia.host.entropy import random_generator
 from linckia.model.placement import DEFAULT, decode_strategy
 from linckia.model.specs import NodeInfo
 from linckia.protocol import messages as m
+from linckia.rpc.probe import probe
 
 if TYPE_CHECKING:
     from linckia.core.leases.manager import LeaseManager
@@ -80,6 +81,7 @@ class ClusterSide:
             m.ViewDelta: self.on_delta,
             m.SetDraining: self.on_draining,
             m.NodeUnreachable: lambda _peer, message: self.avoid(message.node_id, message.reason),
+            m.NodeSilent: lambda peer, message: self.look_at(message.node_id, peer),
         }
 
     # --- news ---------------------------------------------------------------------------------------------------------
@@ -124,6 +126,25 @@ class ClusterSide:
         print(f"node {here} cannot reach node {node_id.hex()[:8]} ({node.node_ip}): {reason}", file=sys.stderr)  # noqa: T201
         self.view.mark(node_id, takes_work=False)
         self.raylet.reactor.call_later(AVOID_UNREACHABLE_S, lambda: self._try_again(node_id))
+
+    def look_at(self, node_id: bytes, asker: Any) -> None:
+        """What a process of ours sends there is not acknowledged. The node lives, by the head's word, and the head
+        hears us: when its port is silent then it is the way between us that is cut.
+        """
+        node = self.nodes.get(node_id)
+        if node is None or node_id == self.node_id:
+            return
+
+        def outcome(how: str, text: str) -> None:
+            lives = node_id in self.nodes and node_id not in self._suspended
+            if how != "silent" or not lives or not self.raylet.gcs.is_heard:
+                return
+            reason = f"nothing is acknowledged, {text}"
+            self.avoid(node_id, reason)
+            self.raylet.objects.pulls.links.unreachable(node_id, reason)
+            asker.post(m.NodeUnreachable(node_id, reason))
+
+        probe(self.raylet.reactor, node.endpoint, outcome)
 
     def _try_again(self, node_id: bytes) -> None:
         del self._avoided[node_id]

@@ -91,6 +91,11 @@ class GcsLink:
         self.reactor.call_later(self._backoff.delay_s(self._attempt, self.rng), self.open)
         self._attempt += 1
 
+    @property
+    def is_heard(self) -> bool:
+        """The head's host takes what we send."""
+        return self.up and self._conn is not None and not self._conn.is_stuck
+
     def post(self, message: m.Message) -> None:
         """To the head, now or when it is back."""
         if self.up and self._conn is not None:

@@ -34,6 +34,7 @@ FRAME_MAX_BYTES = 1 << 30
 SEND_FLAGS = int(socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)  # as int: or-ing the enums costs a microsecond
 RECEIVE_FLAGS = int(socket.MSG_DONTWAIT)
 OUTBOX_FLUSH_COUNT = 64
+TCP_INFO_RETRANSMITS, STUCK_TRIES = 2, 3  # a byte of struct tcp_info; the third try comes after about 1.4 s
 
 MessageHandler = Callable[["Connection", list[Message]], None]
 CloseHandler = Callable[["Connection", str], None]
@@ -137,6 +138,17 @@ class Connection:
     def unsent_bytes(self) -> int:
         """What the kernel has not taken yet: a peer that does not read."""
         return len(self._unsent)
+
+    @property
+    def is_stuck(self) -> bool:
+        """The other host has acknowledged nothing since bytes were sent to it ``STUCK_TRIES`` times again (TCP)."""
+        if self.closed or not self.established:
+            return False
+        try:
+            info = self.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 4)
+        except OSError:  # a Unix socket, or another thread has just closed it
+            return False
+        return info[TCP_INFO_RETRANSMITS] >= STUCK_TRIES
 
     # --- sending ------------------------------------------------------------------------------------------------------
 

@@ -37,6 +37,11 @@ class LocalLink:
         """Messages that arrive at this end go to ``on_messages(link, batch)``."""
         self.on_messages = on_messages
 
+    @property
+    def is_heard(self) -> bool:
+        """Nothing is between us."""
+        return not self.closed
+
     def post(self, message: Message) -> None:
         """Hand over to the other room in the reactor's next turn."""
         other = self._other

@@ -51,6 +51,7 @@ def handlers_of(runtime: Runtime) -> dict[type, Handler]:
         m.LeaseRefused: lambda _peer, message: submitter.on_refused(message),
         m.LeaseSpilled: submitter.on_spilled,
         m.NodesChanged: runtime.raylets.on_nodes,
+        m.NodeUnreachable: runtime.raylets.on_unreachable,
         m.IncomingConnection: runtime.on_incoming,
         m.SegmentPassed: objects.on_segment,
         m.GroupUpdate: runtime.groups.on_update,

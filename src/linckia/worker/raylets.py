@@ -15,6 +15,7 @@ from linckia.model.specs import NodeInfo
 from linckia.model.wire import Address
 from linckia.protocol import messages as m
 from linckia.rpc.endpoints import node_of
+from linckia.worker.reach import HANG_UP_AFTER_S, Reach
 from linckia.worker.tasks import Peer
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class Raylets:
         self.nodes: dict[bytes, NodeInfo] = {}  # of other nodes
         self.peers: dict[bytes, Peer] = {}
         self.dead: dict[bytes, str] = {}  # node id -> why
+        self.reach = Reach(runtime)
         self.preempted: dict[bytes, None] = {}  # they drain, because their machines will be taken away
 
     def at(self, node_id: bytes, endpoint: str = "") -> Peer:
@@ -64,21 +66,38 @@ class Raylets:
         for node_id, _reason, text in message.dead:
             self._node_dead(node_id, text)
             self.preempted.pop(node_id, None)
+        if self.nodes:
+            self.reach.start()
+
+    def on_unreachable(self, _peer: Any, message: m.NodeUnreachable) -> None:
+        """It lives, but nothing of ours gets there: ask elsewhere; what runs there is given up when that lasts."""
+        runtime, info = self.runtime, self.nodes.get(message.node_id)
+        if info is None:
+            return
+        where = f"node {message.node_id.hex()[:8]} at {info.node_ip} cannot be reached from {runtime.node_ip}"
+        if self.reach.silent_s(message.node_id) >= HANG_UP_AFTER_S:
+            self._hang_up(message.node_id, f"{where}: {message.reason}")
+        else:
+            runtime.submitter.ask_elsewhere(message.node_id)
 
     def _node_dead(self, node_id: bytes, text: str) -> None:
         runtime, info = self.runtime, self.nodes.pop(node_id, None)
         self.dead[node_id] = text
         while len(self.dead) > DEAD_REMEMBERED_MAX:
             del self.dead[next(iter(self.dead))]
-        prefix = f"node:{node_id.hex()}:"
         where = f"node {node_id.hex()[:8]} at {info.node_ip if info is not None else '?'} died: {text}"
+        self._hang_up(node_id, where)
+        runtime.node_dead(node_id, where)
+
+    def _hang_up(self, node_id: bytes, where: str) -> None:
+        """Close all connections to a node."""
+        runtime, prefix = self.runtime, f"node:{node_id.hex()}:"
         peers = [peer for peer in runtime.peers.values() if peer.address.endpoint.startswith(prefix)]
         raylet = self.peers.pop(node_id, None)
         for peer in [*peers, raylet]:
             if peer is not None and not peer.closed:
                 peer.conn.close(where)
         runtime.submitter.raylet_gone(node_id, where)
-        runtime.node_dead(node_id, where)
 
     def why_gone(self, peer: Peer, reason: str) -> str:
         """What to say of a peer whose connection closed. One to another node that never came to be: our raylet sends

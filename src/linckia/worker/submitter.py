@@ -217,12 +217,15 @@ class Submitter:
         if key.queue:
             self._want_workers(key)
 
+    def ask_elsewhere(self, node_id: bytes) -> None:
+        """That raylet does not answer: what was asked there is asked anew. A grant that comes late is given back."""
+        for rid, key in list(self.requests.items()):
+            if rid in key.requests and key.requests[rid].address.worker_id == node_id:
+                self._ask_anew(key, rid)
+
     def raylet_gone(self, node_id: bytes, why: str) -> None:
         """A node, or the way to it, is gone: its leases are broken, what was asked there is asked anew."""
-        for rid, key in list(self.requests.items()):
-            raylet = key.requests.get(rid)
-            if raylet is not None and raylet.address.worker_id == node_id:
-                self._ask_anew(key, rid)
+        self.ask_elsewhere(node_id)
         for lease in [lease for (where, _), lease in self.leases.items() if where == node_id]:
             lease.broken = m.LeaseBroken(lease.lease_id, lease.peer.address.worker_id, why)
             lease.node_died = True
@@ -426,7 +429,7 @@ class Submitter:
 
     def _bury(self, lease: Lease) -> None:
         """Decide for each task of a dead worker: the oldest may have run, the others were not started."""
-        key, peer = lease.key, lease.peer
+        key, peer, broken = lease.key, lease.peer, lease.broken
         shortage = peer.conn.shortage if peer.conn is not None else ""
         self._drop(lease)
         if not lease.raylet.closed:
@@ -437,10 +440,7 @@ class Submitter:
         if refuse:  # no worker is left that runs them
             records += key.queue
             key.queue.clear()
-        never_sent = peer.conn is not None and not peer.conn.established  # nothing of it has left this process
-        broken: m.LeaseBroken | None = lease.broken
-        closed = f"worker {peer.address.worker_id.hex()[:8]} closed its connection"
-        reason = broken.reason if broken is not None else closed
+        reason = broken.reason if broken else f"worker {peer.address.worker_id.hex()[:8]} closed its connection"
         again: list[TaskRecord] = []
         preempted = lease.raylet.address.worker_id in self.runtime.raylets.preempted  # costs no retry (R 4.21)
         for position, record in enumerate(records):
@@ -449,7 +449,7 @@ class Submitter:
                 self.runtime.fail(record, errors.TaskCancelledError(error_message="the task was cancelled by force"))
             elif refuse:
                 self.runtime.fail(record, errors.RaySystemError(f"no worker can be reached: {shortage}"))
-            elif position > 0 or shortage or never_sent:
+            elif position > 0 or not (peer.conn and peer.conn.established):
                 again.append(record)  # pushed behind it and never started, or answered too late: run it again
             elif broken is not None and broken.oom:
                 after_oom(self, record, broken)

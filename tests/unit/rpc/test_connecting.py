@@ -67,3 +67,22 @@ def test_what_the_kernel_said_is_not_lost(reactor: Reactor) -> None:
 def test_the_node_of_an_endpoint() -> None:
     assert node_of(f"node:{'ab' * 28}:10.0.0.1:6379:/path") == b"\xab" * 28
     assert node_of("unix:/path") == node_of("tcp:10.0.0.1:6379") == b""
+
+
+@pytest.mark.row("S18")
+def test_a_peer_that_does_not_read_is_not_stuck(reactor: Reactor) -> None:
+    """Its kernel acknowledges. (The tests of network faults have peers whose kernel does not.)"""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        ours = socket.create_connection(server.getsockname())
+        theirs, _ = server.accept()
+        made = Connection(reactor, ours, IDENTITY, lambda _c, _m: None, lambda _c, _why: None, initiator=False)
+        made.established = True
+        while True:
+            try:
+                ours.send(b"x" * 65536)
+            except BlockingIOError:
+                break
+        assert not made.is_stuck
+        made.close()
+        assert not made.is_stuck
+        theirs.close()

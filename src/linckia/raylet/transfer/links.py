@@ -19,7 +19,7 @@ from linckia.rpc.reactor import Reactor
 
 STREAM_IDLE_S = 10.0  # less than the server's
 CONNECT_MAX_S = 5.0
-ANSWER_MAX_S = 10.0
+ANSWER_MAX_S = 5.0  # it answers at once, if with a refusal; asking again does no harm
 UNREACHABLE_S = 5.0  # who could not be reached is not tried again for so long: other sources come first
 
 Answered = Callable[[Any, str], None]
@@ -158,6 +158,13 @@ class NodeLinks:
         else:
             self._idle.pop(node_id, None)
         sock.close()
+
+    def unreachable(self, node_id: bytes, reason: str) -> None:
+        """Nothing gets there: what is asked of it fails now, other sources come first for a while."""
+        self._unreached[node_id] = (time.monotonic() + UNREACHABLE_S, reason)
+        link = self._links.get(node_id)
+        if link is not None and not link.conn.closed:
+            link.conn.close(reason)
 
     def node_gone(self, node_id: bytes, reason: str) -> None:
         """That node is dead: what is asked of it fails now."""

@@ -1,0 +1,82 @@
+"""When a process asks its raylet to look at a node: bytes that stay unacknowledged, not those that come and go."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from linckia.model.wire import Address
+from linckia.protocol import messages as m
+from linckia.worker.reach import LOOK_EVERY_S, SILENT_S, Reach
+from linckia.worker.tasks import Peer
+
+NODE = b"n" * 28
+
+
+class World:
+    """A runtime's surface with one worker on another node; ``turn`` lets a look happen."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now_s, self.asked = 0.0, list[bytes]()
+        self.due: list[Callable[[], None]] = []
+        conn: Any = SimpleNamespace(is_stuck=False)
+        self.peer = Peer(conn, Address(b"w" * 28, f"node:{NODE.hex()}:10.0.0.2:1:/w"))
+        self.nodes: dict[bytes, object] = {NODE: object()}
+        runtime: Any = SimpleNamespace(
+            mutex=threading.Lock(),
+            closing=False,
+            peers={b"w": self.peer},
+            raylets=SimpleNamespace(peers={}, nodes=self.nodes),
+            raylet=SimpleNamespace(post=self._asked),
+            reactor=SimpleNamespace(call_later=lambda _delay_s, call: self.due.append(call)),
+        )
+        monkeypatch.setattr("linckia.worker.reach.time.monotonic", lambda: self.now_s)
+        self.reach = Reach(runtime)
+        self.reach.start()
+
+    def _asked(self, message: m.NodeSilent) -> None:
+        self.asked.append(message.node_id)
+
+    def turn(self, *, stuck: bool) -> None:
+        self.peer.conn.is_stuck = stuck
+        self.now_s += LOOK_EVERY_S
+        (look,) = self.due
+        self.due.clear()
+        look()
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    return World(monkeypatch)
+
+
+@pytest.mark.row("S18")
+def test_a_connection_that_goes_nowhere_is_looked_into(world: World) -> None:
+    for _ in range(int(SILENT_S / LOOK_EVERY_S)):
+        world.turn(stuck=True)
+    assert world.asked == []
+    world.turn(stuck=True)
+    assert world.asked == [NODE]
+    assert world.reach.silent_s(NODE) == SILENT_S
+    world.turn(stuck=False)
+    assert world.asked == [NODE]
+    assert world.reach.silent_s(NODE) == 0.0
+
+
+def test_traffic_that_is_acknowledged_now_and_then_is_none_of_its_business(world: World) -> None:
+    for number in range(30):
+        world.turn(stuck=number % 3 != 0)
+    assert world.asked == []
+
+
+def test_it_sleeps_while_there_is_no_other_node(world: World) -> None:
+    world.nodes.clear()
+    world.turn(stuck=True)
+    assert world.due == []
+    world.reach.start()
+    world.reach.start()
+    assert len(world.due) == 1
