@@ -124,7 +124,7 @@ def test_jobs_and_groups() -> None:
     wait_for(lambda: state_api("get_placement_group", group.id.hex()).state == "REMOVED")
     (job,) = [job for job in state_api("list_jobs") if job.job_id == record.creator_job_id]
     assert (job.type, job.status) == ("DRIVER", "RUNNING")
-    assert int(job.driver_info["pid"]) == os.getpid()
+    assert int(job.driver_info.pid) == os.getpid()
 
 
 @pytest.mark.row("8.20", "8.23", "8.9")

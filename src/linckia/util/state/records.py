@@ -48,7 +48,8 @@ class StateSchema:
 
     def asdict(self) -> dict[str, Any]:
         """As a plain dict."""
-        return {column: getattr(self, column) for column in self.columns()}
+        told = {column: getattr(self, column) for column in self.columns()}
+        return {column: value.asdict() if isinstance(value, StateSchema) else value for column, value in told.items()}
 
     def get(self, key: str, default: Any = None) -> Any:
         """Like a dict's."""
@@ -131,6 +132,15 @@ class NodeState(StateSchema):
 
 
 @dataclasses.dataclass(init=False)
+class DriverInfo(StateSchema):
+    """The process of a job's driver."""
+
+    id: str
+    node_ip_address: str
+    pid: str
+
+
+@dataclasses.dataclass(init=False)
 class JobState(StateSchema):
     """A driver's run."""
 
@@ -142,7 +152,7 @@ class JobState(StateSchema):
     status: str
     message: str | None
     error_type: str | None
-    driver_info: dict[str, str] | None
+    driver_info: DriverInfo | None
     start_time: int | None = None
     end_time: int | None = None
     metadata: dict[str, str] | None = None
@@ -150,6 +160,10 @@ class JobState(StateSchema):
     driver_agent_http_address: str | None = None
     driver_node_id: str | None = None
     driver_exit_code: int | None = None
+
+    def __init__(self, **columns: Any) -> None:
+        driver = columns.get("driver_info")
+        super().__init__(**{**columns, "driver_info": DriverInfo(**driver) if driver is not None else None})
 
 
 @dataclasses.dataclass(init=False)
