@@ -147,8 +147,6 @@ class WorkerPool:
         self.workers.pop(worker.worker_id, None)
         if status == signal.SIGKILL and not worker.reason:
             worker.oom = self.why_killed(worker)
-        if worker.oom:
-            worker.exit_type = ExitType.NODE_OUT_OF_MEMORY
         if not worker.registered and not worker.reason and status == os.EX_TEMPFAIL << 8:  # worker/main.py
             self._release(worker)
             self._not_started(exhaustion.describe_processes(), worker.give_up_s)
