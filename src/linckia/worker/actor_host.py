@@ -226,17 +226,15 @@ class ActorHost:
         try:
             self.executor.run.run(peer, push, template)
         finally:
-            self._note_end(context)
+            self._note_end(push, template, context.started_s)
             self.running.pop(push.task_id, None)
             task_context.active.reset(token)
             peer.conn.flush()
             self._done(group)
 
-    def _note_end(self, context: TaskContext) -> None:
-        push: Any = context.push
+    def _note_end(self, push: m.Push, template: ExecTemplate, started_s: float) -> None:
         call = None if push.extras is None else (push.extras.attempt, push.extras.name)
-        template = context.peer.templates[push.template] if context.peer is not None else None
-        self.executor.note_end((push.task_id, template, call, context.started_s, time.perf_counter()))
+        self.executor.note_end((push.task_id, template.label, call, started_s, time.perf_counter()))
 
     # --- asyncio ----------------------------------------------------------------------------------------------------
 
@@ -295,7 +293,7 @@ class ActorHost:
         except BaseException as error:  # noqa: BLE001  (whatever the method raises is its answer)
             run.answer_error(peer, push, template, error, held)
         finally:
-            self._note_end(context)
+            self._note_end(push, template, context.started_s)
             self.running.pop(push.task_id, None)
             if group.loop is not None:
                 self.runtime.reactor.flush_dirty()

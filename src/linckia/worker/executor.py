@@ -25,6 +25,7 @@ from linckia.worker import task_context
 from linckia.worker.long_wait import Watched, on_deadlock, wait_long
 from linckia.worker.progress import Target
 from linckia.worker.task_context import TaskContext
+from linckia.worker.task_history import label_of
 from linckia.worker.task_run import TaskRun, call_user
 from linckia.worker.tasks import Peer
 
@@ -45,6 +46,7 @@ class ExecTemplate:
         "definition",
         "failure",
         "function",
+        "label",
         "mean_s",
         "name",
         "plain",
@@ -62,6 +64,7 @@ class ExecTemplate:
         self.reported_s = -1.0
         self.calls = 0
         self.careful = definition.careful
+        self.label = label_of(definition)
         self.plain = (
             definition.num_returns == 1
             and bool(definition.function_id)
@@ -195,7 +198,7 @@ class Executor:
         if push is not None:
             extras = push.extras
             call = None if extras is None else (extras.attempt, extras.name)
-            self.note_end((push.task_id, template, call, started_s, now_s))
+            self.note_end((push.task_id, template.label, call, started_s, now_s))
         self.current = self.current_peer = self._context = None
         if self.cancelling is not None:
             self.cancelling = None

@@ -20,7 +20,7 @@ from linckia.host import environment
 from linckia.model.listing import Filter, Part, Row, encode_part
 from linckia.protocol import messages as m
 from linckia.worker.refs import BLOCK, ERROR, INLINE, PENDING, ObjectRef
-from linckia.worker.task_history import Failure, described
+from linckia.worker.task_history import Failure, described, label_of
 from linckia.worker.tasks import TaskRecord
 from linckia.worker.unfinished import all_unfinished
 
@@ -101,18 +101,19 @@ def _tell_tasks(runtime: Runtime, telling: Telling) -> None:
         telling.add(row, unsure=position < RECENT)
 
 
-def task_row(task_id: bytes, attempt: int, own_name: str, definition: m.TemplateDef, state: str) -> Row:
-    """What is known from a task's id and template; the rest is None."""
+def task_row(task_id: bytes, attempt: int, own_name: str, label: str, state: str) -> Row:
+    """What is known from a task's id and its template's label; the rest is None."""
+    name, _, function = label.partition("\0")
     is_actor_task = task_id[8:20] != NO_ACTOR
     return {
         "task_id": task_id.hex(),
         "attempt_number": attempt,
-        "name": own_name or definition.name,
+        "name": own_name or name,
         "state": state,
         "job_id": task_id[20:24].hex(),
         "actor_id": task_id[8:24].hex() if is_actor_task else None,
         "type": "ACTOR_TASK" if is_actor_task else "NORMAL_TASK",
-        "func_or_class_name": function_name(definition, is_actor_task=is_actor_task),
+        "func_or_class_name": function,
         "parent_task_id": None,
         "node_id": None,
         "worker_id": None,
@@ -127,13 +128,6 @@ def task_row(task_id: bytes, attempt: int, own_name: str, definition: m.Template
     }
 
 
-def function_name(definition: m.TemplateDef, *, is_actor_task: bool) -> str:
-    """``f`` or ``Class.method``, whatever the task calls itself."""
-    if is_actor_task:
-        return definition.name
-    return definition.qualified_name.rpartition(".")[2] or definition.name
-
-
 def owned_rows(runtime: Runtime) -> Iterator[Row]:
     """Tasks that this process has submitted and that are not answered."""
     for record in all_unfinished(runtime):
@@ -142,9 +136,9 @@ def owned_rows(runtime: Runtime) -> Iterator[Row]:
 
 
 def _owned_row(runtime: Runtime, record: TaskRecord) -> Row:
-    definition = record.template.definition
+    label = label_of(record.template.definition)
     name = record.extras.name if record.extras is not None else ""
-    row = task_row(record.task_id, record.attempt, name, definition, owner_state(record))
+    row = task_row(record.task_id, record.attempt, name, label, owner_state(record))
     row["parent_task_id"] = _parent(runtime, record)
     if record.peer is not None:
         row["worker_id"] = record.peer.address.worker_id.hex()
@@ -191,10 +185,10 @@ def running_rows(runtime: Runtime) -> Iterator[Row]:
 
 def _pushed(runtime: Runtime, peer: Peer, push: m.Push, state: str, started_s: float = 0.0) -> Iterator[Row]:
     template = peer.templates.get(push.template)
-    if template is None or not template.definition.listed:
+    if template is None or not template.label:
         return
     attempt, name = (push.extras.attempt, push.extras.name) if push.extras is not None else (0, "")
-    row = here(runtime, task_row(push.task_id, attempt, name, template.definition, state))
+    row = here(runtime, task_row(push.task_id, attempt, name, template.label, state))
     if started_s:
         row["start_time_ms"] = round(started_s * 1000)
     yield row
@@ -212,13 +206,13 @@ def ended_rows(runtime: Runtime) -> Iterator[Row]:
     history, offset_s = runtime.history, wall_offset_s()
     raised = set(history.raised)
     reasons = {(failure.task_id, failure.attempt): failure for failure in list(history.reasons)}
-    for task_id, template, call, started_s, ended_s in reversed(list(history.ended)):
-        if not template.definition.listed:
+    for task_id, label, call, started_s, ended_s in reversed(list(history.ended)):
+        if not label:
             continue
         attempt, name = call or (0, "")
         key = (task_id, attempt)
         state = "FAILED" if key in raised else "FINISHED"
-        row = here(runtime, task_row(task_id, attempt, name, template.definition, state))
+        row = here(runtime, task_row(task_id, attempt, name, label, state))
         row["start_time_ms"], row["end_time_ms"] = (round((at_s + offset_s) * 1000) for at_s in (started_s, ended_s))
         if state == "FAILED":
             row["error_type"] = "TASK_EXECUTION_EXCEPTION"
@@ -231,12 +225,12 @@ def failure_rows(runtime: Runtime) -> Iterator[Row]:
     """Attempts of this process's own tasks that failed, the latest first."""
     offset_s = wall_offset_s()
     for failure in reversed(list(runtime.history.failures)):
-        if failure.definition.listed:
+        if failure.label:
             yield _failure_row(failure, offset_s)
 
 
 def _failure_row(failure: Failure, offset_s: float) -> Row:
-    row = task_row(failure.task_id, failure.attempt, failure.name, failure.definition, "FAILED")
+    row = task_row(failure.task_id, failure.attempt, failure.name, failure.label, "FAILED")
     row["error_type"], row["error_message"] = described(failure.error)
     row["end_time_ms"] = round((failure.end_s + offset_s) * 1000)
     return row

@@ -285,7 +285,7 @@ class TaskRun:
             return
         retryable = self._retryable(error, template, push.extras)
         encoded = self._encode(error, template)
-        self.runtime.history.has_raised(push, template.definition, encoded)
+        self.runtime.history.has_raised(push, template.label, encoded)
         error.__traceback__ = None
         answer = m.DoneMany(
             push.task_id, [Result(error=encoded)], failed=True, retryable=retryable, stream_length=length
@@ -301,9 +301,9 @@ class TaskRun:
         if template is not None and result.error is not None:
             history = self.runtime.history
             if has_run:
-                history.has_raised(push, template.definition, result.error)
+                history.has_raised(push, template.label, result.error)
             else:
-                history.never_ran(push, template, result.error)
+                history.never_ran(push, template.label, result.error)
         peer.conn.post(m.DoneMany(push.task_id, [result], failed=True, cancelled=True, stream_length=length))
 
     def _encode(self, error: BaseException, template: ExecTemplate) -> bytes:
