@@ -1,7 +1,7 @@
 """What this process remembers of tasks that have ended, for the state API. Nobody is told until somebody asks.
 
-A worker appends one tuple per task it ran (``executor.py``, ``actor_host.py``): measured 0.1 us of the 13 us that an
-empty task takes; no message, no text, no look-up. Failures are noted by the worker when user code raised, by the owner
+A worker appends one tuple per task it ran (``executor.py``, ``actor_host.py``): 0.1 us alone, 0.2 us of the 3 us of CPU
+that an empty task takes there with cold caches; nothing in the owner; no message, no text, no look-up. Failures are noted by the worker when user code raised, by the owner
 whatever the reason: it outlives the worker. ``listing.py`` makes rows of them. Nothing here keeps arguments, results or
 references alive.
 """
