@@ -1,9 +1,9 @@
 """What this process remembers of tasks that have ended, for the state API. Nobody is told until somebody asks.
 
 A worker appends one tuple per task it ran (``executor.py``, ``actor_host.py``): 0.1 us alone, 0.2 us of the 3 us of CPU
-that an empty task takes there with cold caches; nothing in the owner; no message, no text, no look-up. Failures are noted by the worker when user code raised, by the owner
-whatever the reason: it outlives the worker. ``listing.py`` makes rows of them. Nothing here keeps arguments, results or
-references alive.
+that an empty task takes there with cold caches; nothing in the owner; no message, no text, no look-up. Failures are
+noted by the worker when user code raised, and by the owner whatever the reason: it outlives the worker. ``listing.py``
+makes rows of them. Nothing here keeps arguments, results or references alive.
 """
 
 from __future__ import annotations
