@@ -360,7 +360,14 @@ class Reactor:
         self.wake()
 
     def close(self) -> None:
-        """Close the loop's own descriptors; connections and listeners are their owners' to close."""
+        """Close the loop's own descriptors; connections and listeners are their owners' to close. A connection that its
+        owner has lost sight of (a peer that came twice, over a way that was cut) is closed here, and nobody is told.
+        """
+        for handler in list(self._handlers.values()):
+            connection = getattr(handler, "__self__", None)
+            if isinstance(connection, Connection):
+                connection.on_close = lambda _connection, _reason: None
+                connection.close()
         wake_fd, self._wake_fd = self._wake_fd, -1  # a late wake() must not write into whoever gets the number next
         self.unregister(wake_fd)
         os.close(wake_fd)

@@ -64,6 +64,16 @@ def test_what_the_kernel_said_is_not_lost(reactor: Reactor) -> None:
     assert "refused" in reasons[0]
 
 
+def test_a_connection_that_nobody_closed_ends_with_the_loop() -> None:
+    reactor = Reactor()
+    ours, theirs = socket.socketpair()
+    reasons = connect(reactor, ours)
+    reactor.close()
+    assert ours.fileno() == -1
+    assert reasons == []
+    theirs.close()
+
+
 def test_the_node_of_an_endpoint() -> None:
     assert node_of(f"node:{'ab' * 28}:10.0.0.1:6379:/path") == b"\xab" * 28
     assert node_of("unix:/path") == node_of("tcp:10.0.0.1:6379") == b""
