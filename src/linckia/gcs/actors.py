@@ -201,8 +201,8 @@ class ActorService:
             actor = self.directory.actors.get(effect.actor_id)
             if actor is None or actor.state is ActorState.DEAD:
                 self.placement.forget(effect.actor_id)
-            if actor is not None and actor.state is ActorState.DEAD and actor.spec.class_blob:
-                actor.spec = msgspec.structs.replace(actor.spec, class_blob=b"", args=b"", extras=None, methods=[])
+                if actor is not None and actor.spec.class_blob and not self.directory.may_return(actor):
+                    actor.spec = msgspec.structs.replace(actor.spec, class_blob=b"", args=b"", extras=None, methods=[])
 
     def _start(self, spec: ActorSpec, restarts: int) -> None:
         group = group_of(spec.lifetime_resources)

@@ -236,15 +236,21 @@ class ActorDirectory:
             return self._die(actor, D.OUT_OF_SCOPE, "its last handle went out of scope")
         return []
 
+    @staticmethod
+    def may_return(actor: Actor) -> bool:
+        """It is dead, and `revive` may be asked to have it back: its class and arguments are kept."""
+        limit = actor.spec.max_restarts
+        return actor.death is D.OUT_OF_SCOPE and not 0 <= limit <= actor.restarts - actor.preempted
+
     def revive(self, actor_id: bytes) -> list[Effect]:
         """A lost object needs a method of it again (R 3.22): only what ended out of scope comes back, at the cost of a
         restart. Nothing when that cannot be.
         """
         actor = self.actors.get(actor_id)
-        if actor is None or actor.state is not S.DEAD or actor.death is not D.OUT_OF_SCOPE:
+        if actor is None or actor.state is not S.DEAD or not self.may_return(actor):
             return []
-        limit, name = actor.spec.max_restarts, (actor.spec.namespace, actor.spec.name)
-        if 0 <= limit <= actor.restarts - actor.preempted or (actor.spec.name and name in self.names):
+        name = (actor.spec.namespace, actor.spec.name)
+        if actor.spec.name and name in self.names:
             return []
         self._move(actor, E.REVIVE)
         del self.dead[actor_id]
