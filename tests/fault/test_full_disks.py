@@ -112,7 +112,7 @@ def test_a_small_dev_shm_does_not_matter(machines: Machines) -> None:
     machines.launch(machines.head, "--head", "--port=6379", "--num-cpus=2", small_disk="/dev/shm")
     with machines.driver(machines.head):
         read = 0
-        for number in range(5 * SCALE):
+        for number in range(2 * SCALE):
             refs = [linckia.put(block(number)) for _ in range(15)]  # more than twice the mount at a time
             assert (
                 linckia.get([total.options(max_retries=0).remote(ref) for ref in refs], timeout=60) == [2 * number] * 15
