@@ -8,6 +8,7 @@ Mitzenmacher 2001) and does not get slower with more nodes.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Collection, Iterable
 from typing import Protocol
 
@@ -233,11 +234,14 @@ def _hybrid(
 
 
 def _sample(nodes: NodeSet, rng: Rng, exclude: Collection[bytes], allowed: frozenset[bytes] | None) -> list[bytes]:
-    """Up to CHOICES of them; few enough are taken all, and filters are looked through."""
+    """Up to CHOICES of them; few enough are taken all, and a filter is looked through from a random place on."""
     count = len(nodes)
-    if count <= CHOICES or allowed is not None:
+    if count <= CHOICES:
         return [node_id for node_id in nodes if _may(node_id, nodes, exclude, allowed)]
     start = int(rng.random() * count)
+    if allowed is not None:
+        in_turn = (nodes.at((start + step) % count) for step in range(count))
+        return list(itertools.islice((n for n in in_turn if _may(n, nodes, exclude, allowed)), CHOICES))
     stride = max(1, count // CHOICES)
     found = [nodes.at((start + step * stride) % count) for step in range(CHOICES)]
     return [node_id for node_id in found if node_id not in exclude] or [n for n in nodes if n not in exclude]
