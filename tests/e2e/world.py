@@ -29,7 +29,7 @@ class World:
         hidden = ("LINCKIA_ADDRESS", "RAY_ADDRESS", "COLUMNS", "FORCE_COLOR", "TTY_COMPATIBLE")
         env = {name: value for name, value in os.environ.items() if name not in hidden}
         env |= {"LINCKIA_TMPDIR": self.folder, "PYTHONUNBUFFERED": "1", "COLUMNS": "200"}
-        env.setdefault("LINCKIA_JOIN_TIMEOUT_S", "3")
+        env.setdefault("LINCKIA_JOIN_TIMEOUT_S", "1.5")
         env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT / "src"), os.environ.get("PYTHONPATH")]))
         pipe = subprocess.PIPE
         process = subprocess.Popen(
