@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from linckia.core.actors.states import ACTOR_TABLE, ActorEvent, ActorState
+from linckia.core.leadership.states import HEAD_TABLE, HeadEvent, HeadState
 from linckia.core.leases.states import LEASE_TABLE, LeaseEvent, LeaseState
 from linckia.core.machine import Table, mermaid
 from linckia.core.objects.states import OBJECT_TABLE, ObjectEvent, ObjectState
@@ -20,6 +21,7 @@ DIRECTORY = Path(__file__).resolve().parent.parent / "docs" / "diagrams"
 
 LIFE_CYCLES: list[tuple[Table[Any, Any], type[Enum], type[Enum]]] = [
     (ACTOR_TABLE, ActorState, ActorEvent),
+    (HEAD_TABLE, HeadState, HeadEvent),
     (LEASE_TABLE, LeaseState, LeaseEvent),
     (OBJECT_TABLE, ObjectState, ObjectEvent),
     (TASK_TABLE, TaskState, TaskEvent),

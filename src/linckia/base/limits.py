@@ -129,6 +129,28 @@ ETCD_ATTEMPT_MAX_S: Final = 1.5
 ETCD_WATCH_PING_S: Final = 1.0
 """A silent watch is asked so often whether it lives; three times without an answer and another endpoint is used."""
 
+# --- leadership of heads ----------------------------------------------------------------
+LEADER_TTL_S: Final = 2.0
+"""A head's lease: the least that etcd grants with its default election timeout. A machine that dies without a word is
+replaced 1.3 to 2 s later, plus etcd's look at its leases (every 0.5 s)."""
+LEADER_ALONE_TTL_S: Final = 30.0
+"""The same where no other head can take over (SQLite): a slow disk must not end a term."""
+LEADER_RENEWALS_PER_TTL: Final = 3
+LEADER_ATTEMPTS_PER_TTL: Final = 9
+"""A head's lease is renewed so often within its time, and so often while renewals are not answered."""
+LEADER_MARGIN_FRACTION: Final = 0.15
+"""Of the lease's time: a leader stops serving so long before its lease can end, for clocks that run at other speeds."""
+LEADER_PAUSE_MAX_TTLS: Final = 1.0
+"""A leader that could not renew in time keeps its term so many lease times longer, without serving: an etcd that elects
+its own leader gives all leases their full time anew."""
+LEADER_REST_S: Final = 1.0
+"""A head that handed over on purpose leaves the leader key to others for so long."""
+ELECTION_RETRY_FIRST_S: Final = 0.05
+ELECTION_RETRY_CAP_S: Final = 1.0
+"""Waits before a head asks a store again that refused or did not answer: doubling, with jitter."""
+REPLICA_PAGE_KEYS: Final = 500
+"""Keys that a standby reads at a time when it fills its copy of the store."""
+
 # --- memory of nodes ----------------------------------------------------------------
 MEMORY_USAGE_THRESHOLD: Final = 0.95
 """Above this share of its memory a node ends workers (R 7.17)."""

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from linckia.core.actors.states import ACTOR_TABLE, ActorEvent
+from linckia.core.leadership.states import HEAD_TABLE, HeadEvent
 from linckia.core.leases.states import HOLDS_RESOURCES, LEASE_TABLE, LeaseEvent, LeaseState
 from linckia.core.machine import IllegalTransition, Table
 from linckia.core.objects.states import OBJECT_TABLE, READY, ObjectEvent, ObjectState
@@ -21,6 +22,7 @@ TABLES: list[tuple[Table[Any, Any], type[Enum]]] = [
     (ACTOR_TABLE, ActorEvent),
     (WORKER_TABLE, WorkerEvent),
     (LEASE_TABLE, LeaseEvent),
+    (HEAD_TABLE, HeadEvent),
     (OBJECT_TABLE, ObjectEvent),
 ]
 
