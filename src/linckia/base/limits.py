@@ -93,8 +93,9 @@ VIEW_INTEREST_S: Final = 1.0
 """A raylet without waiting requests keeps listening to changes of the view so long."""
 
 # --- nodes ----------------------------------------------------------------
-HEARTBEAT_EVERY_S: Final = 0.5
-"""A raylet tells the head so often that it lives."""
+HEARTBEAT_EVERY_S: Final = 1.0
+"""A raylet tells the head so often that it lives: three are missing before it is suspect, and an idle node wakes once a
+second (base/pulse.py)."""
 SUSPECT_AFTER_S: Final = 3.0
 """A node that was not heard for so long gets no new work."""
 NODE_LEASE_TTL_S: Final = 10.0

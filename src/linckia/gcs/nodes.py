@@ -14,7 +14,13 @@ from typing import Any
 
 import msgspec
 
-from linckia.base.limits import ANNOUNCE_EVERY_S, CLUSTER_EVENTS_KEPT_MAX, DEAD_NODES_KEPT_MAX, VIEW_BATCH_S
+from linckia.base.limits import (
+    ANNOUNCE_EVERY_S,
+    CLUSTER_EVENTS_KEPT_MAX,
+    DEAD_NODES_KEPT_MAX,
+    SUSPECT_AFTER_S,
+    VIEW_BATCH_S,
+)
 from linckia.core.leases import vectors
 from linckia.core.nodes.directory import Brake, Changed, Died, Effect, NodeDirectory, Probe
 from linckia.core.nodes.states import DeathReason, NodeState
@@ -27,7 +33,7 @@ from linckia.protocol.batch import encode_batch
 
 _decode_node = msgspec.msgpack.Decoder(NodeInfo).decode
 _encode = msgspec.msgpack.encode
-TICK_EVERY_S = 0.25
+TICK_LEAST_S = 0.25
 NOTIFY_EVERY_S = 0.01
 
 
@@ -90,7 +96,7 @@ class NodeService:
         self.probe: Callable[[str, Callable[[str, str], None]], None] = _no_probe  # node/head.py sets it
         self.own_memory: Callable[[], tuple[int, int]] = lambda: (0, 0)  # of the head's node; node/rooms.py sets it
         self.now_s = time.monotonic  # the simulator sets its own
-        self._ticking = False
+        self._tick_timer: Any = None
         self.events: deque[tuple[float, str, str]] = deque(maxlen=CLUSTER_EVENTS_KEPT_MAX)
 
     def note(self, severity: str, text: str) -> None:
@@ -176,9 +182,8 @@ class NodeService:
         self._unannounced[info.node_id] = message.info
         self._tell_soon()
         self._changed(node)
-        if not info.is_head and not self._ticking:
-            self._ticking = True
-            self._call_later(TICK_EVERY_S, self._tick)
+        if not info.is_head and self._tick_timer is None:
+            self._schedule_tick()
         for listener in self.on_joined:
             listener(node)
 
@@ -217,6 +222,7 @@ class NodeService:
             if node is not None and reason == "PREEMPTION":
                 node.preempted = True
                 self.announce(m.NodesChanged(preempted=[node_id]))
+            self._schedule_tick()  # its deadline may be before what the next look waits for
         self._apply(effects)
         return why_not
 
@@ -228,7 +234,15 @@ class NodeService:
             if node.info.is_head:
                 self.directory.heard(node.info.node_id, now_s)
         self._apply(self.directory.tick(now_s))
-        self._call_later(TICK_EVERY_S, self._tick)
+        self._schedule_tick()
+
+    def _schedule_tick(self) -> None:
+        """Look when silence may have a consequence, which is seldom while all are heard."""
+        if self._tick_timer is not None:
+            self._tick_timer.cancel()
+        now_s = self.now_s()
+        wait_s = min(self.directory.next_tick_s(now_s) - now_s, SUSPECT_AFTER_S)
+        self._tick_timer = self._call_later(max(TICK_LEAST_S, wait_s), self._tick)
 
     def _apply(self, effects: list[Effect]) -> None:
         for effect in effects:

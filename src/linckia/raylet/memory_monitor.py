@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from linckia.base.limits import MEMORY_LOOK_MIN_S, VICTIM_EXIT_MAX_S
+from linckia.base.pulse import shared_wait_s
 from linckia.core.leases.records import FRESH, Retire, Worker
 from linckia.core.memory import report
 from linckia.core.memory.idle import Looked, Step, idle_max_bytes, is_due, next_step
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from linckia.raylet.service import Raylet
     from linckia.raylet.worker_pool import WorkerProcess
 
-LIMITS_AGAIN_S = 5.0  # how often the limits themselves are looked up
+LIMITS_AGAIN_S = 15.0  # how often the limits themselves are looked up
 COMPLAIN_EVERY_S = 10.0
 
 
@@ -79,7 +80,7 @@ class MemoryMonitor:
         self.look(time.monotonic())
         again_s = self.last.look_again_s if self.last is not None else self.settings.refresh_s
         if self._timer is None:
-            self._timer = self.raylet.reactor.call_later(again_s, self._tick)
+            self._timer = self.raylet.reactor.call_later(shared_wait_s(time.monotonic(), again_s), self._tick)
 
     def _look_in(self, delay_s: float) -> None:
         if self._timer is not None:

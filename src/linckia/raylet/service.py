@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from linckia.base.limits import HEARTBEAT_EVERY_S
+from linckia.base.pulse import until_pulse_s
 from linckia.core.leases import vectors
 from linckia.core.leases.manager import LeaseManager
 from linckia.core.leases.records import Broken
@@ -172,7 +173,7 @@ class Raylet:
             self.desk.schedule_report()
         if self.gcs.up:
             self.gcs.post(m.Heartbeat(self.options.node.node_id, *self.memory.facts()))
-        self.reactor.call_later(HEARTBEAT_EVERY_S, self._heartbeat)
+        self.reactor.call_later(until_pulse_s(time.monotonic(), HEARTBEAT_EVERY_S / 2), self._heartbeat)
 
     # --- drivers and workers ------------------------------------------------------------------------------------------
 

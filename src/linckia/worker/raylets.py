@@ -55,6 +55,7 @@ class Raylets:
             return Peer(None, Address(node_id, endpoint))
         peer = self.peers[node_id] = Peer(conn, Address(node_id, endpoint))
         conn.state = peer
+        self.reach.watch(peer)
         return peer
 
     def on_nodes(self, _peer: Any, message: m.NodesChanged) -> None:
@@ -66,8 +67,6 @@ class Raylets:
         for node_id, _reason, text in message.dead:
             self._node_dead(node_id, text)
             self.preempted.pop(node_id, None)
-        if self.nodes:
-            self.reach.start()
 
     def on_unreachable(self, _peer: Any, message: m.NodeUnreachable) -> None:
         """It lives, but nothing of ours gets there: ask elsewhere; what runs there is given up when that lasts."""

@@ -14,6 +14,7 @@ import time
 from typing import TYPE_CHECKING
 
 from linckia.base.limits import NODE_LEASE_TTL_S, SUSPECT_AFTER_S
+from linckia.base.pulse import until_pulse_s
 from linckia.protocol import messages as m
 from linckia.rpc.endpoints import node_of
 
@@ -27,18 +28,25 @@ HANG_UP_AFTER_S = NODE_LEASE_TTL_S + 2.0
 
 
 class Reach:
-    """One per runtime. A timer runs only while there are other nodes."""
+    """One per runtime. A timer runs only while there are connections to other nodes."""
 
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
         self._since_s: dict[Peer, float] = {}  # connection -> since when it was stuck at each look
         self._looking = False
 
-    def start(self) -> None:
-        """There are other nodes."""
+    def watch(self, peer: Peer) -> None:
+        """There is a new connection."""
+        if self._is_far(peer):
+            self._look_later()
+
+    def _look_later(self) -> None:
         if not self._looking:
             self._looking = True
-            self.runtime.reactor.call_later(LOOK_EVERY_S, self._look)
+            self.runtime.reactor.call_later(until_pulse_s(time.monotonic(), LOOK_EVERY_S / 2), self._look)
+
+    def _is_far(self, peer: Peer) -> bool:
+        return _node(peer) not in (b"", self.runtime.node_id) and not peer.closed
 
     def silent_s(self, node_id: bytes) -> float:
         """How long the way to that node has been stuck."""
@@ -49,15 +57,15 @@ class Reach:
         runtime, now_s = self.runtime, time.monotonic()
         with runtime.mutex:
             self._looking = False
-            peers = [*runtime.peers.values(), *runtime.raylets.peers.values()]
-            stuck = [peer for peer in peers if _node(peer) in runtime.raylets.nodes and not peer.closed]
-            self._since_s = {peer: self._since_s.get(peer, now_s) for peer in stuck if peer.conn.is_stuck}
-            if runtime.closing or not runtime.raylets.nodes:
+            far = [peer for peer in [*runtime.peers.values(), *runtime.raylets.peers.values()] if self._is_far(peer)]
+            known = [peer for peer in far if _node(peer) in runtime.raylets.nodes]
+            self._since_s = {peer: self._since_s.get(peer, now_s) for peer in known if peer.conn.is_stuck}
+            if runtime.closing or not far:
                 return
             for node_id in dict.fromkeys(map(_node, self._since_s)):
                 if self.silent_s(node_id) >= SILENT_S:
                     runtime.raylet.post(m.NodeSilent(node_id))
-            self.start()
+            self._look_later()
 
 
 def _node(peer: Peer) -> bytes:

@@ -144,6 +144,7 @@ class Runtime:
         peer = Peer(conn, address)
         conn.state = peer
         self.peers[address.worker_id] = peer
+        self.raylets.reach.watch(peer)
         return peer
 
     def on_messages(self, conn: Connection, messages: list[m.Message]) -> None:

@@ -6,7 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
+import pytest
 
+from linckia.base.limits import NODE_LEASE_TTL_S, SUSPECT_AFTER_S
+from linckia.core.nodes.directory import Effect
 from linckia.gcs.actor_placement import LOOKED_AT_MAX, ActorPlacement
 from linckia.gcs.service import Gcs
 from linckia.model.specs import ActorSpec, JobConfig, NodeInfo
@@ -119,3 +122,39 @@ def test_the_job_of_a_driver_whose_node_is_dead_has_ended() -> None:
     head.gcs.nodes.declare_dead(b"b", "UNEXPECTED_TERMINATION", "gone")
     assert ended == [job_id]
     assert any(isinstance(each, m.JobEnded) for each in other.heard)
+
+
+@pytest.mark.row("7.7", "P8")
+def test_silence_is_noticed_when_it_counts_and_a_head_whose_nodes_are_heard_looks_seldom(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    head = Head()
+    head.join(b"a", CPU=1.0)
+    head.pass_time(0.5)
+    looks: list[float] = []
+    tick = head.gcs.nodes.directory.tick
+
+    def counted(now_s: float) -> list[Effect]:
+        looks.append(now_s)
+        return tick(now_s)
+
+    monkeypatch.setattr(head.gcs.nodes.directory, "tick", counted)
+    for _ in range(20):
+        head.gcs.on_message(Peer(b"a"), m.Heartbeat(b"a"))
+        head.pass_time(1.0)
+    assert len(looks) <= 10
+    heard_s = head.clock.now_s - 1.0
+    head.pass_time(SUSPECT_AFTER_S - 1.0 + 0.3)
+    assert head.gcs.nodes.nodes[b"a"].state == "SUSPECT"
+    head.pass_time(heard_s + NODE_LEASE_TTL_S + 0.3 - head.clock.now_s)
+    assert not head.gcs.nodes.nodes[b"a"].alive
+
+
+@pytest.mark.row("7.9")
+def test_a_drain_deadline_is_kept_although_nobody_is_silent() -> None:
+    head = Head()
+    head.join(b"a", CPU=1.0)
+    head.pass_time(0.5)
+    assert head.gcs.nodes.drain(b"a", "PREEMPTION", 0.5) == ""
+    head.pass_time(0.8)
+    assert not head.gcs.nodes.nodes[b"a"].alive

@@ -14,7 +14,7 @@ from linckia.protocol import messages as m
 from linckia.worker.reach import LOOK_EVERY_S, SILENT_S, Reach
 from linckia.worker.tasks import Peer
 
-NODE = b"n" * 28
+NODE, HERE = b"n" * 28, b"h" * 28
 
 
 class World:
@@ -29,6 +29,7 @@ class World:
         runtime: Any = SimpleNamespace(
             mutex=threading.Lock(),
             closing=False,
+            node_id=HERE,
             peers={b"w": self.peer},
             raylets=SimpleNamespace(peers={}, nodes=self.nodes),
             raylet=SimpleNamespace(post=self._asked),
@@ -36,7 +37,7 @@ class World:
         )
         monkeypatch.setattr("linckia.worker.reach.time.monotonic", lambda: self.now_s)
         self.reach = Reach(runtime)
-        self.reach.start()
+        self.reach.watch(self.peer)
 
     def _asked(self, message: m.NodeSilent) -> None:
         self.asked.append(message.node_id)
@@ -73,10 +74,26 @@ def test_traffic_that_is_acknowledged_now_and_then_is_none_of_its_business(world
     assert world.asked == []
 
 
-def test_it_sleeps_while_there_is_no_other_node(world: World) -> None:
-    world.nodes.clear()
+def test_it_sleeps_while_there_is_no_connection_to_another_node(world: World) -> None:
+    world.peer.closed = True
     world.turn(stuck=True)
     assert world.due == []
-    world.reach.start()
-    world.reach.start()
+    for near in ("unix:/run/w.sock", f"node:{HERE.hex()}:10.0.0.1:1:/w"):
+        world.reach.watch(Peer(world.peer.conn, Address(b"v" * 28, near)))
+    assert world.due == []
+    world.peer.closed = False
+    world.reach.watch(world.peer)
+    world.reach.watch(world.peer)
     assert len(world.due) == 1
+
+
+def test_a_node_that_is_not_known_yet_is_looked_at_when_it_is(world: World) -> None:
+    known = dict(world.nodes)
+    world.nodes.clear()
+    for _ in range(10):
+        world.turn(stuck=True)
+    assert world.asked == []
+    world.nodes.update(known)
+    for _ in range(int(SILENT_S / LOOK_EVERY_S) + 1):
+        world.turn(stuck=True)
+    assert world.asked == [NODE]

@@ -148,6 +148,21 @@ class NodeDirectory:
         effects += self._judge(expired, now_s)
         return [*effects, *self._release_brake(now_s)]
 
+    def next_tick_s(self, now_s: float) -> float:
+        """When ``tick`` has something to do at the earliest, if nobody is heard before; infinite without nodes. While
+        the brake is on, now: anything may release it.
+        """
+        if self.braked_since_s is not None:
+            return now_s
+        return min((self._due_s(node, now_s) for node in self.nodes.values()), default=float("inf"))
+
+    def _due_s(self, node: Node, now_s: float) -> float:
+        """Of one node: it becomes suspect, or its lease or its drain deadline ends."""
+        due_s = node.heard_s + SUSPECT_AFTER_S
+        if due_s <= now_s:
+            due_s = max(node.heard_s + NODE_LEASE_TTL_S, self.patient_until_s)
+        return min(due_s, node.deadline_s) if node.deadline_s else due_s
+
     def _pull_brake(self, now_s: float) -> list[Effect]:
         """Most nodes are suspect: before any lease ends, and before anybody starts nodes to do their work."""
         suspects = sum(1 for node in self.nodes.values() if now_s - node.heard_s >= SUSPECT_AFTER_S)

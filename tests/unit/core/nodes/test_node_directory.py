@@ -37,6 +37,28 @@ def test_silence_makes_suspect_and_then_dead() -> None:
     assert dead(nodes.tick(NODE_LEASE_TTL_S)) == [A]
 
 
+def test_the_next_tick_is_when_silence_has_a_consequence() -> None:
+    nodes = directory(A, B, C)
+    assert nodes.next_tick_s(0.0) == SUSPECT_AFTER_S
+    for node_id in (B, C):
+        nodes.heard(node_id, 1.0)
+    nodes.tick(SUSPECT_AFTER_S)
+    assert nodes.next_tick_s(SUSPECT_AFTER_S) == 1.0 + SUSPECT_AFTER_S, "the others become suspect"
+    for node_id in (B, C):
+        nodes.heard(node_id, 9.0)
+    assert nodes.next_tick_s(9.0) == NODE_LEASE_TTL_S, "the lease of the suspect ends"
+    nodes.drain(B, "PREEMPTION", idle=False, deadline_s=0.5, now_s=9.0)
+    assert nodes.next_tick_s(9.0) == 9.5, "a drain deadline"
+    assert NodeDirectory().next_tick_s(9.0) == float("inf")
+
+
+def test_with_the_brake_on_there_is_always_something_to_look_at() -> None:
+    nodes = directory(A, B, C)
+    nodes.tick(SUSPECT_AFTER_S)
+    assert nodes.braked_since_s is not None
+    assert nodes.next_tick_s(4.0) == 4.0
+
+
 @pytest.mark.row("S13")
 def test_a_stop_shorter_than_the_lease_changes_nothing_for_good() -> None:
     nodes = directory(A, B)
