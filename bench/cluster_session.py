@@ -8,6 +8,7 @@ from bench.cluster_queue import queue
 from bench.cluster_rates import actors, groups, idle, tasks
 from bench.cluster_spill import spill
 from bench.cluster_transfer import transfer
+from bench.decisions import decisions
 from bench.measure import Timing
 from bench.workloads import Values
 
@@ -20,6 +21,7 @@ WORKLOADS: dict[str, ClusterWorkload] = {
     "cluster_queue": queue,
     "cluster_transfer": transfer,
     "cluster_spill": spill,
+    "cluster_decision": decisions,
 }
 """Every step of an engine with Ray's API."""
 

@@ -59,14 +59,18 @@ CLUSTER_PARTS: tuple[tuple[str, ...], ...] = (
     ("cluster_queue",),
     ("cluster_sockets", "cluster_transfer"),
     ("cluster_disk", "cluster_spill"),
+    ("cluster_decision",),
     ("store_disk", "store_bare_etcd", "store_sqlite", "store_etcd"),
 )
 """Steps that share a process, and with it a cluster, or that are compared with each other and belong side by side."""
 
 STORE_STEPS = frozenset({"store_sqlite", "store_etcd"})
 LIMIT_STEPS = frozenset({"cluster_sockets", "cluster_disk", "store_disk", "store_bare_etcd"})
-CLUSTER_ENGINE_STEPS = frozenset(step for part in CLUSTER_PARTS for step in part) - LIMIT_STEPS - STORE_STEPS
-OUR_CLUSTER_STEPS = CLUSTER_ENGINE_STEPS | STORE_STEPS
+OWN_STEPS = STORE_STEPS | {"cluster_decision"}
+"""Of parts that only Linckia lets one measure by themselves."""
+
+CLUSTER_ENGINE_STEPS = frozenset(step for part in CLUSTER_PARTS for step in part) - LIMIT_STEPS - OWN_STEPS
+OUR_CLUSTER_STEPS = CLUSTER_ENGINE_STEPS | OWN_STEPS
 
 ENGINES: tuple[Engine, ...] = (
     Engine(

@@ -183,6 +183,10 @@ CLUSTER_FIGURES: tuple[Figure, ...] = tuple(
         _rate(
             "restore", "restore, nothing cached", AtLeast(0.8, "limits", "disk_read"), step="cluster_spill", unit="GB/s"
         ),
+        _cost("decision_us", "cluster_decision", "decision at 2,000 nodes, with its reason", "us", AtMost(200)),
+        _cost("decision_spread_us", "cluster_decision", "the same, SPREAD", "us", AtMost(200)),
+        _cost("decision_labels_us", "cluster_decision", "the same, by labels", "us", AtMost(200)),
+        _cost("decision_infeasible_us", "cluster_decision", "the same, no node can ever run it", "us", AtMost(200)),
         _rate("socket_stream", "limit: TCP on loopback, one buffer (iperf3)", step="cluster_sockets", unit="GB/s"),
         _rate("socket_memory", "limit: TCP, from memory to memory", step="cluster_sockets", unit="GB/s"),
         _cost("sockets_ratio", "cluster_sockets", "limit: time of 8 pairs at once : one pair", "x"),
