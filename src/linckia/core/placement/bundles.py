@@ -6,16 +6,20 @@ view, so nodes may still say no (gcs/placement_groups.py prepares and commits).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
 from linckia.base.labels import Selector
 from linckia.core.leases import vectors
 from linckia.core.leases.vectors import Units
+from linckia.core.scheduling.shapes import NodeSet
 from linckia.core.scheduling.view import ClusterView, NodeView
 
 STRATEGIES = ("PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD")
+ALL_LOOKED_AT_MAX = 128
+"""So many nodes are all looked at; of more at first only SOME_NODES, and two for each bundle."""
+SOME_NODES = 64
 
 
 class BundleAsk(msgspec.Struct, frozen=True):
@@ -41,21 +45,66 @@ class NotPlaced(msgspec.Struct, frozen=True):
     reason: str
 
 
-def place_bundles(view: ClusterView, ask: BundleAsk) -> Placed | NotPlaced:
-    """A node for each bundle, or why there is none."""
-    nodes = [node for node in view.nodes.values() if node.takes_work]
-    free = {node.node_id: dict(node.available) for node in nodes}
-    found = _place(nodes, free, ask)
+def place_bundles(view: ClusterView, ask: BundleAsk, turn: int = 0) -> Placed | NotPlaced:
+    """A node for each bundle, or why there is none. With many nodes some of those with room are tried first, others for
+    each ``turn``: the best of some is nearly the best of all (Mitzenmacher 2001). "No" is said of all nodes.
+    """
+    found = _place_on(view, ask, turn, empty=False)
     if found is not None:
         return Placed(found)
-    empty = {node.node_id: dict(node.total) for node in nodes}
-    possible = _place(nodes, empty, msgspec.structs.replace(ask, fixed={}))
+    possible = _place_on(view, msgspec.structs.replace(ask, fixed={}), turn, empty=True)
     need = ", ".join(vectors.describe(bundle) for bundle in ask.bundles[:4])
     more = f" and {len(ask.bundles) - 4} more" if len(ask.bundles) > 4 else ""
     what = f"{len(ask.bundles)} bundles ({need}{more}) with {ask.strategy}"
+    count = sum(1 for node in view.nodes.values() if node.takes_work)
     if possible is None:
-        return NotPlaced("infeasible", f"{what} do not fit into the {len(nodes)} nodes even when they are empty")
-    return NotPlaced("no_resources", f"{what} do not fit into what is free on {len(nodes)} nodes")
+        return NotPlaced("infeasible", f"{what} do not fit into the {count} nodes even when they are empty")
+    return NotPlaced("no_resources", f"{what} do not fit into what is free on {count} nodes")
+
+
+def _place_on(view: ClusterView, ask: BundleAsk, turn: int, *, empty: bool) -> dict[int, bytes] | None:
+    """Into what is free, or into nodes as if they were ``empty``."""
+    if len(view.nodes) <= ALL_LOOKED_AT_MAX:
+        return _place_among([node for node in view.nodes.values() if node.takes_work], ask, empty=empty)
+    sets = _with_room(view, ask, empty=empty)
+    if not all(len(nodes) for nodes in sets):
+        return None  # some bundle fits nowhere
+    special = {*ask.fixed.values(), ask.soft_target}
+    at_first = SOME_NODES + 2 * len(ask.bundles)
+    some = special.union(*(_some(nodes, at_first, turn) for nodes in sets))
+    found = _place_among(_in_order(view, some), ask, empty=empty)
+    if found is None and any(len(nodes) > at_first for nodes in sets):
+        found = _place_among(_in_order(view, special.union(*sets)), ask, empty=empty)
+    return found
+
+
+def _with_room(view: ClusterView, ask: BundleAsk, *, empty: bool) -> list[NodeSet]:
+    """For each kind of bundle that needs a node, the nodes that could take one: kept by the view, not looked for."""
+    todo = [units for index, units in enumerate(ask.bundles) if index not in ask.fixed]
+    if ask.strategy == "STRICT_PACK":
+        todo = [_together(todo)]
+    kinds = {vectors.shape_of(units): units for units in todo}
+    shapes = [view.shape(units, {}) for units in kinds.values()]
+    return [shape.feasible if empty else shape.available for shape in shapes]
+
+
+def _some(nodes: NodeSet, count: int, turn: int) -> list[bytes]:
+    """So many, at equal distances, others in each turn."""
+    size = len(nodes)
+    if size <= count:
+        return list(nodes)
+    stride = size // count
+    return [nodes.at((turn + step * stride) % size) for step in range(count)]
+
+
+def _in_order(view: ClusterView, node_ids: Collection[bytes]) -> list[NodeView]:
+    """Those that are there and take work; by id, so that equal views give equal plans."""
+    found = (view.nodes.get(node_id) for node_id in sorted(node_ids))
+    return [node for node in found if node is not None and node.takes_work]
+
+
+def _place_among(nodes: Sequence[NodeView], ask: BundleAsk, *, empty: bool) -> dict[int, bytes] | None:
+    return _place(nodes, {node.node_id: dict(node.total if empty else node.available) for node in nodes}, ask)
 
 
 def _place(nodes: Sequence[NodeView], free: dict[bytes, Units], ask: BundleAsk) -> dict[int, bytes] | None:
@@ -87,9 +136,7 @@ def _on_one(
     allowed: Mapping[int, list[bytes]],
 ) -> dict[int, bytes] | None:
     """All on one node: that of the fixed ones, the soft target, or the fullest that still fits."""
-    together: Units = {}
-    for index in todo:
-        vectors.add(together, ask.bundles[index])
+    together = _together(ask.bundles[index] for index in todo)
     candidates = [n.node_id for n in nodes if all(n.node_id in allowed[index] for index in todo)]
     if ask.fixed:
         homes = set(ask.fixed.values())
@@ -99,6 +146,13 @@ def _on_one(
         return None
     chosen = ask.soft_target if ask.soft_target in fitting else min(fitting, key=lambda n: _left(free[n], together))
     return dict.fromkeys(todo, chosen)
+
+
+def _together(bundles: Iterable[Units]) -> Units:
+    total: Units = {}
+    for units in bundles:
+        vectors.add(total, units)
+    return total
 
 
 def _left(free: Units, need: Units) -> tuple[int, ...]:

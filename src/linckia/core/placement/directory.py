@@ -7,6 +7,7 @@ attempt, so that late ones are recognised. A node that dies loses its bundles on
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -96,6 +97,7 @@ class GroupDirectory:
         self._removed: dict[bytes, None] = {}
         self._of_actor: dict[bytes, dict[bytes, None]] = {}  # detached actor -> groups that end with its process
         self._stuck: dict[object, NotPlaced] = {}  # what fits nowhere since that change
+        self._turns = itertools.count()
         self._left = 0  # of those that wait, how many the last change of the view has left to look at
 
     # --- creation and removal -----------------------------------------------------------------------------------------
@@ -220,13 +222,15 @@ class GroupDirectory:
         label = next((key for key in topology if key != "ray.io/node-id"), "")
         if not label:
             wanted = topology.get("ray.io/node-id")
-            return place_bundles(self.view, msgspec.structs.replace(ask, strategy=wanted) if wanted else ask)
+            asked = msgspec.structs.replace(ask, strategy=wanted) if wanted else ask
+            return place_bundles(self.view, asked, next(self._turns))
         values = dict.fromkeys(n.labels[label] for n in self.view.nodes.values() if label in n.labels)
         strategy = topology.get("ray.io/node-id", "PACK")
         answer: Any = NotPlaced("infeasible", f"no node has the label {label!r}")
         for value in values:
             selectors = [{**(ask.selectors[i] if ask.selectors else {}), label: value} for i in range(len(ask.bundles))]
-            answer = place_bundles(self.view, msgspec.structs.replace(ask, strategy=strategy, selectors=selectors))
+            asked = msgspec.structs.replace(ask, strategy=strategy, selectors=selectors)
+            answer = place_bundles(self.view, asked, next(self._turns))
             if not isinstance(answer, NotPlaced):
                 return answer
         return answer
