@@ -17,6 +17,7 @@ from linckia.base.version import __version__
 
 if TYPE_CHECKING:
     from linckia import actor, cloudpickle, exceptions, util
+    from linckia.api.checkpointing import Checkpointable, checkpoint
     from linckia.api.logging_config import LoggingConfig
     from linckia.base.ids import (
         ActorClassID,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
         UniqueID,
         WorkerID,
     )
+    from linckia.model.checkpoints import CheckpointInfo, CheckpointPolicy
     from linckia.worker.refs import ObjectRef
     from linckia.worker.refs import ObjectRef as ObjectID
     from linckia.worker.streams import DynamicObjectRefGenerator, ObjectRefGenerator
@@ -39,6 +41,8 @@ SCRIPT_MODE, WORKER_MODE, LOCAL_MODE = 0, 1, 2
 
 _LAZY = {
     "LoggingConfig": "linckia.api.logging_config",
+    **dict.fromkeys(("Checkpointable", "checkpoint"), "linckia.api.checkpointing"),
+    **dict.fromkeys(("CheckpointInfo", "CheckpointPolicy"), "linckia.model.checkpoints"),
     "ObjectRef": "linckia.worker.refs",
     "ObjectRefGenerator": "linckia.worker.streams",
     "DynamicObjectRefGenerator": "linckia.worker.streams",
@@ -75,7 +79,8 @@ __all__ = [
     "ObjectRef", "ObjectRefGenerator", "DynamicObjectRefGenerator", "ActorClass", "ActorHandle",
     "LoggingConfig", "ActorClassID", "ActorID", "ClusterID", "FunctionID", "JobID", "NodeID", "ObjectID",
     "PlacementGroupID", "TaskID", "UniqueID",
-    "WorkerID", "actor", "cloudpickle", "exceptions", "util", "SCRIPT_MODE", "WORKER_MODE", "LOCAL_MODE", "__version__",
+    "WorkerID", "Checkpointable", "CheckpointInfo", "CheckpointPolicy", "checkpoint",
+    "actor", "cloudpickle", "exceptions", "util", "SCRIPT_MODE", "WORKER_MODE", "LOCAL_MODE", "__version__",
 ]  # fmt: skip
 
 

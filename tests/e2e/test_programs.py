@@ -32,6 +32,16 @@ def test_quickstart_programs_run_one_after_the_other(world: World) -> None:
     assert printed.rstrip().endswith("end of the quickstart")
 
 
+def test_each_means_of_fault_tolerance_does_what_its_page_says(world: World) -> None:
+    blocks = programs_in(ROOT / "docs" / "fault-tolerance.md")
+    assert len(blocks) >= 9
+    printed = world.python(world.script("\n".join(blocks)), cwd=ROOT)
+    assert "the second attempt answered" in printed
+    assert "calls that were lost: 1\nbalance: 50\n" in printed
+    assert "an estimate, because of WorkerCrashedError (system)" in printed
+    assert printed.rstrip().endswith("end of the page")
+
+
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_example(world: World, path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 60

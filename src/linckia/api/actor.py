@@ -24,7 +24,15 @@ if TYPE_CHECKING:
     from linckia.worker.refs import ObjectRef
 
 T = TypeVar("T")
-HIDDEN_METHODS = ("ray_ready", "ray_call", "ray_terminate", "linckia_ready", "linckia_call", "linckia_terminate")
+HIDDEN_METHODS = (
+    "ray_ready",
+    "ray_call",
+    "ray_terminate",
+    "linckia_ready",
+    "linckia_call",
+    "linckia_terminate",
+    "linckia_checkpoint",
+)
 
 
 class ActorMethod:
@@ -169,6 +177,7 @@ class ActorHandle(Generic[T]):
             )
 
     def _make_template(self, name: str, options: Any) -> Any:
+        from linckia.api.means import method_means  # noqa: PLC0415  (start-up time)
         from linckia.protocol import messages as m  # noqa: PLC0415  (start-up time)
         from linckia.worker.tasks import Template  # noqa: PLC0415  (start-up time)
 
@@ -194,7 +203,8 @@ class ActorHandle(Generic[T]):
             qualified_name=f"{info.class_module}.{info.class_name}.{name}",
             **chosen,
         )
-        return Template(definition, None, None, retries)
+        means = method_means(self._runtime, definition.name, spec, options, definition.num_returns)
+        return Template(definition, None, None, retries, means)
 
 
 def _check_call(client: Any, spec: Any, class_name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

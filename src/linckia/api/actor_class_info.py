@@ -74,6 +74,8 @@ def _method_spec(name: str, attribute: Any) -> MethodSpec:
         backpressure=(options.generator_backpressure_num_objects or -1) if options is not None else -1,
         signature=_signature_bytes(function, has_self=not isinstance(attribute, staticmethod)),
         listed=options.enable_task_events if options is not None else None,
+        retry_backoff_s=(options.retry_backoff_s or 0.0) if options is not None else 0.0,
+        max_backoff_s=(options.max_backoff_s or 0.0) if options is not None else 0.0,
     )
 
 

@@ -12,6 +12,7 @@ from linckia.api.actor import ActorHandle
 from linckia.api.options_group import group_target
 from linckia.base import errors
 from linckia.host import entropy
+from linckia.model.checkpoints import encode_policy
 from linckia.model.specs import ActorInfo, ActorSpec, MethodSpec, decode_actor_info, describe_actor, encode
 from linckia.protocol import messages as m
 from linckia.worker.borrowing import new_scope
@@ -33,6 +34,7 @@ def create_actor(
 ) -> ActorHandle[Any]:
     """Register and return the handle; named actors wait for the GCS's word (ActorAlreadyExistsError)."""
     _check_groups(info, options)
+    _check_checkpoint(info, options)
     spec = _spec(runtime, info, options, class_id, blob)
     actor_id, detached = spec.actor_id, spec.detached
     client = runtime.actors.client(spec.actor_id, out_of_order=spec.out_of_order, class_name=info.name, subscribe=False)
@@ -96,6 +98,7 @@ def _spec(runtime: Runtime, info: ClassInfo, options: ActorOptions, class_id: by
         strategy=options.strategy(),
         capture_child_tasks=target is not None and target.captures,
         listed=options.enable_task_events,
+        checkpoint=encode_policy(options.checkpoint) if options.checkpoint is not None else b"",
     )
 
 
@@ -122,6 +125,21 @@ def _check_groups(info: ClassInfo, options: ActorOptions) -> None:
     assert not unknown, (
         f"methods of {info.name} name concurrency groups {unknown}; concurrency_groups declares {sorted(declared)}"
     )
+
+
+def _check_checkpoint(info: ClassInfo, options: ActorOptions) -> None:
+    if options.checkpoint is None:
+        return
+    if not options.max_restarts:
+        raise ValueError(
+            f"actor class {info.name} has checkpoint=... but max_restarts=0, so it would never be restored"
+        )
+    has = [name for name in ("save_checkpoint", "load_checkpoint") if hasattr(info.cls, name)]
+    if len(has) == 1:
+        raise TypeError(
+            f"actor class {info.name} has {has[0]} alone; linckia.Checkpointable needs save_checkpoint() and "
+            "load_checkpoint(state, info)"
+        )
 
 
 def _with_arguments(spec: ActorSpec, constructor: Any) -> ActorSpec:

@@ -78,11 +78,17 @@ def _warn_blocking(host: Any) -> None:
         logging.getLogger("linckia").warning(ASYNC_GET_WARNING)
 
 
-def put(value: T, **options: Any) -> ObjectRef[T]:
+def put(value: T, *, replicas: int = 1, **options: Any) -> ObjectRef[T]:
     """Store a value; returns the ref of a new object owned by this process.
 
+    ``replicas``: on how many nodes copies of it shall be kept, this one included, as long as it is referenced; they
+    follow in the background, on as many nodes as there are. Values up to 100 KiB stay in this process.
     TypeError for ObjectRefs and for what cannot be pickled; ObjectStoreFullError when there is no room for a large one.
     """
+    if replicas != 1:
+        from linckia.model.checkpoints import check_count  # noqa: PLC0415  (start-up time)
+
+        check_count("put(replicas=...), all copies counted,", replicas)
     if options:
         if options.get("_owner") is not None:
             raise ValueError("put(_owner=...) is not supported; the process that puts an object owns it")
@@ -93,7 +99,11 @@ def put(value: T, **options: Any) -> ObjectRef[T]:
     ref_class, _, _ = _kinds()
     if type(value) is ref_class:
         raise TypeError("put() was called with an ObjectRef; wrap it in a list to store the reference itself")
-    return runtime.objects.put(value)  # type: ignore[no-any-return]
+    ref = runtime.objects.put(value)
+    if replicas > 1:
+        with runtime.mutex:
+            runtime.replicas.wanted(ref, replicas)
+    return ref  # type: ignore[no-any-return]
 
 
 def wait(

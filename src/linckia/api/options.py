@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
+from linckia.api.options_held import Held
 from linckia.api.options_placement import (
     check_group_with_strategy,
     warn_of_deprecated_group,
@@ -34,10 +35,13 @@ from linckia.base.errors import RayDeprecationWarning
 from linckia.base.limits import ASYNC_ACTOR_CONCURRENCY_DEFAULT, TASK_MAX_RETRIES_DEFAULT
 from linckia.base.resources import ResourceSet
 
+if TYPE_CHECKING:
+    from linckia.model.checkpoints import CheckpointPolicy
+
 SchedulingStrategy = (
     str | PlacementGroupSchedulingStrategy | NodeAffinitySchedulingStrategy | NodeLabelSchedulingStrategy | None
 )
-RetryExceptions = bool | Sequence[type[Exception]]
+RetryExceptions = bool | Sequence[type[Exception]] | Held
 _ACCELERATOR_SHARE = 0.001  # enough to pin work to nodes with the accelerator, too little to use it up
 _NOT_COUNTED = {"memory", "object_store_memory"}  # they alone do not make an actor hold a CPU (R 2.2)
 
@@ -141,9 +145,13 @@ class TaskOptions(PlacedOptions):
     __slots__ = ("is_generator",)
     generator_backpressure_num_objects: int
     is_generator: bool | None
+    fallback: Held | None
+    max_backoff_s: float | None
     max_calls: int
     num_objects_per_yield: int
     num_returns: int | str | None
+    replicas: int
+    retry_backoff_s: float | None
     retry_exceptions: RetryExceptions
     rules: ClassVar[Rules] = TASK_RULES
 
@@ -198,6 +206,7 @@ class ActorOptions(PlacedOptions):
     __slots__ = ()
     actor_generator_backpressure_num_objects: int
     allow_out_of_order_execution: bool | None
+    checkpoint: CheckpointPolicy | None
     concurrency_groups: dict[str, int] | None
     enable_tensor_transport: bool | None
     get_if_exists: bool
@@ -249,13 +258,17 @@ class MethodOptions(Options):
     __slots__ = ("is_generator",)
     concurrency_group: str | None
     enable_task_events: bool | None
+    fallback: Held | None
     generator_backpressure_num_objects: int | None
     is_generator: bool | None
     labels: dict[str, str] | None
+    max_backoff_s: float | None
     max_task_retries: int | None
     name: str | None
     num_objects_per_yield: int | None
     num_returns: int | str | None
+    replicas: int
+    retry_backoff_s: float | None
     retry_exceptions: RetryExceptions | None
     tensor_transport: str | None
     rules: ClassVar[Rules] = METHOD_RULES

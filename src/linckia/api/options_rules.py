@@ -1,6 +1,6 @@
 """The tables of all options: which exist for tasks, actors and methods, how each is checked, what it is by default.
 
-`options.py` reads the tables; a new option is a line here and an attribute there. Rows R 2.1-2.37.
+`options.py` reads the tables; a new option is a line here and an attribute there. Rows R 2.1-2.37; `_MEANS` is ours.
 """
 
 from __future__ import annotations
@@ -41,9 +41,12 @@ _YIELDING: Rules = {
     "_generator_backpressure_num_objects": Rule(values.count(-1, zero_is_allowed=False, none_means=-1), -1),
     "_num_objects_per_yield": Rule(values.count(1, none_means=1), 1),
 }
+_PAUSES: Rules = {"retry_backoff_s": Rule(values.seconds), "max_backoff_s": Rule(values.seconds)}
+_MEANS: Rules = {**_PAUSES, "fallback": Rule(values.any_value), "replicas": Rule(values.count(1, none_means=1), 1)}
 TASK_RULES: Rules = {
     **_PLACED,
     **_YIELDING,
+    **_MEANS,
     "num_cpus": Rule(values.quantity, 1),
     "object_store_memory": Rule(values.no_object_store_memory),
     "name": Rule(values.text()),
@@ -59,6 +62,7 @@ ACTOR_RULES: Rules = {
     "namespace": Rule(values.text(empty_is_allowed=False)),
     "get_if_exists": Rule(values.flag(none_is_allowed=False), False),
     "lifetime": Rule(values.one_of("detached", "non_detached")),
+    "checkpoint": Rule(values.checkpoint_policy),
     "max_restarts": Rule(values.count(-1, none_means=0), 0),
     "max_task_retries": Rule(values.count(-1, none_means=0), 0),
     "max_concurrency": Rule(values.count(0)),
@@ -77,8 +81,8 @@ _METHOD: Rules = {
     "enable_task_events": Rule(values.flag(none_is_allowed=True)),
     "tensor_transport": Rule(values.no_tensor_transport),
 }
-METHOD_DECORATOR_RULES: Rules = {**_METHOD, "_num_objects_per_yield": Rule(values.count(1))}
-METHOD_CALL_RULES: Rules = {**_METHOD, "name": Rule(values.text()), "_labels": Rule(values.text_labels)}
+METHOD_DECORATOR_RULES: Rules = {**_METHOD, **_PAUSES, "_num_objects_per_yield": Rule(values.count(1))}
+METHOD_CALL_RULES: Rules = {**_METHOD, **_MEANS, "name": Rule(values.text()), "_labels": Rule(values.text_labels)}
 METHOD_RULES: Rules = {**METHOD_DECORATOR_RULES, **METHOD_CALL_RULES}
 
 

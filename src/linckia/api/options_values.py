@@ -10,6 +10,7 @@ import reprlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from linckia.api.options_held import Held, hold
 from linckia.base.limits import RESOURCE_AMOUNT_MAX
 from linckia.base.resources import ResourceSet
 
@@ -138,12 +139,14 @@ def text_labels(name: str, value: object) -> object:
 
 
 def exception_filter(*, none_is_allowed: bool) -> Check:
-    """A bool, or the exception classes to retry (kept as a tuple)."""
-    expected = "True, False, or a list of exception classes"
+    """A bool, the exception classes to retry (kept as a tuple), or a function of the exception that says."""
+    expected = "True, False, a list of exception classes, or a function that takes the exception"
 
     def check(name: str, value: object) -> object:
-        if isinstance(value, bool) or (value is None and none_is_allowed):
+        if isinstance(value, (bool, Held)) or (value is None and none_is_allowed):
             return value
+        if callable(value) and not isinstance(value, type):
+            return hold(value)
         if not isinstance(value, (list, tuple)):
             raise wrong_type(name, expected, value)
         if not all(isinstance(one, type) and issubclass(one, Exception) for one in value):
@@ -151,6 +154,31 @@ def exception_filter(*, none_is_allowed: bool) -> Check:
         return tuple(value)
 
     return check
+
+
+def seconds(name: str, value: object) -> object:
+    """A time in seconds, 0 or more; None stands for the default."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise wrong_type(name, "a number of seconds, or None", value)
+    if not 0 <= value < float("inf"):
+        raise bad_value(name, "0 or more seconds", value)
+    return float(value)
+
+
+def checkpoint_policy(name: str, value: object) -> object:
+    """A CheckpointPolicy or None."""
+    from linckia.model.checkpoints import CheckpointPolicy  # noqa: PLC0415  (start-up time of `import linckia`)
+
+    if value is not None and not isinstance(value, CheckpointPolicy):
+        raise wrong_type(name, "a linckia.CheckpointPolicy or None", value)
+    return value
+
+
+def any_value(_name: str, value: object) -> object:
+    """Anything; it is told apart from other values by being the same object."""
+    return value if isinstance(value, Held) else hold(value)
 
 
 def returns(name: str, value: object) -> object:

@@ -95,6 +95,7 @@ class RemoteFunction(Generic[P, R]):
         return BoundFunction(runtime, self._template(runtime, options))
 
     def _template(self, runtime: Runtime, options: TaskOptions) -> Any:
+        from linckia.api.means import task_means  # noqa: PLC0415  (start-up time)
         from linckia.protocol import messages as m  # noqa: PLC0415  (start-up time)
         from linckia.worker.tasks import Template, remember  # noqa: PLC0415  (start-up time)
 
@@ -125,7 +126,9 @@ class RemoteFunction(Generic[P, R]):
             capture_child_tasks=target is not None and target.captures,
             listed=options.enable_task_events,
         )
-        template = Template(definition, function, key, retries)
+        template = Template(
+            definition, function, key, retries, task_means(runtime, self._name, options, definition.num_returns)
+        )
         remember(runtime.template_cache, cached, template)
         return template
 
@@ -239,7 +242,8 @@ def _retry_filter(retry_exceptions: Any) -> bytes:
         return b""
     import cloudpickle  # noqa: PLC0415  (start-up time)
 
-    data: bytes = cloudpickle.dumps(tuple(retry_exceptions))
+    held = getattr(retry_exceptions, "value", None)  # a function that decides, see api/options_held.py
+    data: bytes = cloudpickle.dumps(held if held is not None else tuple(retry_exceptions))
     return data
 
 
@@ -277,5 +281,5 @@ def function_limit_bytes() -> int:
 
 
 def retry_filter(retry_exceptions: Any) -> bytes:
-    """Wire form of ``retry_exceptions``: empty, ``*`` for all, or a pickled tuple of classes."""
+    """Wire form of ``retry_exceptions``: empty, ``*`` for all, or a pickled tuple of classes or function."""
     return _retry_filter(retry_exceptions)

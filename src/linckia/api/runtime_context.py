@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from linckia.api.current_group import captures_children, current_group_id
 from linckia.api.remote_function import connected
 from linckia.worker import current
+
+if TYPE_CHECKING:
+    from linckia.model.checkpoints import CheckpointInfo
 
 
 class RuntimeContext:
@@ -171,6 +174,23 @@ class RuntimeContext:
         if host is None:
             raise RuntimeError("was_current_actor_reconstructed: this code does not run in an actor")
         return bool(host.restarts > 0)
+
+    @property
+    def restored_checkpoint(self) -> CheckpointInfo | None:
+        """What the state of the current actor was restored from, with ``calls_since``: what was lost. None when it
+        began anew, and outside actors.
+        """
+        return self._checkpoint("restored")
+
+    @property
+    def last_checkpoint(self) -> CheckpointInfo | None:
+        """What was saved last, by this life of the current actor or the one it was restored from."""
+        return self._checkpoint("last")
+
+    def _checkpoint(self, which: str) -> CheckpointInfo | None:
+        host = self._host()
+        kept = host.checkpoints if host is not None else None
+        return getattr(kept, which) if kept is not None else None
 
     @property
     def runtime_env(self) -> dict[str, Any]:

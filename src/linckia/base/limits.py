@@ -23,6 +23,8 @@ STORE_DEFAULT_MEMORY_FRACTION: Final = 0.3
 """Share of the available memory that the object store takes unless told otherwise."""
 STORE_DEFAULT_MAX_BYTES: Final = 200 * 1000**3
 """The default never exceeds this, however large the machine."""
+REPLICAS_STORE_SHARE: Final = 0.5
+"""Replicas of other nodes' objects take at most this share of a node's store."""
 STORE_FULL_GRACE_S: Final = 2.0
 """How long a put waits for space before it gives ObjectStoreFullError."""
 
@@ -44,12 +46,21 @@ IDLE_WORKER_MAX_S: Final = 1.0
 """Idle workers above the soft limit (one per CPU) end after this."""
 WORKER_REGISTER_MAX_S: Final = 60.0
 """A started worker that has not registered by then is given up and replaced."""
+RETRY_BUDGET_PER_S: Final = 1000.0
+RETRY_BUDGET_BURST: Final = 10_000.0
+"""Retries that one owner starts at once, and then each second: a broken job must not keep the cluster busy."""
+RETRY_BACKOFF_CAP_S: Final = 60.0
+"""The longest pause between two attempts of a task with ``retry_backoff_s``, unless ``max_backoff_s`` says more."""
 CANCEL_RETRY_PERIOD_S: Final = 2.0
 """A recursive cancel is repeated at this period until it is delivered."""
 
 # --- actors ----------------------------------------------------------------
 ASYNC_ACTOR_CONCURRENCY_DEFAULT: Final = 1000
 """Calls that an async actor runs at a time unless told otherwise."""
+CHECKPOINT_HOLD_MAX_S: Final = 5.0
+"""A checkpoint that is due holds calls of an async or threaded actor back for so long at most."""
+CHECKPOINT_REQUEST_MAX_S: Final = 60.0
+"""A checkpoint that was asked for fails when calls have run all the time until then."""
 ACTOR_GRACEFUL_EXIT_MAX_S: Final = 30.0
 """After this a graceful exit becomes a kill."""
 ACTOR_QUEUE_WARN_CALLS: Final = 5000

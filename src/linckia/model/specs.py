@@ -20,6 +20,8 @@ class MethodSpec(msgspec.Struct, array_like=True, frozen=True):
     backpressure: int = -1
     signature: bytes = b""  # pickled inspect.Signature, for argument checks at the caller
     listed: bool | None = None  # enable_task_events; None: as the actor says
+    retry_backoff_s: float = 0.0  # first pause between attempts
+    max_backoff_s: float = 0.0  # 0: the default
 
 
 class ActorSpec(msgspec.Struct, array_like=True, frozen=True):
@@ -54,6 +56,7 @@ class ActorSpec(msgspec.Struct, array_like=True, frozen=True):
     strategy: bytes = b""  # encoded model.placement.Strategy
     capture_child_tasks: bool = False  # in a placement group: its children stay there
     listed: bool = True  # enable_task_events: the state API tells of its constructor
+    checkpoint: bytes = b""  # encoded model.checkpoints.CheckpointPolicy
 
 
 class ActorInfo(msgspec.Struct, array_like=True, frozen=True):

@@ -20,7 +20,7 @@ class TemplateDef(Message, tag=2):
     function_id: bytes  # empty for actor methods
     name: str  # function or method name
     num_returns: int  # -1 streaming, -2 dynamic
-    retry_exceptions: bytes = b""  # pickled tuple of classes, b"*" for all, empty for none
+    retry_exceptions: bytes = b""  # pickled tuple of classes or function, b"*" for all, empty for none
     max_calls: int = 0
     backpressure: int = -1
     concurrency_group: str = ""

@@ -1,4 +1,4 @@
-"""Objects between nodes: fetching, locations, copies, transfers (tags 200-219). See ``protocol/messages.py``.
+"""Objects between nodes: fetching, locations, copies, transfers (tags 200-219, 227-228). See ``protocol/messages.py``.
 
 Runtime to its own raylet: `FetchObject` and its answers. Raylet to owner: `LocateObject`, `LocationAdded`. Owner to
 raylets: `FreeCopies`, `PromoteCopy`. Raylet to raylet: `TransferRequest`; the bytes of large objects travel on streams
@@ -12,7 +12,7 @@ import msgspec
 from linckia.model.wire import Address, Block
 from linckia.protocol.message import Message
 
-GET, WAIT, ARGUMENT = 0, 1, 2
+GET, WAIT, ARGUMENT, REPLICA = 0, 1, 2, 3
 """Priorities of a fetch, most urgent first."""
 
 
@@ -174,3 +174,19 @@ class Locations(Message, tag=219):
     nodes: list[list[bytes]]
     sizes: list[int]
     spilled: list[bool]
+
+
+class KeepCopy(Message, tag=227):
+    """Owner to raylet: have a copy of this and keep it until FreeCopies, or until it becomes the primary. Answered by
+    CopyKept.
+    """
+
+    rid: int
+    item: Wanted
+
+
+class CopyKept(Message, tag=228):
+    """``reason``: why there is no copy; empty when it is there and kept."""
+
+    rid: int
+    reason: str = ""

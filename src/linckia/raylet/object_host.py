@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from linckia.protocol import messages as m
 from linckia.raylet.pull_manager import PullManager
+from linckia.raylet.replicas import CLIENT as REPLICAS
+from linckia.raylet.replicas import ReplicaHost
 from linckia.raylet.spilling import SpillHost
 from linckia.raylet.store_host import StoreHost
 from linckia.shm.spill_files import SpillFiles
@@ -33,10 +35,24 @@ class ObjectHost:
         self.pulls = PullManager(reactor, node.node_id, here, self.store, options.identity, self)
         self.pulls.spilled = self.spill.source
         self.pulls.links.on_unreachable = raylet.desk.cluster.avoid
+        self.replicas = ReplicaHost(self.pulls, self.store.core.capacity_bytes)
+        self.pulls.handlers[m.KeepCopy] = self.replicas.on_keep
+        self.pulls.handlers[m.FreeCopies] = self._on_free_copies
+        self.pulls.handlers[m.PromoteCopy] = self._on_promote
 
     def handlers(self) -> dict[type[m.Message], Callable[[Any, Any], None]]:
         """Message type -> handler(peer, message)."""
         return {**self.store.handlers(), **self.spill.handlers(), **self.pulls.handlers}
+
+    def _on_free_copies(self, peer: Any, message: m.FreeCopies) -> None:
+        """What was kept for its owner goes as well."""
+        self.replicas.released(message.object_ids)
+        self.pulls.on_free_copies(peer, message)
+
+    def _on_promote(self, peer: Any, message: m.PromoteCopy) -> None:
+        """A primary stays until it is freed, whoever reads it."""
+        self.pulls.on_promote(peer, message)
+        self.replicas.released([message.object_id])
 
     def primary_bytes(self) -> int:
         """In objects that are lost with this node: neither mere copies nor what is idle memory (R 10.9, P 42)."""
@@ -45,7 +61,9 @@ class ObjectHost:
     # --- what pulling needs to know of the node ---------------------------------------------------------------------
 
     def local(self, worker_id: bytes) -> Any:
-        """The connection of a process of this node."""
+        """The connection of a process of this node, or the keeper of replicas."""
+        if worker_id == REPLICAS:
+            return self.replicas
         return self.raylet.clients.get(worker_id)
 
     def endpoint_of(self, node_id: bytes) -> str:
@@ -68,6 +86,7 @@ class ObjectHost:
 
     def process_gone(self, worker_id: bytes, reason: str) -> None:
         """A runtime process, of this node or another, has ended: as a reader and as an owner."""
+        self.replicas.owner_gone(worker_id)
         self.pulls.process_gone(worker_id, reason)
         self.store.process_gone(worker_id)
 

@@ -220,7 +220,8 @@ class ActorClient:
             else:
                 self.runtime.history.has_failed(record, self.runtime.encode_error(self._unavailable(what)))
                 self._note_retry(record)
-                again.append(record)
+                if not self.runtime.retrying.pauses(record, self.submit):
+                    again.append(record)
         self.queue.extendleft(reversed(again))
         self._pump()
 
@@ -239,7 +240,8 @@ class ActorClient:
         """The method raised a retryable error."""
         self._note_retry(record)
         record.peer = None
-        self.submit(record)
+        if not self.runtime.retrying.pauses(record, self.submit):
+            self.submit(record)
 
     def _die(self, error: bytes) -> None:
         peer = self.peer

@@ -29,6 +29,8 @@ from linckia.worker.task_run import StreamOut, call_user, parts_of
 from linckia.worker.tasks import DYNAMIC, STREAMING, Peer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from linckia.worker.executor import ExecTemplate, Executor
     from linckia.worker.runtime import Runtime
 
@@ -75,6 +77,7 @@ class ActorHost:
         self.terminating = False
         self.exited = False
         self.leaving = ""  # why, once a call has ended the actor while others still run on the loop
+        self.checkpoints: Any = None  # ActorCheckpoints when the actor has a policy
         self._flush_scheduled = False
         self._early: list[tuple[Peer, m.Push]] = []
 
@@ -105,6 +108,8 @@ class ActorHost:
             call_user(self.instance.__init__, args, kwargs)
             del args, kwargs
             self._keep_borrowed(held)
+            if self.spec.checkpoint:
+                self._restore()
             self._take_repr()
         except BaseException as error:  # noqa: BLE001  (whatever the constructor raises decides the actor's fate)
             self._report(error)
@@ -113,12 +118,18 @@ class ActorHost:
             task_context.active.reset(token)
         return True
 
+    def _restore(self) -> None:
+        from linckia.worker.actor_checkpoints import ActorCheckpoints  # noqa: PLC0415  (few actors have them)
+
+        self.checkpoints = ActorCheckpoints(self)
+        self.checkpoints.restore()
+
     def _keep_borrowed(self, held: set[bytes]) -> None:
         with self.runtime.mutex:
             _, foreign = self.runtime.borrowing.still_held(held, b"")
         for token in foreign:
             token.registered = True
-            self.runtime.introduce_borrower(token.owner, token.object_id, self.runtime.address)
+            self.runtime.borrowing.introduce(token.owner, token.object_id, self.runtime.address)
 
     def _take_repr(self) -> None:
         if self.cls.__repr__ is not object.__repr__:
@@ -144,10 +155,20 @@ class ActorHost:
                 "__ray_ready__": lambda: True,
                 "__ray_call__": lambda function, *args, **kwargs: function(self.instance, *args, **kwargs),
                 "__ray_terminate__": self._terminate_call,
+                "__ray_checkpoint__": self._checkpoint_call,
             }
             key = name.replace("__linckia_", "__ray_")
-            template.function = hidden.get(key) or getattr(self.instance, name)
+            function = hidden.get(key) or getattr(self.instance, name)
+            counts = key not in hidden or key == "__ray_call__"
+            template.function = self.checkpoints.counted(function) if self.checkpoints and counts else function
         return template.function
+
+    def _checkpoint_call(self) -> Any:
+        if self.checkpoints is None:
+            raise errors.CheckpointError(
+                f"actor {self.spec.class_name} has no checkpoints; give its class checkpoint=CheckpointPolicy(...)"
+            )
+        return self.checkpoints.requested()
 
     def _terminate_call(self) -> None:
         self.exit_self(ActorExit("__ray_terminate__ was called"))
@@ -206,9 +227,7 @@ class ActorHost:
                 group.running += 1
                 self._dispatch(group, *group.waiting.popleft())
             if self.terminating and not self._busy():
-                self.executor.controls.append(self._graceful_end)
-                self.runtime.progress.notify()
-                self._wake_loop()
+                self.run_soon(self._graceful_end)
 
     def _busy(self) -> bool:
         if any(group.running or group.waiting for group in self.groups.values()):
@@ -257,6 +276,12 @@ class ActorHost:
             self._stopped.clear()
             while self.executor.controls:
                 self.executor.controls.popleft()()
+
+    def run_soon(self, control: Callable[[], None]) -> None:
+        """Have the main thread call it between two calls; an async actor's on its loop."""
+        self.executor.controls.append(control)
+        self.runtime.progress.notify()
+        self._wake_loop()
 
     def _wake_loop(self) -> None:
         if self.loop is not None:
@@ -412,6 +437,8 @@ class ActorHost:
             return
         self.exited = True
         self._run_shutdown_hook()
+        if self.checkpoints is not None:
+            self.checkpoints.ended()
         self.runtime.raylet.send(m.ActorExiting(self.actor_id, intended=True, reason=reason))
         atexit._run_exitfuncs()
         sys.stdout.flush()

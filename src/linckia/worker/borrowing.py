@@ -312,6 +312,16 @@ class Borrowing:
         if adopt and not self.runtime.raylet.closed:
             self.runtime.raylet.send(m.Sealed(adopt))
 
+    def introduce(self, owner: Address, object_id: bytes, borrower: Address) -> None:
+        """Tell a third process that ``borrower`` holds its object, and wait until it knows (something keeps it alive
+        so long). Not under the mutex.
+        """
+        runtime = self.runtime
+        with runtime.mutex:
+            peer = runtime.peer(owner)
+        if not peer.closed:
+            runtime.call(peer.conn, m.AddBorrower(runtime.next_rid(), object_id, borrower), 10.0)
+
     def forget(self, worker_id: bytes) -> None:
         """The borrower is dead."""
         self.on_ended(worker_id, list(self.borrows_of.pop(worker_id, ())))

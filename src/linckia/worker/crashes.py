@@ -46,14 +46,7 @@ def after_oom(submitter: Submitter, record: TaskRecord, broken: LeaseBroken) -> 
         return
     submitter.note_retry(record, counted=False)
     record.oom_deaths += 1
-    record.queue = None
-
-    def again() -> None:
-        with runtime.mutex:
-            if not record.cancelled and not runtime.closing:
-                submitter.enqueue(record)
-
-    runtime.reactor.call_later(oom_backoff().delay_s(record.oom_deaths - 1, _rng), again)
+    runtime.retrying.later(record, oom_backoff().delay_s(record.oom_deaths - 1, _rng), submitter.enqueue)
 
 
 def oom_backoff() -> Backoff:

@@ -75,6 +75,7 @@ def handlers_of(runtime: Runtime) -> dict[type, Handler]:
         m.LocationAdded: runtime.locations.on_added,
         m.LocationRemoved: runtime.locations.on_removed,
         m.CopyPromoted: runtime.locations.on_promoted,
+        m.CopyKept: runtime.replicas.on_kept,
         m.AskLocations: runtime.locations.on_ask,
         m.StateCollect: small.collect,
         m.FreeBlocks: lambda _peer, message: objects.on_free(message),

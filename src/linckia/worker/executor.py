@@ -30,6 +30,8 @@ from linckia.worker.task_run import TaskRun, call_user
 from linckia.worker.tasks import Peer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from linckia.worker.runtime import Runtime
 
 FLUSH_AFTER_S = 5e-4
@@ -99,6 +101,7 @@ class Executor:
         self.started_s = 0.0  # of the current task
         self.note_end = runtime.history.ended.append
         self._context: TaskContext | None = None
+        self._at_end: deque[Callable[[], None]] = deque()
         self._oldest_reply_s = 0.0
         self._register_handlers()
 
@@ -141,8 +144,16 @@ class Executor:
                 except KeyboardInterrupt:
                     continue  # a cancel that came too late
         self.runtime.reactor.flush_dirty()
+        while self._at_end:
+            self._at_end.popleft()()
         if not self.runtime.closing and self.actor is None:
             self._outlive_borrowers()
+
+    def after_task(self, cleanup: Callable[[], None]) -> None:
+        """Call it in the main thread once the running task was answered, also when this worker ends with it."""
+        at_end = self._at_end
+        at_end.append(cleanup)
+        self.controls.append(lambda: at_end.popleft()() if at_end else None)
 
     def _outlive_borrowers(self) -> None:
         """A worker that ends by intention serves its objects until nobody borrows them (R 3.1: they die with it)."""

@@ -111,6 +111,9 @@ class Lineage:
             for ref in large:
                 extra = ref.extra = ref.extra or RefExtra()
                 extra.lineage = entry
+            if record.template.means is not None:
+                for ref in large:
+                    self.runtime.replicas.wanted(ref, record.template.means.replicas)
 
     def failed(self, record: TaskRecord) -> None:
         """A task that ran again for the sake of some returns may have failed; the others are as they were."""

@@ -99,6 +99,7 @@ class Locations:
         runtime = self.runtime
         if block.node_id in runtime.raylets.dead and runtime.borrowing.by_id.get(object_id) is not None:
             return
+        runtime.replicas.table.freed(object_id)
         for node_id in self.table.freed(object_id):
             raylet = runtime.raylets.at(node_id)
             if not raylet.closed:
@@ -150,6 +151,7 @@ class Locations:
         self.table.promoted(message.object_id, block)
         self.runtime.borrowing.own(promotion.ref, block)
         self.runtime.fire(promotion.ref)
+        self.runtime.replicas.see_to(message.object_id)
 
     # --- for users --------------------------------------------------------------------------------------------------
 

@@ -67,6 +67,8 @@ class Raylets:
         for node_id, _reason, text in message.dead:
             self._node_dead(node_id, text)
             self.preempted.pop(node_id, None)
+        if message.joined:
+            self.runtime.replicas.nodes_joined()
 
     def on_unreachable(self, _peer: Any, message: m.NodeUnreachable) -> None:
         """It lives, but nothing of ours gets there: ask elsewhere; what runs there is given up when that lasts."""

@@ -84,6 +84,9 @@ class Replays:
             stream.entry = self.runtime.lineage.entry_of(record, StreamEntry)
         extra = ref.extra = ref.extra or RefExtra()
         extra.lineage = stream.entry
+        means = record.template.means
+        if means is not None:
+            self.runtime.replicas.wanted(ref, means.replicas)
 
     def ended(self, record: TaskRecord, error: bytes | None) -> None:
         """A run of a generator is over: what was lost and is not back fails, or waits for another run."""

@@ -18,7 +18,7 @@ from typing import Any
 
 from linckia.base import errors
 from linckia.host import entropy, environment
-from linckia.model.wire import Address, RefInfo, Result
+from linckia.model.wire import Address, Result
 from linckia.protocol import messages as m
 from linckia.rpc.connection import Connection
 from linckia.rpc.endpoints import published
@@ -28,6 +28,7 @@ from linckia.worker import cancelling
 from linckia.worker.actor_client import ActorClients
 from linckia.worker.borrowing import Borrowing, FreedBlock, Unseen, UnseenError
 from linckia.worker.dispatch import handlers_of
+from linckia.worker.fallbacks import take_over
 from linckia.worker.fetching import Fetching, Unpinned
 from linckia.worker.futures import Futures
 from linckia.worker.lineage import Lineage
@@ -38,7 +39,9 @@ from linckia.worker.progress import Flag, Progress, Target
 from linckia.worker.raylets import Raylets
 from linckia.worker.refs import BLOCK, ERROR, INLINE, LOST, ObjectRef, RefExtra
 from linckia.worker.replays import Replays
+from linckia.worker.replicas import Replicas
 from linckia.worker.requests import Requests
+from linckia.worker.retrying import Retrying
 from linckia.worker.spilling import Spilling
 from linckia.worker.streams import Stream, Streams
 from linckia.worker.submitter import Submitter
@@ -67,7 +70,7 @@ class Runtime:
         self.node_ip = "127.0.0.1"
         self.session_name = ""
         self.executor: Any = None
-        self.closing, self.retried_tasks = False, 0
+        self.closing, self.retried_tasks, self.fallen_back = False, 0, 0
         self.in_group = False  # the running task or actor is in a placement group: children may have to be, too
         self.last_rest: Any = None  # see api/calls.py
         self.template_cache: dict[Any, Template] = {}
@@ -96,14 +99,14 @@ class Runtime:
         self.actors = ActorClients(self)
         self.streams = Streams(self)
         self.futures = Futures(self)
-        self.requests = Requests(self)
+        self.requests, self.retrying = Requests(self), Retrying(self)
         self.groups = GroupWatch(self)
         self.objects = Objects(self)
         self.spilling = Spilling(self)
         self.lineage = Lineage(self)
         self.replays = Replays(self)
         self.fetching = Fetching(self)
-        self.locations = Locations(self)
+        self.locations, self.replicas = Locations(self), Replicas(self)
         self.handlers: dict[type, Handler] = {}
         self.handlers.update(handlers_of(self))
         self.listener = self.reactor.listen(listen_endpoint, identity, self.on_messages, self.on_close)
@@ -234,6 +237,7 @@ class Runtime:
         """Objects whose only copy was there are lost, or made again."""
         self.locations.node_dead(node_id)
         self.lineage.node_dead(node_id, why)
+        self.replicas.node_dead(node_id)
 
     def _cluster_lost(self, reason: str) -> None:
         error = errors.LocalRayletDiedError(
@@ -353,6 +357,8 @@ class Runtime:
             else:
                 self.submitter.retry(record)
             return
+        if message.failed and record.template.means is not None and take_over(self, record, message.results[0].error):
+            return
         if record.stream is not None:
             self.streams.on_done(record, message)
         elif message.failed:
@@ -377,6 +383,8 @@ class Runtime:
         """The task ends with an error (its own or one of a dependency)."""
         if not self.closing:
             self.history.has_failed(record, error)
+        if record.template.means is not None and take_over(self, record, error):
+            return
         if record.stream is not None:
             self.streams.fail(record, error)
         else:
@@ -473,15 +481,6 @@ class Runtime:
         self.objects.close()
         self.progress.close_reactor()
 
-    def introduce_borrower(self, owner: Address, object_id: bytes, borrower: Address) -> None:
-        """Tell a third process that ``borrower`` holds its object, and wait until it knows (something keeps it alive
-        so long).
-        """
-        with self.mutex:
-            peer = self.peer(owner)
-        if not peer.closed:
-            self.call(peer.conn, m.AddBorrower(self.next_rid(), object_id, borrower), 10.0)
-
     def call(self, conn: Connection, message: Any, timeout_s: float | None = 60.0) -> Any:
         """Send a request with a ``rid`` and wait for its answer; see :class:`Requests`."""
         return self.requests.call(conn, message, timeout_s)
@@ -493,7 +492,3 @@ class Runtime:
     def flag(self) -> Flag:
         """A target of one's own."""
         return Flag()
-
-    def ref_infos(self, refs: list[Any]) -> list[RefInfo]:
-        """Wire forms of refs."""
-        return [self.borrowing.info(ref) for ref in refs]

@@ -211,7 +211,9 @@ def resubmit(runtime: Runtime, record: TaskRecord, actor: ActorClient | None) ->
 
 
 def record_actor(runtime: Runtime, record: TaskRecord) -> ActorClient | None:
-    """The actor a record calls, found by the id inside the task id."""
+    """The actor a record calls, found by the id inside the task id; a function may have taken a call's place."""
+    if record.template.function is not None:
+        return None
     return record.actor or runtime.actors.find(record.task_id[8:24])
 
 

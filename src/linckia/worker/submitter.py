@@ -458,7 +458,8 @@ class Submitter:
             else:
                 self.runtime.history.has_failed(record, self.runtime.encode_error(crash_error(record, reason, lease)))
                 self.note_retry(record, counted=not preempted)
-                again.append(record)
+                if not self.runtime.retrying.pauses(record, self.enqueue):
+                    again.append(record)
         for record in reversed(again):
             record.queue = key
             key.queue.appendleft(record)
@@ -482,7 +483,8 @@ class Submitter:
         """Run a task again whose function raised a retryable error."""
         self.note_retry(record)
         record.peer = None
-        self.enqueue(record)
+        if not self.runtime.retrying.pauses(record, self.enqueue):
+            self.enqueue(record)
 
     def remove_queued(self, record: TaskRecord) -> bool:
         """Take a task out of its queue (cancel). False when it is not queued here."""

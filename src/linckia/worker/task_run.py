@@ -193,7 +193,7 @@ class TaskRun:
             with self.runtime.mutex:
                 result.contained, foreign = self.runtime.borrowing.lend_results(data.contained, peer.address)
             for owner, inner in foreign:
-                self.runtime.introduce_borrower(owner, inner, peer.address)
+                self.runtime.borrowing.introduce(owner, inner, peer.address)
         return result
 
     def answer_value(self, peer: Peer, push: m.Push, template: ExecTemplate, data: Any, held: set[bytes]) -> None:
@@ -215,7 +215,7 @@ class TaskRun:
                 answer.borrowing, foreign = self.runtime.borrowing.still_held(held, peer.address.worker_id)
             for token in foreign:
                 token.registered = True
-                self.runtime.introduce_borrower(token.owner, token.object_id, self.runtime.address)
+                self.runtime.borrowing.introduce(token.owner, token.object_id, self.runtime.address)
         peer.conn.post(answer)
 
     # --- streams ----------------------------------------------------------------------------------------------------
@@ -327,7 +327,14 @@ class TaskRun:
             return False
         if allowed == b"*":
             return True
-        return errors.matches_retry_exceptions(error, pickle.loads(allowed))
+        wanted = pickle.loads(allowed)
+        if not callable(wanted):
+            return errors.matches_retry_exceptions(error, wanted)
+        try:
+            return bool(call_user(wanted, (error,), {}))
+        except Exception as problem:  # noqa: BLE001  (a filter of the user's that fails does not hide what it was to judge)
+            error.add_note(f"retry_exceptions could not judge this error, so the task was not tried again: {problem!r}")
+            return False
 
     def _exit(self, error: SystemExit, template: ExecTemplate) -> None:
         """``sys.exit`` in a task: the process ends, as R 4.22 and 5.19 want."""

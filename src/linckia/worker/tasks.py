@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from linckia.protocol.messages import FunctionDef, TemplateDef
     from linckia.rpc.connection import Connection
     from linckia.worker.refs import ObjectRef
+    from linckia.worker.retrying import Means
 
 STREAMING, DYNAMIC = -1, -2
 
@@ -112,19 +113,26 @@ class Template:
         "index",
         "key",
         "max_retries",
+        "means",
         "name",
         "num_returns",
         "retries_on_error",
     )
 
     def __init__(
-        self, definition: TemplateDef, function: FunctionDef | None, key: SchedulingKey | None, max_retries: int
+        self,
+        definition: TemplateDef,
+        function: FunctionDef | None,
+        key: SchedulingKey | None,
+        max_retries: int,
+        means: Means | None = None,
     ) -> None:
         self.index = definition.template
         self.definition = definition
         self.function = function
         self.key: Any = key
         self.max_retries = max_retries
+        self.means: Any = means
         self.num_returns = definition.num_returns
         self.retries_on_error = bool(definition.retry_exceptions)
         self.name = definition.name

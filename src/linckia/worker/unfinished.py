@@ -17,11 +17,12 @@ if TYPE_CHECKING:
 
 
 def unfinished(runtime: Runtime) -> list[TaskRecord]:
-    """Queued or pushed; without those that wait for values only."""
+    """Queued, pushed or about to be tried again; without those that wait for values only."""
     records = [record for key in runtime.submitter.keys.values() for record in key.queue]
     peers = {id(peer): peer for peer in runtime.peers.values()}
     peers.update({id(lease.peer): lease.peer for lease in runtime.submitter.leases.values()})
     records += [record for peer in peers.values() for record in peer.tasks.values()]
+    records += [record for record in runtime.retrying.paused.values() if not record.cancelled]
     records += [record for client in runtime.actors.clients.values() for record in client.waiting()]
     return records
 

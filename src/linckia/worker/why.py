@@ -20,7 +20,7 @@ SIGN_OF_LIFE_S = 0.5  # a worker answers between two bytecodes of whatever it ru
 
 class PendingReason(NamedTuple):
     """``kind``: ready, fetch, owner, dependency, resources, infeasible, worker_start, queued_behind, running,
-    stalled, out_of_memory or actor.
+    stalled, out_of_memory, retry or actor.
     """
 
     kind: str
@@ -45,7 +45,7 @@ def why_pending(runtime: Runtime, ref: ObjectRef[Any]) -> PendingReason:
         record = ref.value
         if not isinstance(record, TaskRecord):
             return PendingReason("owner", "no task of this process makes it")
-        found = _dependency(record) or _pushed(record) or _actor(record) or _pausing(record)
+        found = _dependency(record) or _pushed(record) or _pausing(runtime, record) or _actor(record)
         lease_rid, raylet = next(iter(record.queue.requests.items()), NOWHERE) if record.queue is not None else NOWHERE
         if raylet is None or raylet.closed:
             raylet = runtime.raylet_peer
@@ -130,9 +130,12 @@ def _actor(record: TaskRecord) -> PendingReason | None:
     return PendingReason("actor", f"{record.template.name} is not sent yet: {text}")
 
 
-def _pausing(record: TaskRecord) -> PendingReason | None:
-    if not record.oom_deaths or record.queue is not None:
+def _pausing(runtime: Runtime, record: TaskRecord) -> PendingReason | None:
+    if id(record) not in runtime.retrying.paused:
         return None
+    if not record.oom_deaths:
+        text = f"{record.template.name} has failed {record.attempt} times; it is tried again after a pause"
+        return PendingReason("retry", f"{text} (retry_backoff_s, or the retry budget of this process)")
     text = f"{record.template.name} was ended {record.oom_deaths} times because its node ran out of memory"
     return PendingReason("out_of_memory", f"{text}; it is tried again after a pause, which doubles")
 

@@ -61,6 +61,7 @@ BASES: dict[str, tuple[str, ...]] = {  # row of ray-core.md -> class and what `e
     "3.64a": ("RayChannelTimeoutError", "RayChannelError", "TimeoutError"),
     "3.64b": ("RayCgraphCapacityExceeded", "RaySystemError"),
     "3.64c": ("RayDirectTransportError", "RaySystemError"),
+    "our own": ("CheckpointError", "RayError"),
 }
 INTERNAL = {"AsyncioActorExit", "ObjectRefStreamEndOfStreamError", "RayError", "RayActorError", "UserCodeException"}
 ALL_CLASSES = [getattr(exceptions, names[0]) for names in BASES.values()]

@@ -13,6 +13,7 @@ from linckia.base import errors
 from linckia.base.limits import OOM_RETRY_CAP_S
 from linckia.protocol import messages as m
 from linckia.worker.crashes import after_oom, oom_backoff
+from linckia.worker.retrying import Retrying
 from linckia.worker.submitter import Submitter
 from linckia.worker.tasks import TaskRecord
 
@@ -32,6 +33,7 @@ class World:
             retried_tasks=0,
             fail=lambda record, error: self.failed.append((record, error)),
         )
+        runtime.retrying = Retrying(runtime)
         self.submitter: Any = Submitter(runtime)
         self.queued: list[TaskRecord] = []
         setattr(self.submitter, "enqueue", self.queued.append)  # noqa: B010

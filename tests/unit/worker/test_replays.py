@@ -77,7 +77,9 @@ class World:
     def __init__(self, max_retries: int = 3, backpressure: int = 0) -> None:
         self.runtime = FakeRuntime()
         definition = SimpleNamespace(backpressure=backpressure)
-        template: Any = SimpleNamespace(max_retries=max_retries, name="g", num_returns=-1, definition=definition)
+        template: Any = SimpleNamespace(
+            max_retries=max_retries, name="g", num_returns=-1, definition=definition, function=object(), means=None
+        )
         self.record = TaskRecord(TASK, template, max_retries)
         self.stream = self.record.stream = Stream(self.record)
         self.runtime.enqueue(self.record)

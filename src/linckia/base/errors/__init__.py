@@ -11,6 +11,7 @@
     │   └── ActorUnavailableError                  S r   transient
     ├── ActorAlreadyExistsError      (+ValueError) A
     ├── ActorHandleNotFoundError     (+ValueError) A
+    ├── CheckpointError                            S   (A when the state cannot be pickled)
     ├── TaskUnschedulableError, ActorUnschedulableError          A
     ├── TaskPlacementGroupRemoved, ActorPlacementGroupRemoved    A
     ├── PendingCallsLimitExceeded                  A r
@@ -48,6 +49,7 @@ from linckia.base.errors.actors import (
     ActorDiedErrorContext,
     ActorHandleNotFoundError,
     ActorUnavailableError,
+    CheckpointError,
     RayActorError,
 )
 from linckia.base.errors.capture import (
@@ -115,6 +117,7 @@ __all__ = [
     "ActorUnavailableError",
     "ActorAlreadyExistsError",
     "ActorHandleNotFoundError",
+    "CheckpointError",
     "TaskUnschedulableError",
     "ActorUnschedulableError",
     "TaskPlacementGroupRemoved",

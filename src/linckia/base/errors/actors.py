@@ -104,6 +104,23 @@ class ActorAlreadyExistsError(ValueError, RayError):
         self.error_message = error_message
 
 
+class CheckpointError(RayError):
+    """A state could not be saved, or none of the saved ones can be read. ``origin`` is "application" when the state
+    itself is the reason.
+    """
+
+    _summary = "A checkpoint could not be saved or read."
+    _advice = (
+        "Nothing was overwritten. Look at the files it names and at the free space there; move damaged files away to "
+        "begin anew."
+    )
+
+    def __init__(self, error_message: str = "", origin: Origin = "system") -> None:
+        self.error_message = error_message
+        self.origin = origin
+        self.args = (error_message,) if error_message else ()
+
+
 class ActorHandleNotFoundError(ValueError, RayError):
     """The handle belongs to another session: shutdown() and init() came in between."""
 

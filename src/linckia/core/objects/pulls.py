@@ -27,7 +27,7 @@ from linckia.core.objects.pull_records import (
 from linckia.model.wire import Block
 
 ARGUMENT = 2
-PRIORITIES = 3
+PRIORITIES = 4  # the last: replicas
 
 
 class PullQueue:
