@@ -118,6 +118,7 @@ def test_every_target_of_the_issue_is_there() -> None:
         ("queue_drain_slowdown", 1.2),
         ("queue_driver_bytes", 2048),
         ("broadcast_ratio", 3),
+        *((f"decision{kind}_us", 200) for kind in ("", "_spread", "_labels", "_infeasible")),
     ]
     survive = [
         ("store_etcd_64", ("linckia", "store_sqlite_64", 0.5)),
