@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import pytest
@@ -21,11 +22,14 @@ from linckia.core.mvcc.records import Compare, RangeResult, WatchBatch
 from linckia.node.following import SpanFollower
 from linckia.node.replica import Replica
 from linckia.store.errors import StoreError
-from linckia.testing.heads import HeadsFailure, SimHeads
+from linckia.testing.heads import HeadsFailure, HeadsSwarm, SimHeads
 
 FIRST = int(os.environ.get("SEED") or 0)
 COUNT = int(os.environ.get("SEEDS") or (1 if os.environ.get("SEED") else 60))
-MUTANT_SEEDS = 60
+MUTANT_SEEDS = 40
+HARSH = HeadsSwarm(3, 0.2, 2.0, 0.05, 0.6, ("cut", "stop", "kill", "kill", "step_down", "compact"))
+LATE = HeadsSwarm(3, 0.0, 1.0, 0.0, 2.5, ("cut", "stop"))
+LOSSY = HeadsSwarm(3, 0.3, 0.0, 0.0, 0.5, ("kill",))
 
 
 @pytest.mark.sim
@@ -36,11 +40,22 @@ def test_one_life(seed: int) -> None:
     assert heads.epochs
 
 
+@pytest.mark.sim
+def test_one_seed_is_one_history() -> None:
+    assert SimHeads(3).run().digest == SimHeads(3).run().digest
+    assert len({SimHeads(seed).run().digest for seed in range(4)}) == 4
+
+
 # --- does it notice? --------------------------------------------------------------------------------------------------
 
 
 def count_from_the_answer(self: Election, lease: int, sent_s: float, now_s: float) -> list[Command]:
     return renewed(self, lease, now_s, now_s)
+
+
+def go_on_whenever_renewed(self: Election, lease: int, sent_s: float, now_s: float) -> list[Command]:
+    late_s = now_s - sent_s if self.state is HeadState.PAUSED else 0.0
+    return renewed(self, lease, sent_s + late_s, now_s)
 
 
 def serve_until_the_deadline(self: Election, now_s: float) -> bool:
@@ -87,6 +102,7 @@ on_batch, on_probe = SpanFollower._on_batch, Replica._on_probe
 MUTANTS: list[tuple[str, Any, str, Any, str]] = [
     ("no margin", limits, "LEADER_MARGIN_FRACTION", 0.0, "serve at once"),
     ("deadline counts from the answer", Election, "renewed", count_from_the_answer, "serve at once"),
+    ("a pause ends with any renewal", Election, "renewed", go_on_whenever_renewed, "serve at once"),
     ("no state, only a deadline", Election, "is_serving", serve_until_the_deadline, "serve at once"),
     ("no deadline, only a state", Election, "is_serving", serve_as_long_as_nobody_objects, "serve at once"),
     ("old news of the leader key", Election, "observed", believe_old_news, "though it leads"),
@@ -107,6 +123,6 @@ MUTANTS: list[tuple[str, Any, str, Any, str]] = [
 def test_a_broken_rule_is_found(owner: Any, name: str, broken: Any, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(owner, name, broken)
     with pytest.raises(HeadsFailure, match=says) as found:
-        for seed in range(MUTANT_SEEDS):
-            SimHeads(seed).run()
+        for seed, swarm in product(range(MUTANT_SEEDS), (HARSH, LATE, LOSSY)):
+            SimHeads(seed, swarm).run()
     assert "replay: make sim SEED=" in str(found.value)

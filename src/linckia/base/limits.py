@@ -138,6 +138,8 @@ ETCD_REQUEST_MAX_S: Final = 5.0
 """How long a request to etcd is tried, all endpoints together, unless told otherwise."""
 ETCD_ATTEMPT_MAX_S: Final = 1.5
 """A read that one endpoint has not answered by then is asked of the next."""
+ETCD_KEEP_ALIVE_ATTEMPT_MAX_S: Final = 0.3
+"""The same for the renewal of a lease, which costs etcd no write: a frozen server must not cost a leader its term."""
 ETCD_WATCH_PING_S: Final = 1.0
 """A silent watch is asked so often whether it lives; three times without an answer and another endpoint is used."""
 

@@ -217,20 +217,19 @@ class Leadership:
 
     def _on_renewed(self, asked: c.Renew, answer: Lease | StoreError) -> None:
         if isinstance(answer, StoreError):
-            self._refused(asked.lease, answer)
+            self._trouble(answer)
+            is_over = isinstance(answer, LeaseNotFoundError)
+            self._do(self._election.refused(asked.lease, self._now_s(), is_over=is_over))
         else:
             self._do(self._election.renewed(asked.lease, asked.sent_s, self._now_s()))
 
     def _on_registered(self, lease: int, answer: TxnResult | StoreError) -> None:
         if isinstance(answer, StoreError):
-            self._refused(lease, answer)
+            self._trouble(answer)
+            is_over = isinstance(answer, LeaseNotFoundError)
+            self._do(self._election.register_failed(lease, self._now_s(), is_over=is_over))
         else:
             self._election.registered(lease)
-
-    def _refused(self, lease: int, error: StoreError) -> None:
-        self._trouble(error)
-        is_over = isinstance(error, LeaseNotFoundError)
-        self._do(self._election.refused(lease, self._now_s(), is_over=is_over))
 
     def _on_campaigned(self, lease: int, answer: TxnResult | StoreError) -> None:
         if isinstance(answer, StoreError):

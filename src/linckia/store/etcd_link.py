@@ -15,7 +15,7 @@ from typing import Any
 import grpc
 import msgspec
 
-from linckia.base.limits import ETCD_ATTEMPT_MAX_S
+from linckia.base.limits import ETCD_ATTEMPT_MAX_S, ETCD_KEEP_ALIVE_ATTEMPT_MAX_S
 from linckia.store.address import EtcdAddress
 from linckia.store.errors import (
     InvalidRequestError,
@@ -194,7 +194,8 @@ class _Call:
         self, endpoint: Endpoint, method: str, request: Any, left_s: float, then: Callable[[Endpoint, Any], None]
     ) -> None:
         is_final = method == self.method and not self.repeatable
-        timeout_s = left_s if is_final else min(left_s, ETCD_ATTEMPT_MAX_S)
+        attempt_s = ETCD_KEEP_ALIVE_ATTEMPT_MAX_S if method == "KeepAlive" else ETCD_ATTEMPT_MAX_S
+        timeout_s = left_s if is_final else min(left_s, attempt_s)
         try:
             future = endpoint.calls[method].future(request, timeout=timeout_s, metadata=self.link.metadata())
         except ValueError:  # the channel was closed meanwhile

@@ -141,12 +141,14 @@ class FlakyStore(RequestStore):
             return
 
         def come_back(answer: object) -> None:
-            if self.is_cut:
-                left_s = max(0.0, sent_s + faults.timeout_s - clock.now_s)
-                error = UnknownOutcomeError("cut off") if is_txn else StoreUnavailableError("cut off")
-                clock.call_later(left_s, lambda: answered(error))
-            else:
+            if not self.is_cut:
                 answered(answer)
+                return
+            answers = [answered]  # the one or the other: it arrives when the way is free, or too late
+            error = UnknownOutcomeError("cut off") if is_txn else StoreUnavailableError("cut off")
+            left_s = max(0.0, sent_s + faults.timeout_s - clock.now_s)
+            clock.call_later(left_s, lambda: answers.pop()(error) if answers else None)
+            self.held.append(lambda: answers.pop()(answer) if answers else None)
 
         def arrive() -> None:
             self.store.submit(request, lambda answer: _later(clock, self.one_way_s(), come_back, answer))

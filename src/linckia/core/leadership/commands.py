@@ -24,7 +24,8 @@ class Renew(msgspec.Struct, frozen=True):
 
 
 class Register(msgspec.Struct, frozen=True):
-    """Write the head's facts under its lease. Answer: ``registered`` or ``refused``."""
+    """Write the head's facts under its lease. Answer: ``registered`` or
+    ``register_failed``."""
 
     lease: int
 

@@ -55,7 +55,7 @@ class Election:
         self._rng = rng
         self._seen_revision = 0
         self._is_known = False  # whether ``leader`` can be relied on
-        self._is_granting = self._is_registered = self._is_announced = False
+        self._is_granting = self._is_registering = self._is_registered = self._is_announced = False
         self._won_revision = 0
         self._former: dict[int, None] = {}  # leases this process had: nobody serves under them
         self._evicted = 0  # the lease that was ended last because its leader is gone
@@ -139,7 +139,7 @@ class Election:
             self._renew_at_s = now_s + self.ttl_s / limits.LEADER_ATTEMPTS_PER_TTL
             commands.append(Renew(self.lease, now_s))
             if not self._is_registered:
-                commands.append(Register(self.lease))
+                commands += self._register()
         if now_s >= self._look_at_s:
             self._look_at_s = now_s + self.ttl_s
             commands.append(Look())
@@ -158,8 +158,8 @@ class Election:
         self.deadline_s = self._deadline_s(sent_s)
         self._renew_at_s = sent_s + self.ttl_s / limits.LEADER_RENEWALS_PER_TTL
         if not self._is_known and now_s >= self._rest_until_s:
-            return [Register(lease), *self._campaign()]
-        return [Register(lease), *self._pursue(now_s)]
+            return [*self._register(), *self._campaign()]
+        return [*self._register(), *self._pursue(now_s)]
 
     def grant_failed(self, now_s: float) -> list[Command]:
         """No lease."""
@@ -169,7 +169,14 @@ class Election:
 
     def registered(self, lease: int) -> None:
         """The head's facts are written."""
-        self._is_registered = self._is_registered or lease == self.lease
+        if lease == self.lease:
+            self._is_registered, self._is_registering = True, False
+
+    def register_failed(self, lease: int, now_s: float, *, is_over: bool) -> list[Command]:
+        """They are not, or perhaps; ``is_over``: because the lease has ended."""
+        if lease == self.lease:
+            self._is_registering = False
+        return self.refused(lease, now_s, is_over=is_over)
 
     def unregistered(self) -> None:
         """They are gone, or under another lease: a late write of an earlier run with this id. Written again soon."""
@@ -186,7 +193,7 @@ class Election:
         return self._announce()
 
     def refused(self, lease: int, now_s: float, *, is_over: bool) -> list[Command]:
-        """A renewal or registration failed; ``is_over``: because the lease has ended."""
+        """A renewal failed; ``is_over``: because the lease has ended."""
         if lease != self.lease or not is_over or self.state is S.STEPPING_DOWN or not lease:
             return []
         return self._lose(now_s, "its lease has ended", is_over=True)
@@ -255,6 +262,13 @@ class Election:
             return False
         return leader is None or leader.gone or leader.epoch == self._gone_epoch or leader.lease in self._former
 
+    def _register(self) -> list[Command]:
+        """One at a time: the store may be slow."""
+        if self._is_registering:
+            return []
+        self._is_registering = True
+        return [Register(self.lease)]
+
     def _pursue(self, now_s: float) -> list[Command]:
         if self.state is not S.STANDBY or now_s < max(self._retry_s, self._rest_until_s) or not self._wants():
             return []
@@ -300,7 +314,7 @@ class Election:
         self._former[self.lease] = None
         if len(self._former) > FORMER_LEASES_KEPT:
             del self._former[next(iter(self._former))]
-        self.lease, self._is_registered = 0, False
+        self.lease, self._is_registered, self._is_registering = 0, False, False
 
     def _grant(self, now_s: float) -> list[Command]:
         self._is_granting = True

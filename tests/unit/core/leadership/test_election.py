@@ -139,6 +139,16 @@ def test_without_a_store_it_tries_again_ever_more_seldom() -> None:
     assert limits.ELECTION_RETRY_CAP_S / 2 <= waits[-1] <= limits.ELECTION_RETRY_CAP_S
 
 
+def test_it_registers_until_it_is_registered_one_at_a_time() -> None:
+    head = leading()
+    head.unregistered()
+    assert head.tick(RENEW_S) == [c.Renew(1, RENEW_S), c.Register(1)]
+    assert head.tick(1.0) == [c.Renew(1, 1.0)], "that one is on its way"
+    assert head.register_failed(1, 1.1, is_over=False) == []
+    assert head.tick(1.3) == [c.Renew(1, 1.3), c.Register(1)]
+    assert c.Deposed in kinds(head.register_failed(1, 1.3, is_over=True))
+
+
 # --- the deadline -----------------------------------------------------------------------------------------------------
 
 
@@ -319,6 +329,7 @@ STEPS: Any = st.one_of(
     st.tuples(st.just("observed"), st.sampled_from(LEADERS), st.integers(1, 3)),
     st.tuples(st.just("campaigned"), LEASES, st.sampled_from(LEADERS), st.integers(0, 3)),
     st.tuples(st.just("campaign_failed"), LEASES, st.booleans()),
+    st.tuples(st.just("register_failed"), LEASES, st.booleans()),
     st.tuples(st.just("look_failed")),
     st.tuples(st.just("released"), LEASES),
     st.tuples(st.just("leader_gone"), st.sampled_from([7, 8, 9, 20])),
@@ -333,7 +344,7 @@ def apply(head: Election, step: tuple[Any, ...], now_s: float, revision: int) ->
             return head.granted(lease, TTL_S, now_s, now_s) if head._is_granting else []
         case ("renewed", lease, ago_s):
             return head.renewed(lease, now_s - ago_s, now_s)
-        case ("refused" | "campaign_failed" as name, lease, is_over):
+        case ("refused" | "campaign_failed" | "register_failed" as name, lease, is_over):
             result: list[c.Command] = getattr(head, name)(lease, now_s, is_over=is_over)
             return result
         case ("observed", leader, _):
