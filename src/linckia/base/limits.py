@@ -25,6 +25,8 @@ STORE_DEFAULT_MAX_BYTES: Final = 200 * 1000**3
 """The default never exceeds this, however large the machine."""
 REPLICAS_STORE_SHARE: Final = 0.5
 """Replicas of other nodes' objects take at most this share of a node's store."""
+HUGE_PAGES_FROM_BYTES: Final = 4 * MIB
+"""A block of so much has at least one huge page inside, wherever it lies: it is worth asking the kernel for them."""
 STORE_FULL_GRACE_S: Final = 2.0
 """How long a put waits for space before it gives ObjectStoreFullError."""
 

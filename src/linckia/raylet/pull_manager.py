@@ -25,9 +25,11 @@ from linckia.raylet.transfer.receiver import Receiver
 from linckia.raylet.transfer.server import Source, TransferServer
 from linckia.rpc.handshake import Identity
 from linckia.rpc.reactor import Reactor, Timer
+from linckia.shm.segment import Segment
 
 MIB = 1024 * 1024
 STREAMS_FROM_BYTES = 64 * MIB
+DISK_READERS = 2  # one disk, always with a request ahead
 
 
 class Surroundings(Protocol):
@@ -233,7 +235,8 @@ class PullManager:
         receiver = self._receivers.get(object_id)
         if receiver is None:
             view = self.store.segment.write_view(copy.offset, copy.size)
-            receiver = self._receivers[object_id] = Receiver(self.reactor, copy, view, self.chunk_bytes, self._on_ended)
+            receiver = Receiver(self.reactor, copy, view, self.chunk_bytes, self._on_ended, self.store.segment.prepare)
+            self._receivers[object_id] = receiver
         attempt = self._attempts[object_id] = _Attempt(receiver, source.node_id)
         if source.node_id == self.node_id:
             self._read_here(attempt, copy, source)
@@ -259,7 +262,8 @@ class PullManager:
             self.reactor.call_soon(lambda: self._attempt_failed(copy.object_id, attempt, reason))
             return
         attempt.source = found
-        attempt.receiver.add_file(self.node_id, os.dup(found.fd), found.offset)
+        for _ in range(DISK_READERS if found.on_disk and copy.size > self.chunk_bytes else 1):
+            attempt.receiver.add_file(self.node_id, os.dup(found.fd), found.offset, on_disk=found.on_disk)
 
     def _read_there(self, attempt: _Attempt, answer: m.TransferReady) -> None:
         receiver, node_id = attempt.receiver, attempt.node_id
@@ -342,7 +346,7 @@ class PullManager:
             receiver = None if copy.complete else self._receivers.get(object_id)
             return _CopySource(self, copy, receiver)
         if offset >= 0 and self.memory.pin_block(object_id, offset):
-            return _BlockSource(self.memory, self.store.segment.fd, object_id, offset, size)
+            return _BlockSource(self.memory, self.store.segment, object_id, offset, size)
         return self.spilled(object_id)
 
     def read_ended(self, copy: Copy) -> None:
@@ -367,6 +371,8 @@ class _Attempt:
 class _CopySource:
     """A local copy, perhaps not complete yet."""
 
+    on_disk = False
+
     def __init__(self, manager: PullManager, copy: Copy, receiver: Receiver | None) -> None:
         self._manager, self._copy, self._receiver = manager, copy, receiver
         self.fd, self.offset, self.size = manager.store.segment.fd, copy.offset, copy.size
@@ -377,6 +383,10 @@ class _CopySource:
             return True
         return self._receiver is not None and self._receiver.wait(upto, timeout_s)
 
+    def view(self, start: int, length: int) -> memoryview:
+        """A part of it."""
+        return self._manager.store.segment.write_view(self.offset + start, length)
+
     def release(self) -> None:
         """Not read any more."""
         self._manager.read_ended(self._copy)
@@ -385,13 +395,19 @@ class _CopySource:
 class _BlockSource:
     """A primary of this node."""
 
-    def __init__(self, memory: CopyMemory, fd: int, object_id: bytes, offset: int, size: int) -> None:
-        self._memory, self._object_id = memory, object_id
-        self.fd, self.offset, self.size = fd, offset, size
+    on_disk = False
+
+    def __init__(self, memory: CopyMemory, segment: Segment, object_id: bytes, offset: int, size: int) -> None:
+        self._memory, self._segment, self._object_id = memory, segment, object_id
+        self.fd, self.offset, self.size = segment.fd, offset, size
 
     def wait(self, upto: int, timeout_s: float) -> bool:
         """It is complete."""
         return True
+
+    def view(self, start: int, length: int) -> memoryview:
+        """A part of it."""
+        return self._segment.write_view(self.offset + start, length)
 
     def release(self) -> None:
         """Not read any more."""

@@ -24,6 +24,7 @@ from linckia.raylet.store_host import StoreHost
 from linckia.rpc.reactor import Reactor, Timer
 from linckia.shm import pressure
 from linckia.shm.effects import size_text
+from linckia.shm.segment import Segment
 from linckia.shm.spill_files import SpillFiles
 
 CLIENT, READER, COPIES = b"spilling", b"readers by id", b"copies"
@@ -194,14 +195,14 @@ class SpillHost:
     def _write_all(self) -> None:
         while (batch := self._jobs.get()) is not None:
             failed: OSError | None = None
-            parts = [self.store.segment.write_view(entry.offset, entry.size) for entry in batch.entries]
+            views = [self.store.segment.write_view(entry.offset, entry.size) for entry in batch.entries]
             try:
-                self.files.write(batch.file, parts)
+                self.files.write(batch.file, [(e.position, view) for e, view in zip(batch.entries, views, strict=True)])
             except OSError as error:
                 failed = error
             finally:
-                for part in parts:
-                    part.release()
+                for view in views:
+                    view.release()
             self.reactor.call_soon(lambda done=batch, error=failed: self._written(done, error))  # type: ignore[misc]
 
     def _written(self, batch: r.Batch, error: OSError | None) -> None:
@@ -230,10 +231,10 @@ class SpillHost:
     def source(self, object_id: bytes) -> FileSource | MemorySource | None:
         """The bytes of an object of this node, pinned until ``release``; None when it has none."""
         entry = self.queue.begin_read(object_id)
-        fd = self.store.segment.fd
+        segment = self.store.segment
         if entry is not None and entry.in_memory:
             taken = entry
-            return MemorySource(fd, entry.offset, entry.size, lambda: self._carry_out(self.queue.end_read(taken)))
+            return MemorySource(segment, entry.offset, entry.size, lambda: self._carry_out(self.queue.end_read(taken)))
         if entry is not None:
             self.restored_bytes += entry.size
             return FileSource(self.files.open_for_reading(entry.file), entry.position, entry.size)
@@ -244,7 +245,7 @@ class SpillHost:
         if not readers:
             self.store.seal(READER, [(block.offset, block.size, object_id, READER)])  # adopts it
         self._adopted[object_id] = readers + 1
-        return MemorySource(fd, block.offset, block.size, lambda: self._unadopt(object_id, block.offset))
+        return MemorySource(segment, block.offset, block.size, lambda: self._unadopt(object_id, block.offset))
 
     def _unadopt(self, object_id: bytes, offset: int) -> None:
         self._adopted[object_id] -= 1
@@ -255,6 +256,12 @@ class SpillHost:
 
 class FileSource:
     """An object in a spill file; see raylet/transfer/server.py."""
+
+    on_disk = True
+
+    def view(self, start: int, length: int) -> memoryview | None:
+        """It is not in memory."""
+        return None
 
     def __init__(self, fd: int, offset: int, size: int) -> None:
         self.fd, self.offset, self.size = fd, offset, size
@@ -271,8 +278,14 @@ class FileSource:
 class MemorySource:
     """An object that is still in memory."""
 
-    def __init__(self, fd: int, offset: int, size: int, release: Callable[[], None]) -> None:
-        self.fd, self.offset, self.size, self._release = fd, offset, size, release
+    on_disk = False
+
+    def __init__(self, segment: Segment, offset: int, size: int, release: Callable[[], None]) -> None:
+        self.fd, self.offset, self.size, self._segment, self._release = segment.fd, offset, size, segment, release
+
+    def view(self, start: int, length: int) -> memoryview:
+        """A part of it."""
+        return self._segment.write_view(self.offset + start, length)
 
     def wait(self, upto: int, timeout_s: float) -> bool:
         """It is complete."""

@@ -7,11 +7,12 @@ whatever death, so is the memory.
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import mmap
 import os
-from typing import Any
+
+from linckia.shm.huge_pages import HugePages
+from linckia.shm.mapping import Mapping
 
 PAGE_BYTES = mmap.PAGESIZE
 _F_ADD_SEALS, _F_SEAL_SHRINK, _F_SEAL_GROW = 1033, 0x2, 0x4
@@ -23,9 +24,10 @@ class Segment:
     def __init__(self, fd: int, capacity_bytes: int) -> None:
         self.fd = fd
         self.capacity_bytes = capacity_bytes
-        self._writable = mmap.mmap(fd, capacity_bytes, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
-        self._write = memoryview(self._writable)
-        self._readable: _ReadMapping | None = None  # mapped at the first read: the node itself never reads
+        self._writable = Mapping(fd, capacity_bytes, mmap.PROT_READ | mmap.PROT_WRITE)
+        self._write = self._writable.memory()
+        self._huge_pages = HugePages(fd, self._writable, self._write)
+        self._readable: Mapping | None = None  # mapped at the first read: the node itself never reads
 
     @classmethod
     def create(cls, capacity_bytes: int) -> Segment:
@@ -55,21 +57,23 @@ class Segment:
         """A read-only view. ``pin`` lives until the last object made from the view (slice, array) is gone."""
         self._check(offset, size)
         mapping = self._readable
-        if mapping is None:
-            mapping = self._readable = _ReadMapping(self.fd, self.capacity_bytes)
-        # A ctypes array that covers the segment is the cheapest exporter a buffer's owner can be hung on: the views
-        # keep it, it keeps the pin and the mapping. It owns no memory, and one type serves all blocks.
-        exporter: Any = mapping.exporter.from_address(mapping.address)
-        exporter.pin = pin
-        exporter.mapping = mapping
-        return memoryview(exporter).cast("B")[offset : offset + size].toreadonly()
+        if mapping is None:  # read-only by the kernel's word, not only by Python's
+            mapping = self._readable = Mapping(self.fd, self.capacity_bytes, mmap.PROT_READ)
+        return mapping.memory(pin)[offset : offset + size].toreadonly()
+
+    def prepare(self, offset: int, size: int, limit: int = 0) -> None:
+        """[offset, offset+size), of a block that ends at ``limit`` (0: there), is about to be filled by the caller, who
+        has written nothing to it yet. For large blocks: where it was never used, memory comes in huge pages.
+        """
+        self._check(offset, size)
+        self._huge_pages.provide(offset, offset + size, limit or offset + size)
 
     def release_pages(self, offset: int, size: int) -> None:
         """Give the whole pages inside [offset, offset+size) back to the system; they read as zeros afterwards."""
         start = (offset + PAGE_BYTES - 1) // PAGE_BYTES * PAGE_BYTES
         end = (offset + size) // PAGE_BYTES * PAGE_BYTES
         if end > start:
-            self._writable.madvise(mmap.MADV_REMOVE, start, end - start)
+            self._writable.advise(start, end - start, mmap.MADV_REMOVE)
 
     def resident_bytes(self) -> int:
         """Memory the segment really takes now."""
@@ -77,40 +81,12 @@ class Segment:
 
     def close(self) -> None:
         """Close the descriptor and drop the mappings. Views that are still alive keep theirs."""
-        self._readable = None
-        if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
-        try:
-            self._write.release()
-            self._writable.close()
-        except BufferError:
-            pass  # a producer's view is alive: the mapping goes with it
+        if self.fd < 0:
+            return
+        os.close(self.fd)
+        self.fd, self._readable = -1, None
+        del self._huge_pages, self._write, self._writable
 
     def _check(self, offset: int, size: int) -> None:
         if offset < 0 or size < 0 or offset + size > self.capacity_bytes:
             raise ValueError(f"block ({offset}, {size}) is not inside the segment of {self.capacity_bytes} bytes")
-
-
-class _ReadMapping:
-    """The segment mapped read-only by the kernel's word, not only by Python's; unmapped with the last view of it."""
-
-    __slots__ = ("address", "exporter", "_munmap", "_size")
-
-    def __init__(self, fd: int, size: int) -> None:
-        libc = ctypes.CDLL(None, use_errno=True)
-        libc.mmap.restype = ctypes.c_void_p
-        libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
-        libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
-        address = libc.mmap(None, size, mmap.PROT_READ, mmap.MAP_SHARED, fd, 0)
-        self.address: int = 0 if address in (None, ctypes.c_void_p(-1).value) else address
-        self._munmap = libc.munmap
-        self._size = size
-        self.exporter: Any = ctypes.c_ubyte * size
-        if not self.address:
-            error = ctypes.get_errno()
-            raise OSError(error, f"cannot map {size} bytes of shared memory: {os.strerror(error)}")
-
-    def __del__(self) -> None:
-        if self.address:
-            self._munmap(self.address, self._size)

@@ -52,16 +52,17 @@ class SpillFiles:
         fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._lock_fd = lock_fd
 
-    def write(self, file: int, parts: list[memoryview]) -> None:
-        """One file of these parts, in this order, or none at all. Takes no lock of ours: from any thread."""
-        size = sum(map(len, parts))
+    def write(self, file: int, parts: list[tuple[int, memoryview]]) -> None:
+        """One file of these parts, each at its position, in this order, or none at all; zeros between them. Takes no
+        lock of ours: from any thread.
+        """
+        size = max(position + len(part) for position, part in parts)
         path = self.path_of(file)
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             _reserve(fd, size)
-            position = 0
-            for part in parts:
-                position = _write_all(fd, part, position)
+            for position, part in parts:
+                _write_all(fd, part, position)
         except BaseException:
             with contextlib.suppress(OSError):
                 os.unlink(path)
@@ -138,10 +139,7 @@ def _reserve(fd: int, size: int) -> None:
             raise
 
 
-def _write_all(fd: int, part: memoryview, position: int) -> int:
+def _write_all(fd: int, part: memoryview, position: int) -> None:
     done = 0
     while done < len(part):
-        count = os.pwrite(fd, part[done : done + PIECE_BYTES], position)
-        done += count
-        position += count
-    return position
+        done += os.pwrite(fd, part[done : done + PIECE_BYTES], position + done)

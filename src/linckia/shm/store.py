@@ -292,8 +292,9 @@ class StoreCore:
     def _grant(self, client: bytes, rid: int, size: int) -> GrantExtent | None:
         start = None
         if size < self.options.extent_bytes // 2:  # small blocks share; a small store is not eaten by a few processes
-            start = self._ranges.allocate(max(size, min(self.options.extent_bytes, self.capacity_bytes // 64)))
-        if start is None:
+            shared = max(size, min(self.options.extent_bytes, self.capacity_bytes // 64))
+            start = self._ranges.allocate(shared + PAGE_BYTES - 1 & -PAGE_BYTES)
+        if start is None:  # in whole pages while there is room: what has an extent of its own begins with a page
             start = self._ranges.allocate(size + PAGE_BYTES - 1 & -PAGE_BYTES)
         if start is None:
             start = self._ranges.allocate(size)

@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from linckia.base import errors
+from linckia.base.limits import HUGE_PAGES_FROM_BYTES
 from linckia.model.wire import Block, Dependency, RefInfo, Result
 from linckia.protocol import messages as m
 from linckia.serialization import values
@@ -89,6 +90,8 @@ class Objects:
             return Result(inline=data if isinstance(data, bytes) else data.to_bytes())
         offset = self._allocate(size)
         arena = self._arena()
+        if size >= HUGE_PAGES_FROM_BYTES:
+            arena.segment.prepare(offset, size)
         view = arena.segment.write_view(offset, size)
         if isinstance(data, bytes):
             view[:size] = data

@@ -24,7 +24,7 @@ def names(files: SpillFiles) -> list[str]:
 @pytest.mark.row("3.15")
 def test_objects_share_a_file_and_it_goes_with_the_last_of_them(tmp_path: Path) -> None:
     files = make(tmp_path)
-    files.write(1, [memoryview(b"abc"), memoryview(b"defgh")])
+    files.write(1, [(0, memoryview(b"abc")), (3, memoryview(b"defgh"))])
     files.complete(1, 8, 2)
     fd = files.open_for_reading(1)
     assert os.pread(fd, 5, 3) == b"defgh"
@@ -38,9 +38,16 @@ def test_objects_share_a_file_and_it_goes_with_the_last_of_them(tmp_path: Path) 
     assert not os.listdir(tmp_path)
 
 
+def test_between_objects_that_begin_with_a_page_there_are_zeros(tmp_path: Path) -> None:
+    files = make(tmp_path)
+    files.write(1, [(0, memoryview(b"abc")), (4096, memoryview(b"defgh"))])
+    assert Path(files.path_of(1)).read_bytes() == b"abc" + bytes(4093) + b"defgh"
+    files.close()
+
+
 def test_only_the_user_may_look(tmp_path: Path) -> None:
     files = make(tmp_path)
-    files.write(1, [memoryview(b"secret")])
+    files.write(1, [(0, memoryview(b"secret"))])
     assert stat.S_IMODE(os.stat(files.path).st_mode) == 0o700
     assert stat.S_IMODE(os.stat(files.path_of(1)).st_mode) == 0o600
     files.close()
@@ -55,10 +62,10 @@ def test_what_does_not_fit_leaves_nothing_behind(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(OSError, match="No space"):
-        files.write(1, [memoryview(b"x" * 100)])
+        files.write(1, [(0, memoryview(b"x" * 100))])
     assert names(files) == []
     monkeypatch.undo()
-    files.write(1, [memoryview(b"x")])  # the same number again: a retry
+    files.write(1, [(0, memoryview(b"x"))])  # the same number again: a retry
     files.close()
 
 

@@ -13,14 +13,15 @@ CHUNK_BYTES = 8 * 1024 * 1024
 
 
 class ChunkPlan:
-    """The chunks of one object of ``size`` bytes."""
+    """The chunks of one object of ``size`` bytes. A small rest (less than an eighth) is part of the last chunk."""
 
-    __slots__ = ("chunk_bytes", "size", "watermark", "_done", "_next", "_returned")
+    __slots__ = ("chunk_bytes", "size", "watermark", "_done", "_last", "_next", "_returned")
 
     def __init__(self, size: int, chunk_bytes: int = CHUNK_BYTES) -> None:
         self.size, self.chunk_bytes = size, chunk_bytes
         self.watermark = 0
         self._next = 0
+        self._last = max(0, (size - chunk_bytes // 8) // chunk_bytes) * chunk_bytes  # where the last chunk begins
         self._returned: list[int] = []  # starts of chunks that somebody took and gave back
         self._done: set[int] = set()  # starts of complete chunks above the watermark
 
@@ -33,7 +34,7 @@ class ChunkPlan:
         """(start, length) of the next chunk to fetch; None when all are taken."""
         if self._returned:
             start = heapq.heappop(self._returned)
-        elif self._next < self.size:
+        elif self._next < self.size and self._next <= self._last:
             start = self._next
             self._next += self.chunk_bytes
         else:
@@ -54,4 +55,4 @@ class ChunkPlan:
         return self.watermark > before
 
     def _length(self, start: int) -> int:
-        return min(self.chunk_bytes, self.size - start)
+        return self.size - start if start == self._last else self.chunk_bytes

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from linckia.base.limits import GIB, MIB
+from linckia.base.limits import GIB, KIB, MIB
 
 ASKED, QUEUED, WRITING, STORED = "asked", "queued", "writing", "stored"
 IN_MEMORY = (QUEUED, WRITING, STORED)
 """States in which the node answers for the object, whatever its bytes lie in."""
+ALIGNED_FROM_BYTES, ALIGNED_TO_BYTES = 1 * MIB, 4 * KIB
+"""An object of so much begins in its file where the disk can be read directly (shm/disk_reads.py)."""
 
 
 class SpillOptions(NamedTuple):
@@ -77,6 +79,16 @@ class Batch:
         self.file = file
         self.entries: list[SpillEntry] = []
         self.size = 0
+
+    def position_for(self, size: int) -> int:
+        """Where the next object would begin, one of ``size`` bytes."""
+        return self.size if size < ALIGNED_FROM_BYTES else self.size + -self.size % ALIGNED_TO_BYTES
+
+    def add(self, entry: SpillEntry) -> None:
+        """At the end."""
+        entry.file, entry.position = self.file, self.position_for(entry.size)
+        self.entries.append(entry)
+        self.size = entry.position + entry.size
 
 
 class Ask(NamedTuple):

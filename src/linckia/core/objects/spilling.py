@@ -214,12 +214,11 @@ class SpillQueue:
             room = self._room(disk)
             for entry in list(self._queue.values()):
                 full = batch.size >= self.options.batch_bytes or len(batch.entries) >= self.options.batch_objects
-                if full or batch.size + entry.size > room:
+                if full or batch.position_for(entry.size) + entry.size > room:
                     break
                 self._unqueue(entry)
-                entry.state, entry.file, entry.position = WRITING, batch.file, batch.size
-                batch.entries.append(entry)
-                batch.size += entry.size
+                entry.state = WRITING
+                batch.add(entry)
             if not batch.entries:
                 return effects + self._full(disk, next(iter(self._queue.values())).size, now_s)
             self.reserved_bytes += batch.size

@@ -6,29 +6,34 @@ already: they wait for the watermark. The reactor's thread starts and stops it; 
 
 from __future__ import annotations
 
-import os
 import socket
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 
+from linckia.base.limits import HUGE_PAGES_FROM_BYTES
 from linckia.core.objects.chunks import ChunkPlan
 from linckia.core.objects.copies import Copy
 from linckia.raylet.transfer import stream
 from linckia.rpc.reactor import Reactor
+from linckia.shm.disk_reads import FileReader
 
 AHEAD = 2  # requests under way on one stream, so that the sender never waits for the next
 
 Ended = Callable[["Receiver", bytes, str], None]
 """(receiver, source node, reason); the reason is empty when the stream has nothing left to do."""
+Prepare = Callable[[int, int, int], None]
+"""(offset, size, end of the block): what shm/segment.py does to memory that is about to be filled."""
 
 
 class Receiver:
     """``ended`` is called in the reactor's thread once per stream or file."""
 
-    def __init__(self, reactor: Reactor, copy: Copy, view: memoryview, chunk_bytes: int, ended: Ended) -> None:
-        self.reactor, self.copy, self.view, self.ended = reactor, copy, view, ended
+    def __init__(
+        self, reactor: Reactor, copy: Copy, view: memoryview, chunk_bytes: int, ended: Ended, prepare: Prepare
+    ) -> None:
+        self.reactor, self.copy, self.view, self.ended, self._prepare = reactor, copy, view, ended, prepare
         self.plan = ChunkPlan(len(view), chunk_bytes)
         self.live = 0  # streams at work; the memory is in use as long
         self.stopped = False
@@ -50,11 +55,14 @@ class Receiver:
             target=self._run, args=(node_id, lambda: self._fetch(sock, ticket, done)), name="linckia-pull", daemon=True
         ).start()
 
-    def add_file(self, node_id: bytes, fd: int, offset: int) -> None:
-        """Read from a file of this node. Takes over ``fd``."""
+    def add_file(self, node_id: bytes, fd: int, offset: int, *, on_disk: bool) -> None:
+        """Read from a file of this node, beside others that do the same. Takes over ``fd``."""
         self.live += 1
         threading.Thread(
-            target=self._run, args=(node_id, lambda: self._read(fd, offset)), name="linckia-restore", daemon=True
+            target=self._run,
+            args=(node_id, lambda: self._read(FileReader(fd, on_disk=on_disk), offset)),
+            name="linckia-restore",
+            daemon=True,
         ).start()
 
     def add_data(self, data: bytes) -> None:
@@ -107,7 +115,11 @@ class Receiver:
 
     def _take(self) -> tuple[int, int] | None:
         with self._changed:
-            return None if self.stopped else self.plan.take()
+            chunk = None if self.stopped else self.plan.take()
+        if chunk is not None and len(self.view) >= HUGE_PAGES_FROM_BYTES:
+            offset = self.copy.offset
+            self._prepare(offset + chunk[0], chunk[1], offset + len(self.view))
+        return chunk
 
     def _complete(self, start: int) -> None:
         with self._changed:
@@ -144,23 +156,15 @@ class Receiver:
             else:
                 sock.close()
 
-    def _read(self, fd: int, offset: int) -> None:
+    def _read(self, file: FileReader, offset: int) -> None:
         try:
             while (chunk := self._take()) is not None:
                 start, length = chunk
                 try:
-                    self._read_chunk(fd, offset + start, self.view[start : start + length])
+                    file.read(offset + start, self.view[start : start + length])
                 except OSError:
                     self._give_back(deque([chunk]))
                     raise
                 self._complete(start)
         finally:
-            os.close(fd)
-
-    def _read_chunk(self, fd: int, position: int, view: memoryview) -> None:
-        done = 0
-        while done < len(view):
-            count = os.preadv(fd, [view[done:]], position + done)
-            if not count:
-                raise OSError("the file is shorter than the object")
-            done += count
+            file.close()

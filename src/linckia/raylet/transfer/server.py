@@ -24,13 +24,17 @@ LOOK_AGAIN_S = 0.05  # a request may overtake the producer's Sealed: different c
 
 
 class Source(Protocol):
-    """The bytes of one object: ``size`` bytes of ``fd`` from ``offset`` on, as far as ``wait`` says."""
+    """The bytes of one object: ``size`` bytes of ``fd`` from ``offset`` on, as far as ``wait`` says. ``view`` is a part
+    of them in memory; None when they are not.
+    """
 
+    on_disk: bool
     fd: int
     offset: int
     size: int
 
     def wait(self, upto: int, timeout_s: float) -> bool: ...
+    def view(self, start: int, length: int) -> memoryview | None: ...
     def release(self) -> None: ...
 
 
@@ -154,7 +158,12 @@ class TransferServer:
             elif not source.wait(start + length, stream.STALL_S):
                 stream.send_refusal(sock, f"{self.here} does not get the object itself")
             else:
-                stream.send_file(sock, source.fd, source.offset + start, length)
+                memory = source.view(start, length)
+                if memory is not None:
+                    stream.send_memory(sock, memory)
+                    memory.release()
+                else:
+                    stream.send_file(sock, source.fd, source.offset + start, length)
                 self.served_bytes += length
         finally:
             with self._lock:

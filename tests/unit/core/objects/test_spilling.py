@@ -52,6 +52,20 @@ def test_objects_are_fused_up_to_a_size_and_a_number() -> None:
     assert [len(write.batch.entries) for write in writes] == [4, 1]
 
 
+@pytest.mark.row("3.15")
+def test_large_objects_begin_with_a_page_of_their_file_and_small_ones_do_not() -> None:
+    queue = SpillQueue(OPTIONS._replace(batch_bytes=1 << 30))
+    sizes = [100, 100, (1 << 20) + 1, 100, 1 << 20]
+    objects = [r.Candidate(b"%d" % index, index << 24, size, OWNER) for index, size in enumerate(sizes)]
+    ask = queue.pressed(1 << 30, objects, ROOMY, 0.0)[0]
+    assert isinstance(ask, r.Ask)
+    writes = only(queue.answered(OWNER, ask.rid, ask.object_ids, ROOMY, 0.0), r.Write)
+    first = writes[0].batch
+    assert [entry.position for entry in first.entries] == [0, 100, 4096, 4096 + (1 << 20) + 1]
+    assert first.size == 4096 + (1 << 20) + 101
+    assert [entry.position for entry in writes[1].batch.entries] == [0]
+
+
 def test_what_an_owner_does_not_allow_is_left_alone_for_a_while() -> None:
     queue = SpillQueue(OPTIONS)
     ask = asked(queue, 50, blocks(4))
