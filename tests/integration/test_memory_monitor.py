@@ -12,7 +12,7 @@ from linckia.core.memory.thresholds import MemorySettings, Usage
 from linckia.core.workers.exits import ExitType
 from linckia.host.memory import Alarm
 from linckia.protocol import messages as m
-from linckia.raylet.memory_monitor import MemoryMonitor
+from linckia.raylet.memory_monitor import LIMITS_AGAIN_S, MemoryMonitor
 from tests.integration.test_raylet import FakePeer, World
 
 LIMIT = 1000 * MIB
@@ -246,5 +246,5 @@ def test_limits_are_looked_up_again_now_and_then(scene: Scene) -> None:
     scene.look(1e6)
     scene.look(1.0)
     assert scene.probe.refreshed == 1
-    scene.look(10.0)
+    scene.look(LIMITS_AGAIN_S * 2)
     assert scene.probe.refreshed == 2
