@@ -149,8 +149,9 @@ ETCD_WATCH_PING_S: Final = 1.0
 LEADER_TTL_S: Final = 2.0
 """A head's lease: the least that etcd grants with its default election timeout. A machine that dies without a word is
 replaced 1.3 to 2 s later, plus etcd's look at its leases (every 0.5 s)."""
-LEADER_ALONE_TTL_S: Final = 30.0
-"""The same where no other head can take over (SQLite): a slow disk must not end a term."""
+LEADER_ALONE_TTL_S: Final = 3600.0
+"""The same where no other process can use the store (SQLite): nobody waits for its end, and no stop or slow disk that
+is shorter ends a term."""
 LEADER_RENEWALS_PER_TTL: Final = 3
 LEADER_ATTEMPTS_PER_TTL: Final = 9
 """A head's lease is renewed so often within its time, and so often while renewals are not answered."""

@@ -6,6 +6,7 @@ The head process is built around it: it serves from ``on_elected`` to ``on_depos
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from functools import partial
 from typing import Any
 
 from linckia.base.backoff import UnitRandom
-from linckia.base.limits import LEADER_TTL_S
+from linckia.base.limits import LEADER_ALONE_TTL_S, LEADER_TTL_S
 from linckia.core.leadership import commands as c
 from linckia.core.leadership import records
 from linckia.core.leadership.election import Election
@@ -35,7 +36,7 @@ from linckia.core.mvcc.records import (
 from linckia.host.entropy import random_generator
 from linckia.host.this_boot import boottime_s, has_ended
 from linckia.node.following import CallLater, SpanFollower
-from linckia.store.errors import LeaseNotFoundError, StoreError
+from linckia.store.errors import LeaseNotFoundError, StoreError, UnknownOutcomeError
 from linckia.store.interface import Store
 
 WAKE_MIN_S = 0.001
@@ -59,12 +60,20 @@ class LeadershipOptions:
     """How to be a candidate.
 
     ``predecessor``: pid of an earlier head of this address that has certainly ended; its lease need not be waited for.
-    ``alone``: no other process can use the store (SQLite), so whoever else is written there has ended.
+    ``alone``: no other process can use the store (SQLite), so whoever else is written there has ended; the time is then
+    the store's own, and the lease is so long that neither a slow disk nor a sleeping laptop ends a term.
     """
 
-    ttl_s: float = LEADER_TTL_S
+    ttl_s: float | None = None
     predecessor: int = 0
     alone: bool = False
+
+    @property
+    def lease_s(self) -> float:
+        """``ttl_s``, or what is usual."""
+        if self.ttl_s is not None:
+            return self.ttl_s
+        return LEADER_ALONE_TTL_S if self.alone else LEADER_TTL_S
 
 
 class Leadership:
@@ -78,15 +87,17 @@ class Leadership:
         calls: LeadershipCalls,
         options: LeadershipOptions | None = None,
         *,
-        now_s: Callable[[], float] = boottime_s,
+        now_s: Callable[[], float] | None = None,
         rng: UnitRandom | None = None,
     ) -> None:
         self.facts = facts
         self.view = HeadsView()
-        self._store, self._call_later, self._calls, self._now_s = store, call_later, calls, now_s
-        self._options = options if options is not None else LeadershipOptions()
+        self._store, self._call_later, self._calls = store, call_later, calls
+        options = options if options is not None else LeadershipOptions()
+        self._options = options
+        self._now_s = now_s if now_s is not None else time.monotonic if options.alone else boottime_s
         rng = rng if rng is not None else random_generator()
-        self._election = Election(facts.head_id, rng, self._options.ttl_s)
+        self._election = Election(facts.head_id, rng, options.lease_s)
         self._value = records.encode_facts(facts)
         self._todo: deque[c.Command] = deque()
         self._is_busy = False
@@ -263,7 +274,7 @@ class Leadership:
             self._do(self._election.released(lease, self._now_s()))
 
     def _trouble(self, error: StoreError) -> None:
-        passes = error.retryable or error.changed == "unknown" or isinstance(error, LeaseNotFoundError)
+        passes = error.retryable or isinstance(error, LeaseNotFoundError | UnknownOutcomeError)
         if not passes and self._election.state is not HeadState.CLOSED:
             self._calls.on_trouble(error)
 

@@ -21,7 +21,7 @@ from linckia.core.mvcc.records import (
     prefix_end,
 )
 from linckia.node.following import RETRY, CallLater, SpanFollower
-from linckia.store.errors import StoreError
+from linckia.store.errors import StoreError, UnknownOutcomeError
 from linckia.store.interface import Store
 
 MARK: Final = b"~replica"
@@ -136,7 +136,7 @@ class Replica:
             self._ask_later_again()
 
     def _ask_later(self, error: StoreError) -> None:
-        if error.retryable or error.changed == "unknown":
+        if error.retryable or isinstance(error, UnknownOutcomeError):
             self._ask_later_again()
         else:
             self.on_error(error)

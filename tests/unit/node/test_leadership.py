@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from random import Random
 
 import pytest
 
+from linckia.base import limits
 from linckia.core.leadership.records import HEADS_PREFIX, LEADER_KEY, HeadFacts, HeadsView, encode_facts
 from linckia.core.leadership.states import HeadState
 from linckia.core.mvcc.records import Delete, Lease, Put, Range, RangeResult, Txn
 from linckia.host.process import process_start_time
 from linckia.host.this_boot import boottime_s, has_ended, process_space
 from linckia.node.leadership import Leadership, LeadershipCalls, LeadershipOptions
-from linckia.store.errors import StoreAuthError, StoreError, StoreUnavailableError
+from linckia.store.errors import (
+    StoreAuthError,
+    StoreError,
+    StoreFailedError,
+    StoreUnavailableError,
+    UnknownOutcomeError,
+)
 from linckia.store.interface import Done
 from linckia.store.memory import MemoryStore
 from linckia.testing.clock import VirtualClock
@@ -224,6 +232,16 @@ def test_a_machine_that_slept_does_not_serve(world: World) -> None:
     assert "could not be renewed for 36" in str(world.told[0])
 
 
+def test_a_head_alone_asks_the_clock_of_its_store(world: World) -> None:
+    calls = LeadershipCalls(lambda *_: None, lambda _why: None)
+    alone = Leadership(world.store, ME, world.clock.call_later, calls, LeadershipOptions(alone=True))
+    among_others = Leadership(world.store, ME, world.clock.call_later, calls)
+    assert (alone._now_s, among_others._now_s) == (time.monotonic, boottime_s)
+    assert LeadershipOptions(alone=True).lease_s == limits.LEADER_ALONE_TTL_S
+    assert LeadershipOptions().lease_s == limits.LEADER_TTL_S
+    assert LeadershipOptions(5.0, alone=True).lease_s == 5.0
+
+
 class Refusing(MemoryStore):
     """Refuses leases."""
 
@@ -234,7 +252,13 @@ class Refusing(MemoryStore):
 
 
 @pytest.mark.parametrize(
-    ("error", "is_told"), [(StoreAuthError("no rights"), True), (StoreUnavailableError("x"), False)]
+    ("error", "is_told"),
+    [
+        (StoreAuthError("no rights"), True),
+        (StoreFailedError("the disk"), True),
+        (StoreUnavailableError("x"), False),
+        (UnknownOutcomeError("x"), False),
+    ],
 )
 def test_what_waiting_does_not_mend_is_told(world: World, error: StoreError, *, is_told: bool) -> None:
     world.store = Refusing(world.clock)
