@@ -102,6 +102,17 @@ def test_it_knows_when_it_has_everything_though_nothing_changed_in_its_span(
     copy.until_at(epoch)
 
 
+def test_the_first_read_tells_by_itself(
+    kit: Kit, standby: Callable[..., Standby], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is written before: it may be another cluster's store."""
+    monkeypatch.setattr(limits, "REPLICA_PAGE_KEYS", 1)
+    kit.store.txn(Txn(then=tuple(Put(DATA + b"%03d" % n, b"") for n in range(20))))
+    now = kit.store.put(b"elsewhere", b"")
+    standby().until_at(now)
+    assert kit.store.status().revision == now
+
+
 def test_callers_are_called_in_order_of_revisions(kit: Kit, standby: Callable[..., Standby]) -> None:
     copy = standby()
     now = kit.store.put(b"leader", b"")

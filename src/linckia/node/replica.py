@@ -83,6 +83,7 @@ class Replica:
         """See ``Follower``."""
         self.records = {kv.key: kv.value for kv in kvs if kv.key != self._mark}
         self._reached(revision)
+        self._ask()
 
     def on_batch(self, batch: WatchBatch) -> None:
         """See ``Follower``."""
@@ -111,7 +112,7 @@ class Replica:
     # --- how far is it? -----------------------------------------------------------------------------------------------
 
     def _ask(self) -> None:
-        if self._is_asking or not self._waiting:
+        if self._is_asking or not self._waiting or not self.revision:  # the first read tells by itself
             return
         self._is_asking = True
         self._store.range(self._probe, self._on_probe)
