@@ -50,6 +50,8 @@ def results_are_known() -> None:
     assert_type(linckia.get(label.remote(1)), str)
     assert_type(linckia.get(linckia.put("text")), str)
     assert_type(length.options(num_cpus=1).remote("a"), ObjectRef[int])
+    assert_type(length.options(fallback=None, retry_backoff_s=1.0, replicas=2).remote("a"), ObjectRef[int])
+    assert_type(linckia.get(linckia.put(b"bytes", replicas=2)), bytes)
 
 
 def wrong_arguments_are_refused() -> None:

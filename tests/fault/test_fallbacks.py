@@ -250,6 +250,11 @@ def test_the_state_api_shows_the_failure_and_what_replaced_it(cluster: Any) -> N
     assert linckia.get(ref) == 1
     rows = [row for row in state.list_tasks(detail=True) if row.task_id == ref.task_id().hex()]
     assert {(row.attempt_number, row.state) for row in rows} >= {(0, "FAILED"), (1, "FINISHED")}, rows
+    assert {row.error_origin for row in rows if row.state == "FAILED"} == {"system"}
+    raised = broken.options(fallback=1).remote("raise")
+    assert linckia.get(raised) == 1
+    (row,) = [row for row in state.list_tasks(detail=True) if row.task_id == raised.task_id().hex()]
+    assert (row.error_type, row.error_origin) == ("TASK_EXECUTION_EXCEPTION", "application")
 
 
 def test_many_at_once(cluster: Any) -> None:

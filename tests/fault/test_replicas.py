@@ -13,6 +13,7 @@ from watching import until
 import linckia
 from linckia.cluster_utils import Cluster
 from linckia.experimental import get_object_locations
+from linckia.worker import current
 
 pytestmark = pytest.mark.fault
 
@@ -114,6 +115,8 @@ def test_the_memory_is_free_again_with_the_last_reference(nodes: Any, tmp_path: 
         return bool(until(lambda: len(places(refs[0])) == 3, 20))
 
     assert full_again()
+    table = current.runtime.replicas.table if current.runtime is not None else None
+    until(lambda: table is not None and not table.objects, what="the owner remembers nothing of what is gone")
 
 
 def test_replicas_leave_room(nodes: Any) -> None:
@@ -144,6 +147,48 @@ def test_items_of_a_generator_and_results_of_methods(nodes: Any) -> None:
     until(lambda: all(len(places(ref)) == 2 for ref in refs), 30, "repaired")
     nodes.remove_node(node_of(nodes, places(refs[3])[0]), False)
     assert [linckia.get(ref, timeout=30)[0] for ref in refs] == [0, 1, 2, 7]
+
+
+@pytest.mark.parametrize("by", ["task", "method"])
+def test_what_a_fallback_made_is_made_again_when_its_node_dies(nodes: Any, tmp_path: Path, by: str) -> None:
+    @linckia.remote(max_retries=0)
+    def fails() -> None:
+        raise ValueError
+
+    @linckia.remote(num_cpus=0, resources={"node2": 1})
+    class Actor:
+        def fails(self) -> None:
+            raise ValueError
+
+    def instead(_error: BaseException) -> Any:
+        return make._function(tmp_path / "runs", 5)
+
+    actor = Actor.remote()
+    call = fails if by == "task" else actor.fails
+    function = linckia.remote(instead)
+    ref = call.options(fallback=function.options(num_cpus=1)).remote()
+    linckia.wait([ref], fetch_local=False)
+    nodes.remove_node(node_of(nodes, places(ref)[0]), False)
+    assert linckia.get(ref, timeout=30)[0] == 5
+    assert (tmp_path / "runs").read_text() == "xx"
+
+
+def test_the_copies_of_an_owner_that_died_are_gone(nodes: Any) -> None:
+    @linckia.remote(resources={"node0": 1})
+    class Owner:
+        def own(self) -> Any:
+            self.refs = [linckia.put(numpy.zeros(3 * 10**6), replicas=3)]
+            until_there = [0]
+            while until_there[0] < 3:
+                until_there[0] = len(places(self.refs[0]))
+            return self.refs
+
+    for _ in range(4):  # each 24 MB of the 50 MB that replicas may take on a node
+        owner = Owner.remote()
+        (ref,) = linckia.get(owner.own.remote(), timeout=30)
+        linckia.kill(owner)
+        with pytest.raises(linckia.exceptions.OwnerDiedError):
+            linckia.get(ref, timeout=30)
 
 
 def test_small_values_stay_with_their_owner(nodes: Any) -> None:

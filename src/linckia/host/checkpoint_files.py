@@ -22,6 +22,7 @@ _HEAD = struct.Struct(">8sQQdQ")  # magic, number, calls, saved_s, size of the p
 _MAGIC = b"LKCKPT\x00\x01"
 _DIGEST_BYTES = 32
 _NAME = re.compile(r"checkpoint-(\d{6})-(\d{12})\.lkc")
+_ASIDE = re.compile(r"checkpoint-(\d{6})-\d{12}\.lkc\.\d+\.tmp")
 _COUNTER = re.compile(r"calls-(\d{6})")
 
 
@@ -59,6 +60,8 @@ class CheckpointFiles:
     def save(self, payload: bytes, calls: int) -> Saved:
         """Durable when it returns. OSError when it cannot be; then nothing has changed."""
         os.makedirs(self.folder, 0o700, exist_ok=True)
+        if not self._last:
+            self._clear_halves()
         known = self.paths()
         number = max([self._last, *(int(path[-16:-4]) for path in known)]) + 1
         head = _HEAD.pack(_MAGIC, number, calls, saved_s := environment.wall_time_s(), len(payload))
@@ -80,6 +83,14 @@ class CheckpointFiles:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(old)
         return Saved(path, number, calls, saved_s, payload)
+
+    def _clear_halves(self) -> None:
+        """What lives before this one were writing when they were killed."""
+        for name in os.listdir(self.folder):
+            half = _ASIDE.fullmatch(name)
+            if half is not None and int(half[1]) < self.life:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(os.path.join(self.folder, name))
 
     def read(self, path: str) -> Saved:
         """DamagedError when it is not whole; OSError when it cannot be read at all."""

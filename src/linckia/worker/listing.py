@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from linckia.base import errors
 from linckia.base.limits import STATE_ROWS_MAX
 from linckia.core.listing.filters import matches, on_columns
 from linckia.core.listing.merging import count_of
@@ -120,6 +121,7 @@ def task_row(task_id: bytes, attempt: int, own_name: str, label: str, state: str
         "worker_pid": None,
         "error_type": None,
         "error_message": None,
+        "error_origin": None,
         "start_time_ms": None,
         "end_time_ms": None,
         "language": "PYTHON",
@@ -215,10 +217,15 @@ def ended_rows(runtime: Runtime) -> Iterator[Row]:
         row = here(runtime, task_row(task_id, attempt, name, label, state))
         row["start_time_ms"], row["end_time_ms"] = (round((at_s + offset_s) * 1000) for at_s in (started_s, ended_s))
         if state == "FAILED":
-            row["error_type"] = "TASK_EXECUTION_EXCEPTION"
+            row["error_type"], row["error_origin"] = "TASK_EXECUTION_EXCEPTION", "application"
             if key in reasons:
-                row["error_type"], row["error_message"] = described(reasons[key].error)
+                _tell_error(row, reasons[key].error)
         yield row
+
+
+def _tell_error(row: Row, error: bytes | tuple[str, str]) -> None:
+    row["error_type"], row["error_message"] = described(error)
+    row["error_origin"] = errors.origin_of(row["error_type"])
 
 
 def failure_rows(runtime: Runtime) -> Iterator[Row]:
@@ -231,7 +238,7 @@ def failure_rows(runtime: Runtime) -> Iterator[Row]:
 
 def _failure_row(failure: Failure, offset_s: float) -> Row:
     row = task_row(failure.task_id, failure.attempt, failure.name, failure.label, "FAILED")
-    row["error_type"], row["error_message"] = described(failure.error)
+    _tell_error(row, failure.error)
     row["end_time_ms"] = round((failure.end_s + offset_s) * 1000)
     return row
 

@@ -118,6 +118,7 @@ class Raylets:
             return False
         del self.peers[node_id]
         self.runtime.submitter.raylet_gone(node_id, f"the connection to node {node_id.hex()[:8]} is lost")
+        self.runtime.replicas.raylet_gone(node_id)
         return True
 
     def close(self) -> None:

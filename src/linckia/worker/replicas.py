@@ -88,10 +88,16 @@ class Replicas:
         for object_id in self.table.lacking() if self.table.objects else ():
             self.see_to(object_id)
 
+    def raylet_gone(self, node_id: bytes) -> None:
+        """The connection is lost, and with it the answers: ask again in a while, there or elsewhere."""
+        for asked in self._take_asked(node_id):
+            self._refused(*asked)
+
+    def _take_asked(self, node_id: bytes) -> list[tuple[bytes, bytes]]:
+        return [self._asked.pop(rid) for rid, asked in list(self._asked.items()) if asked[1] == node_id]
+
     def node_dead(self, node_id: bytes) -> None:
         """What it held is held by another from now on."""
-        for rid, (_, asked) in list(self._asked.items()):
-            if asked == node_id:
-                del self._asked[rid]
+        self._take_asked(node_id)
         for object_id in self.table.node_dead(node_id):
             self.see_to(object_id)

@@ -302,6 +302,16 @@ def test_a_foreign_error_is_told_by_its_text() -> None:
     assert str(errors.CrossLanguageError("plain text")) == "plain text"
 
 
+def test_the_name_under_which_an_error_is_listed_tells_whose_fault_it_is() -> None:
+    for cls in ALL_CLASSES:
+        error = make(cls)
+        code = errors.error_type_of(error)
+        if code is not None:
+            assert errors.origin_of(code.name) == error.origin, cls
+    assert errors.origin_of("ACTOR_CREATION_FAILED") == "application"
+    assert errors.origin_of("OBJECT_UNRECONSTRUCTABLE_PUT") == "system"
+
+
 @pytest.mark.row("3.65")
 def test_error_codes_are_rays() -> None:
     codes = {code.value for code in errors.ErrorType}

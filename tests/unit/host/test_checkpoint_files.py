@@ -74,6 +74,15 @@ def test_a_file_that_is_not_finished_does_not_count(tmp_path: Path) -> None:
     assert payloads(files) == [b"whole"]
 
 
+def test_halves_of_earlier_lives_are_cleared_away(tmp_path: Path) -> None:
+    for life in (0, 1, 2):
+        (tmp_path / f"checkpoint-00000{life}-000000000009.lkc.77.tmp").write_bytes(b"half")
+    (tmp_path / "notes.tmp").write_text("not ours")
+    CheckpointFiles(str(tmp_path), 1, keep=2).save(b"whole", 0)
+    left = sorted(path.name for path in tmp_path.iterdir() if path.suffix == ".tmp")
+    assert left == [f"checkpoint-00000{life}-000000000009.lkc.77.tmp" for life in (1, 2)] + ["notes.tmp"]
+
+
 def test_a_save_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = CheckpointFiles(str(tmp_path), 0, keep=1)
     files.save(b"whole", 0)

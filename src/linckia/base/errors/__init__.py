@@ -102,7 +102,7 @@ from linckia.base.errors.tasks import (
     UserCodeException,
     WorkerCrashedError,
 )
-from linckia.base.errors.transport import decode_error, describe_error, encode_error, error_type_of
+from linckia.base.errors.transport import decode_error, describe_error, encode_error, error_type_of, origin_of
 
 __all__ = [
     "RayError",
@@ -160,6 +160,7 @@ __all__ = [
     "make_dependency_error",
     "make_task_error",
     "matches_retry_exceptions",
+    "origin_of",
 ]
 
 # Tracebacks and pickles name the place users import from, not the file a class happens to live in.

@@ -20,6 +20,7 @@ from linckia.base.errors.objects import (
     ReferenceCountingAssertionError,
 )
 from linckia.base.errors.root import (
+    Origin,
     RayError,
     blank_exception,
     instance_values,
@@ -111,6 +112,13 @@ def describe_error(data: bytes) -> tuple[str, str]:
         return code.name if code is not None else "", _text(fields[2] or b"")
     except (ValueError, IndexError):
         return "", ""
+
+
+def origin_of(error_type: str) -> Origin:
+    """Whose fault an error is that the state API lists under this name."""
+    if error_type == ErrorType.ACTOR_CREATION_FAILED.name:
+        return "application"
+    return next((cls.origin for cls, code in _CODES if code.name == error_type), "system")
 
 
 def error_type_of(error: RayError) -> ErrorType | None:

@@ -219,6 +219,8 @@ class TaskState(StateSchema):
     call_site: str | None = None
     label_selector: dict[str, str] | None = None
     fallback_strategy: Any = None
+    error_origin: str | None = None
+    """Ours: "application" or "system"."""
 
 
 @dataclasses.dataclass(init=False)
