@@ -219,8 +219,9 @@ class Fetching:
                 if not fetch.waiting:
                     self._cancel(fetch)
         if not came and not fetch.state:
+            size = ref.value.size if ref.state == BLOCK else "?"
             raise errors.GetTimeoutError(
-                f"get: the value of {ref!r} exists ({ref.value.size if ref.value else '?'} bytes) but did not reach "
+                f"get: the value of {ref!r} exists ({size} bytes) but did not reach "
                 f"this node within {timeout_s} s; linckia.util.why_pending(ref) tells what it waits for"
             )
 

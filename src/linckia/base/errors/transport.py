@@ -118,7 +118,10 @@ def origin_of(error_type: str) -> Origin:
     """Whose fault an error is that the state API lists under this name."""
     if error_type == ErrorType.ACTOR_CREATION_FAILED.name:
         return "application"
-    return next((cls.origin for cls, code in _CODES if code.name == error_type), "system")
+    for cls, code in _CODES:
+        if code.name == error_type:
+            return cls.origin
+    return "system"
 
 
 def error_type_of(error: RayError) -> ErrorType | None:

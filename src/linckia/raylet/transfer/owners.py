@@ -17,6 +17,7 @@ from linckia.rpc.connection import Connection
 from linckia.rpc.handshake import Identity
 from linckia.rpc.reactor import Reactor
 
+GONE_REMEMBERED_MAX = 10_000
 ANSWER_MAX_S = 10.0  # an owner that computes answers late; asking it again does no harm
 
 Located = Callable[[list[Any], str, str], None]
@@ -40,6 +41,7 @@ class OwnerLinks:
         self._identity = identity
         self._connections: dict[bytes, Connection] = {}
         self._open: dict[int, tuple[bytes, Located]] = {}
+        self._gone: dict[bytes, str] = {}  # processes that have ended, the latest: who asks later is told so too
         self._rids = itertools.count(1)
 
     def connection(self, owner: Address) -> Any:
@@ -61,6 +63,10 @@ class OwnerLinks:
 
     def locate(self, owner: Address, make: Callable[[int], m.Message], located: Located) -> None:
         """Ask; ``located`` is called once, never from within this call."""
+        ended = self._gone.get(owner.worker_id)
+        if ended is not None:
+            self.reactor.call_soon(lambda: located([], "owner_died", ended))
+            return
         conn = self.connection(owner)
         if conn is None:
             text = f"{self.here} cannot reach the owner at {owner.endpoint}"
@@ -100,6 +106,9 @@ class OwnerLinks:
     def gone(self, worker_id: bytes, reason: str) -> None:
         """The cluster says that this process has ended."""
         conn = self._connections.pop(worker_id, None)
+        self._gone[worker_id] = reason
+        if len(self._gone) > GONE_REMEMBERED_MAX:
+            del self._gone[next(iter(self._gone))]
         self._fail(worker_id, "owner_died", reason)
         if conn is not None:
             conn.close("that process has ended")
