@@ -100,6 +100,16 @@ def test_several_returns(cluster: Any) -> None:
         broken.options(num_returns=2, fallback=None).remote("raise")
 
 
+def test_no_return_at_all(cluster: Any, tmp_path: Path) -> None:
+    def clean_up(_error: BaseException) -> None:
+        (tmp_path / "cleaned").touch()
+
+    assert broken.options(num_returns=0, fallback=clean_up).remote("raise") is None
+    until(lambda: (tmp_path / "cleaned").exists())
+    with pytest.raises(ValueError, match="num_returns=0"):
+        broken.options(num_returns=0, fallback=1).remote("raise")
+
+
 def test_large_values_and_references(cluster: Any) -> None:
     large = numpy.arange(10**6)
     actor = Fragile.remote()

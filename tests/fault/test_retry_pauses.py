@@ -82,6 +82,21 @@ def test_actor_calls_pause_as_the_method_says(cluster: Any, tmp_path: Path, kind
     assert min(pauses(tmp_path / "tries")) >= 0.15
 
 
+def test_a_pausing_call_ends_with_its_actor(cluster: Any) -> None:
+    @linckia.remote
+    class Actor:
+        @linckia.method(max_task_retries=-1, retry_exceptions=True, retry_backoff_s=30)
+        def fails(self) -> None:
+            raise ValueError
+
+    actor = Actor.remote()
+    ref = actor.fails.remote()
+    until(lambda: why_pending(ref).kind == "retry")
+    linckia.kill(actor)
+    with pytest.raises(exceptions.ActorDiedError):
+        linckia.get(ref, timeout=10)
+
+
 def test_a_pausing_task_can_be_looked_at_and_cancelled(cluster: Any, tmp_path: Path) -> None:
     @linckia.remote(max_retries=-1, retry_exceptions=True, retry_backoff_s=30)
     def fails() -> None:
@@ -150,10 +165,15 @@ def test_a_filter_that_fails_hides_nothing(cluster: Any, tmp_path: Path) -> None
     assert note(tmp_path / "tries") == 2
 
 
-def test_the_budget_slows_a_broken_job_down_and_loses_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("LINCKIA_retry_budget_per_s", "20")
-    monkeypatch.setenv("LINCKIA_retry_budget_burst", "10")
-    linckia.init(address="local", num_cpus=2, log_to_driver=False)
+@pytest.mark.parametrize("set_by", ["job", "environment"])
+def test_the_budget_slows_a_broken_job_down_and_loses_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, set_by: str
+) -> None:
+    budget = {"LINCKIA_retry_budget_per_s": "20", "LINCKIA_retry_budget_burst": "10"}
+    for name, value in budget.items() if set_by == "environment" else ():
+        monkeypatch.setenv(name, value)
+    of_job = {"env_vars": budget if set_by == "job" else {}}
+    linckia.init(address="local", num_cpus=2, log_to_driver=False, runtime_env=of_job)
     try:
 
         @linckia.remote(max_retries=1, retry_exceptions=True)

@@ -249,7 +249,7 @@ class ActorClient:
             peer.conn.drain()  # answers it sent before it died
         self._detach()
         self.dead_error = error
-        for record in [*self.lost, *self.queue, *self.unordered]:
+        for record in [*self.lost, *self.queue, *self.unordered, *self.runtime.retrying.take(self)]:
             self.runtime.fail_encoded(record, error)
         self.lost.clear()
         self.queue.clear()

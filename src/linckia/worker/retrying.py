@@ -6,6 +6,7 @@ is "at once". Runs under ``Runtime.mutex``. What is decided is core/tasks/retry_
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from linckia.base.backoff import Backoff
+    from linckia.worker.actor_client import ActorClient
     from linckia.worker.fallbacks import Fallback
     from linckia.worker.runtime import Runtime
     from linckia.worker.tasks import TaskRecord
@@ -50,7 +52,7 @@ class Retrying:
         """True when the retry has to wait; ``go(record)`` is called later. Once per retry, after it was noted."""
         budget = self._budget
         if budget is None:
-            budget = self._budget = _budget_from_environment()
+            budget = self._budget = _budget_of(self.runtime.job_config)
         means = record.template.means
         failures = record.attempt - record.oom_deaths
         schedule = means.backoff if means is not None else None
@@ -68,14 +70,30 @@ class Retrying:
 
         def again() -> None:
             with runtime.mutex:
-                self.paused.pop(id(record), None)
-                if not record.cancelled and not runtime.closing:
+                if self.paused.pop(id(record), None) is not None and not record.cancelled and not runtime.closing:
                     go(record)
 
         runtime.reactor.call_later(wait_s, again)
 
+    def take(self, actor: ActorClient) -> list[TaskRecord]:
+        """The calls of an actor that is dead need not wait: they are given up here."""
+        calls = [record for record in self.paused.values() if record.actor is actor and not record.cancelled]
+        for record in calls:
+            del self.paused[id(record)]
+        return calls
 
-def _budget_from_environment() -> RetryBudget:
-    per_s = environment.option("retry_budget_per_s")
-    burst = environment.option("retry_budget_burst")
-    return RetryBudget(float(per_s or RETRY_BUDGET_PER_S), float(burst or RETRY_BUDGET_BURST))
+
+def _budget_of(job: Any) -> RetryBudget:
+    """The job's setting, which its workers have in their environment, else this process's, else the default."""
+    variables: dict[str, str] = job.env_vars if job is not None else {}
+
+    def setting(name: str, default: float) -> float:
+        written = variables.get(f"LINCKIA_{name}") or environment.option(name)
+        try:
+            return float(written) if written else default
+        except ValueError:
+            sys.stderr.write(f"LINCKIA_{name}={written!r} is not a number; {default:g} is used\n")
+            return default
+
+    per_s = setting("retry_budget_per_s", RETRY_BUDGET_PER_S)
+    return RetryBudget(per_s, setting("retry_budget_burst", RETRY_BUDGET_BURST))

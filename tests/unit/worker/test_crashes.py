@@ -30,6 +30,7 @@ class World:
             reactor=reactor,
             mutex=threading.RLock(),
             closing=False,
+            job_config=None,
             retried_tasks=0,
             fail=lambda record, error: self.failed.append((record, error)),
         )
