@@ -242,12 +242,34 @@ def test_errors_of_methods_count_as_calls_and_change_nothing(cluster: Any, tmp_p
                 self.entries.append(number)
                 yield number
 
+        def never_begun(self) -> Any:
+            return (number for number in range(3))
+
     actor = made(linckia.CheckpointPolicy(every_calls=1, dir=str(tmp_path)), Raising)
     with pytest.raises(ValueError):
         linckia.get(actor.fail.remote())
     assert [linckia.get(ref) for ref in actor.items.remote(3)] == [0, 1, 2]
+    with pytest.raises(TypeError):
+        linckia.get(actor.never_begun.remote())
     kill(actor)
     assert linckia.get(actor.all.remote()) == [-1, 0, 1, 2], "a generator is one call, saved at its end"
+    assert linckia.get(actor.__linckia_checkpoint__.remote(), timeout=10).number >= 4, "no call is thought to run on"
+
+
+def test_async_generators_are_calls_too(cluster: Any, tmp_path: Path) -> None:
+    class Streaming(AsyncLedger):
+        async def items(self, count: int) -> Any:
+            for number in range(count):
+                self.entries.append(number)
+                await asyncio.sleep(0)
+                yield number
+
+    actor = made(linckia.CheckpointPolicy(every_calls=1, dir=str(tmp_path)), Streaming)
+    assert [linckia.get(ref) for ref in actor.items.remote(3)] == [0, 1, 2]
+    dropped = actor.items.options(_generator_backpressure_num_objects=1).remote(1000)
+    next(dropped)
+    del dropped
+    assert linckia.get(actor.__linckia_checkpoint__.remote(), timeout=10).number >= 2
 
 
 @pytest.mark.parametrize("kind", ["async", "threaded"])

@@ -82,13 +82,14 @@ class ActorCheckpoints:
 
     def _counted(self, function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
-            while not self._try_begin(passed := threading.Event()):
+            while (passed := self._try_begin(threading.Event)) is not None:
                 passed.wait(CHECKPOINT_HOLD_MAX_S)
             ended = self._end
             try:
                 value = function(*args, **kwargs)
                 if inspect.isgenerator(value):
                     value, ended = self._items(value), _nothing
+                    next(value)
                 elif inspect.iscoroutine(value):
                     value = self.host.run_coroutine(value)
                 return value
@@ -99,8 +100,7 @@ class ActorCheckpoints:
 
     def _counted_async(self, function: Callable[..., Any]) -> Callable[..., Any]:
         async def call(*args: Any, **kwargs: Any) -> Any:
-            loop = asyncio.get_running_loop()
-            while not self._try_begin(passed := _LoopEvent(loop)):
+            while (passed := self._try_begin(_LoopEvent)) is not None:
                 await passed.wait(CHECKPOINT_HOLD_MAX_S)
             ended = self._end
             try:
@@ -109,8 +109,10 @@ class ActorCheckpoints:
                     value = await value
                 if inspect.isasyncgen(value):
                     value, ended = self._items_async(value), _nothing
+                    await anext(value)
                 elif inspect.isgenerator(value):
                     value, ended = self._items(value), _nothing
+                    next(value)
                 return value
             finally:
                 ended()
@@ -118,29 +120,36 @@ class ActorCheckpoints:
         return call
 
     def _items(self, items: Any) -> Iterator[Any]:
+        """A call that yields ends with its generator. The first item is nobody's: a generator that was never begun
+        would never end.
+        """
         try:
+            yield None
             yield from items
         finally:
             self._end()
 
     async def _items_async(self, items: Any) -> AsyncIterator[Any]:
         try:
+            yield None
             async for item in items:
                 yield item
         finally:
             self._end()
 
-    def _try_begin(self, passed: Any) -> bool:
+    def _try_begin(self, make: Callable[[], Any]) -> Any:
+        """None when the call has begun; else an event to wait for, made by ``make``, before it tries again."""
         now_s = time.monotonic()
         with self._lock:
             if self.point.holds(now_s):
+                passed = make()
                 self._held.append(passed.set)
-                return False
+                return passed
             first = self.point.begin(now_s)
             self.files.count(self.point.begun)
         if first:
             self._look_later()
-        return True
+        return None
 
     def _end(self) -> None:
         with self._lock:
@@ -227,12 +236,12 @@ class ActorCheckpoints:
 
 
 class _LoopEvent:
-    """An event that a loop waits for and any thread sets."""
+    """An event that the running loop waits for and any thread sets."""
 
     __slots__ = ("_event", "_loop")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop, self._event = loop, asyncio.Event()
+    def __init__(self) -> None:
+        self._loop, self._event = asyncio.get_running_loop(), asyncio.Event()
 
     def set(self) -> None:
         if not self._loop.is_closed():

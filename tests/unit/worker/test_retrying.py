@@ -19,13 +19,14 @@ class World:
 
     def __init__(self, **env_vars: str) -> None:
         self.timers: list[tuple[float, Callable[[], None]]] = []
-        self.runtime: Any = SimpleNamespace(
+        runtime: Any = SimpleNamespace(
             mutex=threading.RLock(),
             closing=False,
             job_config=SimpleNamespace(env_vars=env_vars),
             reactor=SimpleNamespace(call_later=lambda delay_s, call: self.timers.append((delay_s, call))),
         )
-        self.retrying = Retrying(self.runtime)
+        self.runtime = runtime
+        self.retrying = Retrying(runtime)
         self.again: list[TaskRecord] = []
 
     def fails(self, means: Means | None = None, actor: Any = None) -> TaskRecord:
@@ -57,7 +58,8 @@ def test_a_pause_ends_by_its_timer() -> None:
 
 @pytest.mark.parametrize("why", ["cancelled", "closing", "actor dead"])
 def test_it_does_not_run_when_it_is_not_wanted_any_more(why: str) -> None:
-    world, actor = World(), SimpleNamespace()
+    actor: Any = SimpleNamespace()
+    world = World()
     record = world.fails(PAUSE, actor)
     other = world.fails(PAUSE, SimpleNamespace())
     if why == "cancelled":
