@@ -13,6 +13,7 @@ from linckia.base.limits import TEMPLATES_KEPT_MAX
 from linckia.model.wire import Address
 from linckia.protocol import messages as m
 from linckia.worker.actor_client import ActorClient, ActorClients
+from linckia.worker.retrying import Retrying
 from linckia.worker.tasks import Template, remember
 
 ACTORS = 2000
@@ -27,6 +28,7 @@ class FakeRuntime:
         self.raylet = self
         self.failed: list[Any] = []
         self.actors = ActorClients(self)  # type: ignore[arg-type]
+        self.retrying = Retrying(self)  # type: ignore[arg-type]
 
     def send(self, message: m.Message) -> None:
         self.sent.append(message)
