@@ -110,7 +110,9 @@ class PullManager:
 
     def process_gone(self, worker_id: bytes, reason: str) -> None:
         """A driver or worker of any node has ended: as a reader and as an owner."""
-        self.carry_out(self.queue.client_gone(worker_id, time.monotonic()))
+        effects = self.queue.client_gone(worker_id, time.monotonic())
+        if effects:
+            self.carry_out(effects)
         self.owners.gone(worker_id, reason)
 
     def peer_gone(self, peer: Any) -> None:

@@ -242,7 +242,8 @@ class Raylet:
     def _owner_gone(self, worker_id: bytes) -> None:
         self.recent.forget(worker_id)
         self.owners.pop(worker_id, None)
-        self.desk.carry_out(self.leases.owner_gone(worker_id))
+        if self.leases.knows_owner(worker_id):  # most of a cluster's processes never were here
+            self.desk.carry_out(self.leases.owner_gone(worker_id))
 
     def note_owner(self, peer: Any) -> None:
         """A process asks for leases: remember where to answer."""

@@ -125,7 +125,8 @@ class SpillHost:
 
     def owner_gone(self, worker_id: bytes) -> None:
         """A process has ended."""
-        self._carry_out(self.queue.owner_gone(worker_id))
+        if self.queue.entries:
+            self._carry_out(self.queue.owner_gone(worker_id))
 
     # --- effects ------------------------------------------------------------------------------------------------------
 

@@ -61,7 +61,10 @@ class StoreHost:
     def process_gone(self, worker_id: bytes) -> None:
         """A runtime process has ended."""
         self.on_gone(worker_id)
-        self._carry_out(self.core.client_died(worker_id, time.monotonic()))
+        was_known = self.core.knows(worker_id)
+        effects = self.core.client_died(worker_id, time.monotonic())
+        if was_known:  # most of a cluster's processes never were
+            self._carry_out(effects)
 
     # --- messages -----------------------------------------------------------------------------------------------------
 

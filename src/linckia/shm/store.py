@@ -115,6 +115,10 @@ class StoreCore:
         known = self._client(client)
         known.name, known.joined = name, True
 
+    def knows(self, client: bytes) -> bool:
+        """It has, or may have, something to do with memory here."""
+        return client in self._clients or bool(self._adopted_early)
+
     def alloc_extent(self, client: bytes, rid: int, size: int, now: float) -> list[Effect]:
         """``client`` wants at least ``size`` bytes."""
         if client in self._dying or client in self._dead:
@@ -189,6 +193,9 @@ class StoreCore:
     def client_died(self, client: bytes, now: float) -> list[Effect]:
         """``client`` (or an owner on another node) is gone; its memory follows after the grace period."""
         if client in self._dead or client in self._dying:
+            return []
+        if not self.knows(client):
+            self._remember_dead(client)  # it has nothing here; most of a cluster's processes never have
             return []
         self._waiting = deque(w for w in self._waiting if w.client != client)
         self._client(client)
@@ -427,6 +434,9 @@ class StoreCore:
             self._reclaim(dead, start, now)
         del self._dying[client]
         self._clients.pop(client, None)
+        self._remember_dead(client)
+
+    def _remember_dead(self, client: bytes) -> None:
         self._dead[client] = None
         while len(self._dead) > _REMEMBERED_DEAD:
             del self._dead[next(iter(self._dead))]

@@ -374,6 +374,10 @@ class LeaseManager:
 
     # --- ends ---------------------------------------------------------------------------------------------------------
 
+    def knows_owner(self, owner: bytes) -> bool:
+        """It has requests or leases here."""
+        return owner in self._by_owner
+
     def owner_gone(self, owner: bytes) -> list[Effect]:
         """A submitter is dead: its requests are dropped, its leased workers end (they may hold its state)."""
         requests, lease_ids = self._by_owner.get(owner, (set(), set()))

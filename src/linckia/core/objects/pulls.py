@@ -76,9 +76,12 @@ class PullQueue:
     def client_gone(self, client: bytes, now_s: float) -> list[Effect]:
         """A process has ended: what it waited for and what it held."""
         effects: list[Effect] = []
-        for bundle in [b for b in self.bundles.values() if b.client == client]:
+        bundles, holds = [b for b in self.bundles.values() if b.client == client], self.copies.holds_of(client)
+        if not bundles and not holds:
+            return effects
+        for bundle in bundles:
             effects += self._drop(bundle)
-        for object_id, count in self.copies.holds_of(client).items():
+        for object_id, count in holds.items():
             copy = None
             for _ in range(count):
                 copy = self.copies.unhold(object_id, client)

@@ -96,7 +96,8 @@ class GroupDirectory:
         self.resting: dict[bytes, None] = {}  # in a pause after a failed attempt
         self._removed: dict[bytes, None] = {}
         self._of_actor: dict[bytes, dict[bytes, None]] = {}  # detached actor -> groups that end with its process
-        self._stuck: dict[object, NotPlaced] = {}  # what fits nowhere since that change
+        self._stuck: dict[object, NotPlaced] = {}  # what fits nowhere until the view gains something
+        self._gains = 0  # of the view, when it was last looked at for what is stuck
         self._turns = itertools.count()
         self._left = 0  # of those that wait, how many the last change of the view has left to look at
 
@@ -159,7 +160,9 @@ class GroupDirectory:
         the others. After ``limit`` that do not fit the rest is left for `go_on`.
         """
         self._left = len(self.pending)
-        self._stuck.clear()
+        if self.view.gains != self._gains:
+            self._gains = self.view.gains
+            self._stuck.clear()
         return self.go_on(now_s, limit)
 
     def go_on(self, now_s: float, limit: int = LOOKED_AT_MAX) -> list[Effect]:

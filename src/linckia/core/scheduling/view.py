@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from linckia.core.leases import vectors
 from linckia.core.leases.vectors import Units
+from linckia.core.placement.names import split
 from linckia.core.scheduling.shapes import Shape, ShapeTable
 
 
@@ -43,6 +44,7 @@ class ClusterView:
     def __init__(self) -> None:
         self.nodes: dict[bytes, NodeView] = {}
         self.as_of = 0
+        self.gains = 0  # counts changes after which something may fit that did not; not those inside placement groups
         self.members = 0  # counts joins, departures and marks: what was computed from labels is good while it stands
         self._shapes = ShapeTable(self._fill)
 
@@ -50,6 +52,7 @@ class ClusterView:
         """A node is there. Replaces an earlier record of it."""
         self.nodes[node.node_id] = node
         self.members += 1
+        self.gains += 1
         self._update(node)
 
     def leave(self, node_id: bytes) -> None:
@@ -65,6 +68,7 @@ class ClusterView:
         if node is not None and node.takes_work is not takes_work:
             node.takes_work = takes_work
             self.members += 1
+            self.gains += takes_work
             self._update(node)
 
     def report(self, node_id: bytes, available: Units, total: Units | None = None) -> None:
@@ -74,6 +78,7 @@ class ClusterView:
             return
         if available == node.available and (total is None or total == node.total):
             return
+        self.gains += _gains(node.available, available) or _gains(node.total, total or {})
         node.available = dict(available)
         if total is not None:
             node.total = dict(total)
@@ -84,6 +89,7 @@ class ClusterView:
         node = self.nodes.get(node_id)
         if node is None or not (available or total):
             return
+        self.gains += _gains(node.available, available) or _gains(node.total, total)
         for amounts, news in ((node.available, available), (node.total, total)):
             for name, count in news.items():
                 if count < 0:
@@ -110,3 +116,8 @@ class ClusterView:
     def _update(self, node: NodeView) -> None:
         for shape in self._shapes:
             shape.update(node.node_id, node.total, node.available, takes_work=node.takes_work)
+
+
+def _gains(before: Units, after: Units) -> bool:
+    """Some amount grew that is not a placement group's own."""
+    return any(count > before.get(name, 0) and split(name) is None for name, count in after.items())

@@ -53,3 +53,46 @@ def test_groups_that_are_alike_are_decided_once_per_change_of_the_view() -> None
     groups.view.join(NodeView(b"other", to_units({"CPU": 2.0}), {}))
     assert len(groups.schedule(1.0)) == 1
     assert len(groups.pending) == 4
+
+
+def test_what_is_stuck_is_looked_at_again_when_something_was_gained_and_not_before() -> None:
+    groups = directory(1.0)
+    view = groups.view
+    groups.create(spec("large", 2.0), 0.0)
+    (known,) = groups._stuck.values()
+    for _ in range(2):
+        view.debit(b"node", to_units({"CPU": 0.5}))
+        bundle = f"CPU_group_{'0' * 36}"
+        view.patch(b"node", {bundle: 10_000}, {bundle: 10_000})
+        assert groups.schedule(1.0) == []
+        assert list(groups._stuck.values()) == [known], "less is free, and a bundle was committed"
+    view.patch(b"node", to_units({"CPU": 2.0}), to_units({"CPU": 2.0}))
+    (prepare,) = groups.schedule(2.0)
+    assert isinstance(prepare, Prepare)
+
+
+def test_each_way_in_which_a_view_gains_is_noticed() -> None:
+    view = ClusterView()
+    seen = [view.gains]
+
+    def gained() -> bool:
+        seen.append(view.gains)
+        return seen[-1] > seen[-2]
+
+    view.join(NodeView(b"node", to_units({"CPU": 1.0}), {}))
+    assert gained(), "a node"
+    view.mark(b"node", takes_work=False)
+    assert not gained()
+    view.mark(b"node", takes_work=True)
+    assert gained(), "one that is heard again"
+    view.report(b"node", to_units({"CPU": 0.5}))
+    assert not gained()
+    view.report(b"node", to_units({"CPU": 0.75}))
+    assert gained(), "an amount in a full report"
+    view.patch(b"node", to_units({"CPU": 1.0}), {})
+    assert gained(), "an amount in a change"
+    view.patch(b"node", {}, to_units({"GPU": 1.0}))
+    assert gained(), "a new resource"
+    view.patch(b"node", {"GPU": -1}, {"GPU": -1})
+    view.leave(b"node")
+    assert not gained()
