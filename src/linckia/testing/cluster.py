@@ -16,7 +16,7 @@ import msgspec
 
 from linckia.model.specs import ActorSpec
 from linckia.protocol.messages import Message
-from linckia.raylet import lease_desk, service, store_host
+from linckia.raylet import lease_desk, pull_manager, service, spilling, store_host
 from linckia.rpc.faults import FaultPlan
 from linckia.testing import checks
 from linckia.testing.clock import VirtualClock
@@ -165,7 +165,7 @@ class SimCluster:
     def run(self) -> SimCluster:
         """Live it. SimFailure names the seed and the last of what happened."""
         try:
-            with self.clock.installed_in(service, lease_desk, store_host):
+            with self.clock.installed_in(service, lease_desk, store_host, spilling, pull_manager):
                 self._live()
         except (AssertionError, LookupError, TypeError, AttributeError, ValueError) as error:
             last = "\n".join(self.trace)

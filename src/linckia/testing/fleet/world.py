@@ -20,7 +20,7 @@ from linckia.model.specs import NodeInfo
 from linckia.node.head import HeadRoom
 from linckia.protocol import messages as m
 from linckia.protocol.batch import decode_batch
-from linckia.raylet import cluster, lease_desk, service, store_host
+from linckia.raylet import cluster, lease_desk, pull_manager, service, spilling, store_host
 from linckia.rpc.faults import FaultPlan, Faults
 from linckia.rpc.reactor import Reactor
 from linckia.testing.checks import BrokenPromise, require
@@ -252,7 +252,7 @@ class Fleet:
         for module, name, value in replaced:
             setattr(module, name, value)
         try:
-            with self.clock.installed_in(service, lease_desk, store_host, placement_groups):
+            with self.clock.installed_in(service, lease_desk, store_host, placement_groups, spilling, pull_manager):
                 yield
         finally:
             for module, name, value in before:
