@@ -98,6 +98,18 @@ ANNOUNCE_EVERY_S: Final = 0.05
 """What concerns every node (joined, dead, a process or group is gone) is told at most this often, gathered."""
 HEAD_RETRY_MAX_S: Final = 2.0
 """The longest pause between two attempts of a raylet to reach the head."""
+LINK_WINDOW_MAX: Final = 100_000
+"""Messages between a raylet and the head that one keeps until the other has them; with more the session begins anew."""
+LINK_ACK_EVERY: Final = 256
+"""After so many of them it is told that they have arrived, or..."""
+LINK_ACK_AFTER_S: Final = 1.0
+"""...after so long."""
+FAILURES_KEPT_S: Final = 30.0
+"""A raylet repeats the deaths of processes of so long to a head that is new to it."""
+FAILURES_KEPT_MAX: Final = 1000
+"""At most so many."""
+HEAD_SILENT_MAX_S: Final = 1.0
+"""A raylet waits so long for a head that neither leads nor knows who does, before it asks another one."""
 LEASE_HOPS_MAX: Final = 6
 """A lease request is passed on between raylets at most so often; then it waits where it can run."""
 AVOID_UNREACHABLE_S: Final = 10.0
@@ -131,6 +143,8 @@ HISTORY_MAX_EVENTS: Final = 20_000
 """Changes that a SQLite or memory store keeps for watches and reads of the past; half goes when it has more."""
 HISTORY_MAX_BYTES: Final = 64 * MIB
 """Keys and replaced values in that history."""
+RECORD_CHUNK_BYTES: Final = 512 * KIB
+"""A record of the head that is larger is kept in pieces of this size (a pickled class may have 100 MiB)."""
 GROUP_COMMIT_MAX_REQUESTS: Final = 1024
 """Requests that share one commit of SQLite: beyond it the first would wait for the last."""
 LEASE_MIN_TTL_S: Final = 0.05

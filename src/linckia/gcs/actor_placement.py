@@ -47,6 +47,7 @@ class ActorPlacement:
         self._left = 0  # of those that wait, how many the last change of the view has left to look at
         self._goes_on = False
         self._stuck: dict[object, str] = {}  # what fits nowhere since that change, and why
+        self.on_change: Callable[[bytes], None] = _nobody_cares
         nodes.on_resources.append(self._look_again)
         nodes.on_joined.append(lambda _node: self._look_again())
 
@@ -74,6 +75,7 @@ class ActorPlacement:
             return
         self.waiting.pop(spec.actor_id, None)
         self.node_of[spec.actor_id] = node_id
+        self.on_change(spec.actor_id)
         self._nodes.view.debit(node_id, vectors.to_units(spec.lifetime_resources))
         may_wait = decision.kind != "node" or len(living) == 1
         self._nodes.send(node_id, m.StartActor(spec.actor_id, encode(spec), restarts, self._epoch, may_wait))
@@ -105,6 +107,7 @@ class ActorPlacement:
     def busy(self, spec: ActorSpec, restarts: int) -> None:
         """The node that was chosen has no room after all."""
         self.node_of.pop(spec.actor_id, None)
+        self.on_change(spec.actor_id)
         self.waiting[spec.actor_id] = (spec, restarts, "the node that was chosen had no room after all")
 
     def of_node(self, node_id: bytes) -> list[bytes]:
@@ -135,6 +138,10 @@ class ActorPlacement:
         if self._left > 0 and self.waiting:
             self._goes_on = True
             self._call_later(GO_ON_AFTER_S, self._go_on)
+
+
+def _nobody_cares(_actor_id: bytes) -> None:
+    pass
 
 
 def _likeness(spec: ActorSpec) -> object:

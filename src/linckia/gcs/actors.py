@@ -12,7 +12,9 @@ from linckia.base import errors
 from linckia.core.actors.directory import Actor, ActorDirectory, Effect, Publish, Start, Stop
 from linckia.core.actors.states import ActorDeathReason, ActorState
 from linckia.core.placement.names import group_of
+from linckia.gcs import records
 from linckia.gcs.actor_placement import ActorPlacement
+from linckia.gcs.journal import Outbox
 from linckia.gcs.nodes import NodeRecord, NodeService
 from linckia.model.specs import ActorInfo, ActorSpec, describe_actor, encode
 from linckia.protocol import messages as m
@@ -39,11 +41,16 @@ class ActorService:
         call_later: Callable[[float, Callable[[], None]], object],
         warn: Callable[[bytes, str, str], None],
         epoch: int = 1,
+        outbox: Outbox | None = None,
     ) -> None:
         self.directory = ActorDirectory()
         self._nodes, self._epoch = nodes, epoch
+        self._outbox = outbox or Outbox()
+        self._outbox.tables.update({records.ACTORS: self._row, records.SPECS: self._spec_row})
+        self.directory.on_change = self._changed
         self._call_later = call_later
         self.placement = ActorPlacement(nodes, epoch, self._refused, warn, call_later)
+        self.placement.on_change = self._changed
         nodes.on_dead.append(lambda node, text: self.node_dead(node.info.node_id, text, preempted=node.preempted))
         self._subscribers: dict[bytes, dict[int, Any]] = {}
         self._removed_groups: dict[str, None] = {}
@@ -102,6 +109,72 @@ class ActorService:
         """A driver or worker process is gone."""
         self._apply(self.directory.owner_ended(worker_id))
 
+    # --- the store, and nodes that come to a new head ----------------------------------------------------------------
+
+    def _changed(self, actor_id: bytes) -> None:
+        self._outbox.touch(records.ACTORS, actor_id)
+        if actor_id not in self.directory.actors:
+            self._outbox.touch(records.SPECS, actor_id)
+
+    def _row(self, actor_id: bytes) -> bytes | None:
+        actor = self.directory.actors.get(actor_id)
+        if actor is None:
+            return None
+        return records.encode(records.actor_row(actor, self.placement.node_of.get(actor_id, b"")))
+
+    def _spec_row(self, actor_id: bytes) -> bytes | None:
+        actor = self.directory.actors.get(actor_id)
+        return encode(actor.spec) if actor is not None else None
+
+    def restore(self, spec: ActorSpec, row: records.ActorRow) -> None:
+        """An actor as the last head knew it; after the nodes."""
+        actor = records.actor_of(spec, row)
+        self.directory.restore(actor)
+        if actor.state in (ActorState.DEAD, ActorState.DEPENDENCIES_UNREADY):
+            return
+        node = self._nodes.nodes.get(row.node_id)
+        if node is not None and node.alive:
+            self.placement.node_of[spec.actor_id] = row.node_id
+        elif actor.state is ActorState.ALIVE:
+            reason = f"its node {row.node_id.hex()[:8]} died while no head was there"
+            self._apply(self.directory.process_ended(spec.actor_id, actor.restarts, reason, intended=False))
+        else:
+            self.placement.waiting[spec.actor_id] = (spec, actor.restarts, "a head has just taken over")
+
+    def node_runs(self, node_id: bytes, running: list[m.RunningActor]) -> None:
+        """A node tells what it has: start what is missing, end what is too much, hear what is news."""
+        have = {each.actor_id: each for each in running}
+        for actor_id in self.placement.of_node(node_id):
+            actor = self.directory.actors.get(actor_id)
+            each = have.get(actor_id)
+            if actor is None or actor.state is ActorState.DEAD:
+                continue
+            if each is not None and each.restarts == actor.restarts:
+                self._hear(actor, each)
+            elif actor.state is ActorState.ALIVE or actor.worker is not None:
+                reason = "its process ended while no head was there"
+                self._apply(self.directory.process_ended(actor_id, actor.restarts, reason, intended=False))
+            else:
+                self._start(actor.spec, actor.restarts)
+        for actor_id in have:
+            if self.placement.node_of.get(actor_id) != node_id:
+                reason = "the head does not want it there"
+                self._nodes.send(node_id, m.StopActor(actor_id, graceful=False, reason=reason, epoch=self._epoch))
+
+    def forget_removed(self, groups: list[str]) -> None:
+        """Placement groups (hex) that were removed under the last head: nothing starts in them."""
+        self._removed_groups.update(dict.fromkeys(groups))
+
+    def _hear(self, actor: Actor, running: m.RunningActor) -> None:
+        actor_id = actor.spec.actor_id
+        if running.worker is None:
+            return
+        self._apply(self.directory.leased(actor_id, running.worker, running.pid))
+        if running.phase == "alive":
+            self._apply(self.directory.alive(actor_id, running.worker, running.pid, running.repr_name))
+        if actor.scope_ended and actor.state is ActorState.ALIVE:
+            self._stop(actor_id, "its last handle went out of scope", graceful=True)
+
     # --- from owners and handle holders -----------------------------------------------------------------------------
 
     def _on_register(self, peer: Any, message: m.RegisterActor) -> None:
@@ -112,7 +185,8 @@ class ActorService:
             return
         if not error:
             self._subscribe(peer, spec.actor_id)
-        self.reply(peer, m.ActorRegistered(message.rid, error=error))
+            self._outbox.touch(records.SPECS, spec.actor_id)
+        self.reply(peer, m.ActorRegistered(message.rid, error=error, actor_id=b"" if error else spec.actor_id))
         self._apply(effects)
 
     def _on_arguments(self, _peer: Any, message: m.ActorArgs) -> None:
@@ -120,6 +194,7 @@ class ActorService:
         if actor is None:
             return
         spec = msgspec.structs.replace(actor.spec, args=message.args, extras=message.extras)
+        self._outbox.touch(records.SPECS, message.actor_id)
         self._apply(self.directory.arguments(message.actor_id, spec, message.error))
 
     def _on_subscribe(self, peer: Any, message: m.SubscribeActor) -> None:
@@ -203,6 +278,7 @@ class ActorService:
                 self.placement.forget(effect.actor_id)
                 if actor is not None and actor.spec.class_blob and not self.directory.may_return(actor):
                     actor.spec = msgspec.structs.replace(actor.spec, class_blob=b"", args=b"", extras=None, methods=[])
+                    self._outbox.touch(records.SPECS, effect.actor_id)
 
     def _start(self, spec: ActorSpec, restarts: int) -> None:
         group = group_of(spec.lifetime_resources)

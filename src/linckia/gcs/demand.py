@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from linckia.core.autoscaling.records import Amounts, Demand, Gang, RunningNode
 from linckia.core.leases import vectors
 from linckia.core.placement.directory import Group
+from linckia.gcs import records
+from linckia.gcs.journal import Outbox
 from linckia.model.placement import decode_strategy
 from linckia.protocol import messages as m
 
@@ -29,7 +31,12 @@ class DemandService:
         actors: ActorService,
         groups: GroupService,
         reply: Callable[[Any, m.Message], None],
+        outbox: Outbox | None = None,
     ) -> None:
+        self._outbox = outbox or Outbox()
+        self._outbox.tables[records.DEMAND] = lambda _key: records.encode(
+            records.DemandRow(self.constraints, self.selectors)
+        )
         self._nodes, self._actors, self._groups, self._reply = nodes, actors, groups, reply
         self.constraints: list[Amounts] = []
         self.selectors: list[dict[str, str]] = []
@@ -41,6 +48,7 @@ class DemandService:
     def _on_request(self, peer: Any, message: m.RequestResources) -> None:
         """Replaces the last request; an empty one clears it."""
         self.constraints, self.selectors = message.bundles, message.selectors
+        self._outbox.touch(records.DEMAND)
         self._reply(peer, m.ResourcesRequested(message.rid))
 
     def nodes(self) -> list[RunningNode]:

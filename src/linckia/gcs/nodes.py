@@ -26,6 +26,8 @@ from linckia.core.nodes.directory import Brake, Changed, Died, Effect, NodeDirec
 from linckia.core.nodes.states import DeathReason, NodeState
 from linckia.core.scheduling.settling import SETTLE_EVERY_S, SettlingView
 from linckia.core.scheduling.view import NodeView
+from linckia.gcs import records
+from linckia.gcs.journal import Outbox
 from linckia.host import environment
 from linckia.model.specs import NodeInfo
 from linckia.protocol import messages as m
@@ -54,6 +56,7 @@ class NodeRecord:
         self.joined_s, self.died_s = environment.wall_time_s(), 0.0
         self.state = "ALIVE"
         self.preempted = False  # it drains because its machine will be taken away
+        self.drain = ""  # why it drains
         self.death_reason = self.death_kind = ""  # a sentence; a name of DeathReason
         self.changed_at = 0  # cluster revision of its last change
 
@@ -71,17 +74,35 @@ class NodeRecord:
         )
 
 
+class AbsentPeer:
+    """Stands for the connection of a node that the last head knew and that has not come to this one yet."""
+
+    closed = False
+
+    def post(self, message: m.Message) -> None:
+        """It will be told everything when it comes."""
+
+
 class NodeService:
-    """``reply`` answers requests (Gcs.reply). Listeners: ``on_joined``, ``on_dead``, ``on_resources``."""
+    """``reply`` answers requests (Gcs.reply). Listeners: ``on_joined``, ``on_back`` (it registered again), ``on_dead``,
+    ``on_resources``.
+    """
 
     def __init__(
-        self, reply: Callable[[Any, m.Message], None], call_later: Callable[[float, Callable[[], None]], Any]
+        self,
+        reply: Callable[[Any, m.Message], None],
+        call_later: Callable[[float, Callable[[], None]], Any],
+        outbox: Outbox | None = None,
     ) -> None:
         self._reply, self._call_later = reply, call_later
+        self._outbox = outbox or Outbox()
+        self._outbox.tables[records.NODES] = self._row
+        self.epoch = 1
         self.nodes: dict[bytes, NodeRecord] = {}
         self.view = SettlingView(lambda: call_later(SETTLE_EVERY_S, self._settle))
         self.revision = 0
         self._by_change: dict[bytes, NodeRecord] = {}  # living nodes, the one that changed last at the end
+        self.on_back: list[Callable[[NodeRecord], None]] = []
         self.on_joined: list[Callable[[NodeRecord], None]] = []
         self.on_dead: list[Callable[[NodeRecord, str], None]] = []
         self.on_resources: list[Callable[[], None]] = []
@@ -162,19 +183,23 @@ class NodeService:
         known = self.nodes.get(message.node_id)
         if known is not None and not known.alive:
             text = f"node {message.node_id.hex()} was declared dead: {known.death_reason}"
-            self._reply(peer, m.NodeRegistered(message.rid, 1, text))
+            self._reply(peer, m.NodeRegistered(message.rid, self.epoch, text))
             peer.post(m.NodeFenced(message.node_id, text))
             return
         self._apply(self.directory.joined(message.node_id, self.now_s()))
         if known is not None:
-            known.peer = peer
-            self._reply(peer, m.NodeRegistered(message.rid, 1))
+            known.peer, known.revision = peer, -1
+            self._reply(peer, m.NodeRegistered(message.rid, self.epoch))
+            peer.post(m.NodesChanged(joined=[node.encoded for node in self.living()], everything=True))
+            for listener in self.on_back:
+                listener(known)
             return
         info = _decode_node(message.info)
         node = self.nodes[message.node_id] = NodeRecord(peer, info, message.info)
         joined = NodeView(info.node_id, vectors.to_units(info.resources), info.labels, node_ip=info.node_ip)
         self.view.join(joined)
-        self._reply(peer, m.NodeRegistered(message.rid, 1))
+        self._outbox.touch(records.NODES, info.node_id)
+        self._reply(peer, m.NodeRegistered(message.rid, self.epoch))
         others = [other.encoded for other in self.living() if other is not node and self._is_announced(other)]
         if others:
             leaving = [other.info.node_id for other in self.living() if other.preempted]
@@ -182,10 +207,56 @@ class NodeService:
         self._unannounced[info.node_id] = message.info
         self._tell_soon()
         self._changed(node)
-        if not info.is_head and self._tick_timer is None:
-            self._schedule_tick()
+        if not self.is_own(node):
+            self.begin_to_tick()
         for listener in self.on_joined:
             listener(node)
+
+    @staticmethod
+    def is_own(node: NodeRecord) -> bool:
+        """It is in this process: as alive as we are."""
+        return getattr(node.peer, "is_local", False)
+
+    def begin_to_tick(self) -> None:
+        """There are nodes that may fall silent."""
+        if self._tick_timer is None:
+            self._schedule_tick()
+
+    def back(self, node_id: bytes) -> None:
+        """It has told what runs there: it takes work again."""
+        node = self.nodes[node_id]
+        self.view.mark(node_id, takes_work=node.state == NodeState.ALIVE.value)
+        for listener in self.on_resources:
+            listener()
+
+    def restore(self, row: records.NodeRow) -> None:
+        """A node as the last head knew it. One that lived has a lease's time to come to this head."""
+        info = _decode_node(row.info)
+        node = self.nodes[info.node_id] = NodeRecord(AbsentPeer(), info, row.info)
+        node.joined_s, node.died_s, node.alive, node.drain = row.joined_s, row.died_s, row.alive, row.drain
+        node.preempted = row.drain == "PREEMPTION"
+        if not row.alive:
+            node.state, node.death_reason, node.death_kind = "DEAD", row.death_reason, row.death_kind
+            node.available = {}
+            return
+        self.directory.joined(info.node_id, self.now_s())
+        joined = NodeView(info.node_id, vectors.to_units(info.resources), info.labels, node_ip=info.node_ip)
+        joined.takes_work = False
+        self.view.join(joined)
+        if row.drain:
+            self.directory.drain(info.node_id, row.drain, idle=True, deadline_s=0.0, now_s=self.now_s())
+            node.state = NodeState.DRAINING.value
+        self._changed(node)
+        self.begin_to_tick()
+
+    def _row(self, node_id: bytes) -> bytes | None:
+        node = self.nodes.get(node_id)
+        if node is None:
+            return None
+        row = records.NodeRow(
+            node.encoded, node.alive, node.joined_s, node.died_s, node.drain, node.death_reason, node.death_kind
+        )
+        return records.encode(row)
 
     def _is_announced(self, node: NodeRecord) -> bool:
         return node.info.node_id not in self._unannounced
@@ -219,6 +290,9 @@ class NodeService:
         effects, why_not = self.directory.drain(node_id, reason, idle=idle, deadline_s=deadline_s, now_s=self.now_s())
         if not why_not:
             self.send(node_id, m.SetDraining(True, deadline_s))
+            if node is not None:
+                node.drain = reason
+                self._outbox.touch(records.NODES, node_id)
             if node is not None and reason == "PREEMPTION":
                 node.preempted = True
                 self.announce(m.NodesChanged(preempted=[node_id]))
@@ -231,7 +305,7 @@ class NodeService:
     def _tick(self) -> None:
         now_s = self.now_s()
         for node in self.living():
-            if node.info.is_head:
+            if self.is_own(node):
                 self.directory.heard(node.info.node_id, now_s)
         self._apply(self.directory.tick(now_s))
         self._schedule_tick()
@@ -293,6 +367,8 @@ class NodeService:
         dead = [each for each, known in self.nodes.items() if not known.alive]
         for oldest in dead[: max(0, len(dead) - DEAD_NODES_KEPT_MAX)]:
             del self.nodes[oldest]
+            self._outbox.touch(records.NODES, oldest)
+        self._outbox.touch(records.NODES, node_id)
         self.announce(m.NodesChanged(dead=[(node_id, reason, text)]))
         if not node.peer.closed:
             node.peer.post(m.NodeFenced(node_id, text))
@@ -387,7 +463,7 @@ class NodeService:
                 "state": node.state,
                 "death_reason": node.death_reason,
                 "death_kind": node.death_kind,
-                "memory": node.memory if not node.info.is_head else self.own_memory(),
+                "memory": node.memory if not self.is_own(node) else self.own_memory(),
             }
             for node in self.nodes.values()
         ]

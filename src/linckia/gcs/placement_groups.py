@@ -10,6 +10,8 @@ import msgspec
 
 from linckia.core.placement.directory import Commit, Effect, Group, GroupDirectory, Prepare, Publish, Return
 from linckia.core.placement.states import GroupState
+from linckia.gcs import records
+from linckia.gcs.journal import Outbox
 from linckia.protocol import messages as m
 
 if TYPE_CHECKING:
@@ -27,8 +29,12 @@ class GroupService:
         nodes: NodeService,
         call_later: Callable[[float, Callable[[], None]], Any],
         reply: Callable[[Any, m.Message], None],
+        outbox: Outbox | None = None,
     ) -> None:
         self.directory = GroupDirectory(nodes.view)
+        self._outbox = outbox or Outbox()
+        self._outbox.tables[records.GROUPS] = self._row
+        self.directory.on_change = lambda group_id: self._outbox.touch(records.GROUPS, group_id)
         self._nodes, self._call_later, self._reply = nodes, call_later, reply
         self._subscribers: dict[bytes, dict[int, Any]] = {}
         self._retry: Any = None
@@ -64,6 +70,39 @@ class GroupService:
     def waiting(self) -> list[Group]:
         """Groups that want nodes: gang demand for the autoscaler."""
         return [self.directory.groups[group_id] for group_id in self.directory.pending]
+
+    # --- the store, and nodes that come to a new head -----------------------------------------------------------------
+
+    def _row(self, group_id: bytes) -> bytes | None:
+        group = self.directory.groups.get(group_id)
+        return records.encode(records.group_row(group)) if group is not None else None
+
+    def restore(self, row: records.GroupRow) -> None:
+        """A group as the last head knew it; after the nodes."""
+        self.directory.restore(records.group_of_row(row, _now_s()))
+
+    def node_runs(self, node_id: bytes, bundles: list[tuple[bytes, int]], awaited: list[bytes]) -> None:
+        """A node tells which bundles it has: it gives back what the group has no use for. ``awaited``: groups that
+        something waits for there: it hears of those that are gone.
+        """
+        for group_id in awaited:
+            group = self.directory.groups.get(group_id)
+            if group is not None and group.state is GroupState.REMOVED:
+                self._nodes.send(node_id, m.GroupUpdate(group_id, group.state.value))
+        for group_id, index in bundles:
+            if not self.directory.expects(group_id, index, node_id):
+                self._nodes.send(node_id, m.ReturnBundles(group_id, [index]))
+
+    def removed(self) -> list[Group]:
+        """Groups that are gone and still remembered."""
+        return [group for group in self.directory.groups.values() if group.state is GroupState.REMOVED]
+
+    def settle(self) -> None:
+        """All is restored: bundles whose node is gone are lost."""
+        living = {node.info.node_id for node in self._nodes.living()}
+        gone = {where for group in self.directory.groups.values() for where in group.nodes.values()} - living
+        for node_id in gone:
+            self._apply(self.directory.node_dead(node_id, _now_s()))
 
     # --- messages -----------------------------------------------------------------------------------------------------
 

@@ -2,13 +2,12 @@
 ``handlers``.
 
 A peer is a connection (or in-process link); :meth:`Gcs.reply` answers a request and remembers the answer, so that a
-retried request is answered from memory and runs once. Built by node/; holds all its state in memory (a store backs it
-in "Own machines").
+retried request is answered from memory and runs once. Built by node/; a journal (gcs/journal.py) keeps in a store what
+``touch`` names.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +15,8 @@ import msgspec
 
 from linckia.base.ids import JobID
 from linckia.base.limits import ENDED_JOBS_KEPT_MAX
+from linckia.gcs import records
+from linckia.gcs.journal import Outbox
 from linckia.gcs.nodes import NodeService
 from linckia.host import environment
 from linckia.model.specs import JobConfig
@@ -49,13 +50,20 @@ class Gcs:
         session_name: str,
         call_later: Callable[[float, Callable[[], None]], Any],
         profile_events_max: int = 100_000,
+        outbox: Outbox | None = None,
     ) -> None:
         self.session_name = session_name
-        self.nodes = NodeService(self.reply, call_later)
+        self.outbox = outbox or Outbox()
+        self.outbox.tables.update(
+            {records.META: self._meta_row, records.JOBS: self._job_row, records.KV: self._kv_row}
+        )
+        self.token_mark = ""
+        self.nodes = NodeService(self.reply, call_later, self.outbox)
         self.nodes.on_joined.append(self._tell_jobs)
+        self.nodes.on_back.append(self._tell_jobs)
         self.nodes.on_dead.append(self._node_dead)
         self.jobs: dict[bytes, JobRecord] = {}
-        self._jobs_seen = itertools.count(1)
+        self.jobs_seen = 0
         self.kv: dict[str, dict[bytes, bytes]] = {}
         self.clients: dict[bytes, Any] = {}  # worker id -> connection that last sent something
         self.recent = RecentReplies()
@@ -117,11 +125,18 @@ class Gcs:
     # --- jobs ---------------------------------------------------------------------------------------------------------
 
     def on_register_job(self, peer: Any, message: m.RegisterJob) -> None:
-        """A driver begins: jobs are numbered from 1."""
-        job_id = JobID.from_int(next(self._jobs_seen)).binary()
+        """A driver begins: jobs are numbered from 1. One that asks again, of another head, has its number."""
+        for known in self.jobs.values():
+            if known.driver.worker_id == message.driver.worker_id:
+                self.reply(peer, m.JobRegistered(message.rid, known.job_id, message.driver.worker_id))
+                return
+        self.jobs_seen += 1
+        job_id = JobID.from_int(self.jobs_seen).binary()
         started_s = environment.wall_time_s()
         job = JobRecord(job_id, message.driver, message.pid, message.config, peer.peer_id, started_s=started_s)
         self.jobs[job_id] = job
+        self.outbox.touch(records.META)
+        self.outbox.touch(records.JOBS, job_id)
         self.reply(peer, m.JobRegistered(message.rid, job_id, message.driver.worker_id))
         self.nodes.broadcast(_started(job), besides=peer)
 
@@ -130,6 +145,16 @@ class Gcs:
         for job in self.jobs.values():
             if not job.finished:
                 node.peer.post(_started(job))
+
+    def jobs_of(self, node_id: bytes, drivers: list[bytes], known: list[bytes], peer: Any) -> None:
+        """A node says which drivers it has, and which jobs it believes in: jobs of others there are over."""
+        for job in list(self.jobs.values()):
+            if job.node_id == node_id and job.driver.worker_id not in drivers:
+                self._finish(job)
+        for job_id in known:
+            job_ = self.jobs.get(job_id)
+            if job_ is None or job_.finished:
+                peer.post(m.JobEnded(job_id))
 
     def on_job_finished_message(self, _peer: Any, message: m.JobFinished) -> None:
         """A driver is gone."""
@@ -147,9 +172,11 @@ class Gcs:
         if job.finished:
             return
         job.finished, job.ended_s = True, environment.wall_time_s()
+        self.outbox.touch(records.JOBS, job.job_id)
         ended = [each for each, known in self.jobs.items() if known.finished]
         for oldest in ended[: max(0, len(ended) - ENDED_JOBS_KEPT_MAX)]:
             del self.jobs[oldest]
+            self.outbox.touch(records.JOBS, oldest)
         self.nodes.broadcast(m.JobEnded(job.job_id))
         for callback in self.on_job_finished:
             callback(job.job_id)
@@ -175,6 +202,7 @@ class Gcs:
         is_new = message.key not in space
         if is_new or message.overwrite:
             space[message.key] = message.value
+            self.outbox.touch(records.KV, records.kv_key(message.namespace, message.key))
         self.reply(peer, m.KvReply(message.rid, int(is_new)))
 
     def on_kv_get(self, peer: Any, message: m.KvGet) -> None:
@@ -187,12 +215,28 @@ class Gcs:
         space = self.kv.get(message.namespace, {})
         doomed = [k for k in space if k.startswith(message.key)] if message.prefix else [message.key]
         count = sum(space.pop(key, None) is not None for key in doomed)
+        for key in doomed:
+            self.outbox.touch(records.KV, records.kv_key(message.namespace, key))
         self.reply(peer, m.KvReply(message.rid, count))
 
     def on_kv_keys(self, peer: Any, message: m.KvKeys) -> None:
         """Keys with a prefix."""
         keys = sorted(key for key in self.kv.get(message.namespace, {}) if key.startswith(message.prefix))
         self.reply(peer, m.KvReply(message.rid, len(keys), keys))
+
+    # --- rows of the store ---------------------------------------------------------------------------------------------
+
+    def _meta_row(self, _key: bytes) -> bytes:
+        row = records.MetaRow(records.FORMAT_VERSION, self.session_name, self.token_mark, self.jobs_seen)
+        return records.encode(row)
+
+    def _job_row(self, job_id: bytes) -> bytes | None:
+        job = self.jobs.get(job_id)
+        return records.encode(job) if job is not None else None
+
+    def _kv_row(self, name: bytes) -> bytes | None:
+        namespace, key = records.split_kv_key(name)
+        return self.kv.get(namespace, {}).get(key)
 
     # --- questions ----------------------------------------------------------------------------------------------------
 
@@ -228,7 +272,12 @@ class Gcs:
             "autoscaler": self.queries["autoscaler"]() if "autoscaler" in self.queries else {},
             "placement_groups": self.queries["placement_groups"]() if "placement_groups" in self.queries else [],
             "jobs": self._jobs(),
+            "heads": self.queries["heads"]() if "heads" in self.queries else [],
         }
+
+
+decode_job = msgspec.msgpack.Decoder(JobRecord).decode
+"""Bytes of the store -> JobRecord."""
 
 
 def _started(job: JobRecord) -> m.JobStarted:

@@ -21,7 +21,7 @@ from linckia.raylet.gcs_link import GcsLink
 from linckia.raylet.relaying import Relaying
 from linckia.raylet.service import Raylet, RayletOptions
 from linckia.rpc.connection import Connection
-from linckia.rpc.endpoints import public_prefix
+from linckia.rpc.endpoints import HEAD_ROUTE, public_prefix
 from linckia.rpc.front_door import FrontDoor
 from linckia.rpc.handshake import Identity
 from linckia.rpc.inproc import LocalLink
@@ -75,11 +75,19 @@ class Rooms:
         return at_raylet
 
     def _link_to_head(self) -> GcsLink:
-        endpoint = f"tcp:{self.node.options.address}"
-        return GcsLink(self.reactor, endpoint, self.identity, self._from_head, self._on_head_up, self._on_refused)
+        endpoints = [f"tcp:{address}" for address in self.node.options.address.split(",")]
+        return GcsLink(
+            self.reactor,
+            endpoints,
+            self.node.node_id,
+            self.identity,
+            self._from_head,
+            self._on_new_head,
+            self._on_refused,
+        )
 
-    def _on_head_up(self) -> None:
-        self.raylet.announce()
+    def _on_new_head(self, unacked: list[m.Message]) -> None:
+        self.raylet.heads.begin(unacked, self.relaying)
 
     def _on_refused(self, reason: str) -> None:
         self.refused = self.refused or reason
@@ -124,7 +132,7 @@ class Rooms:
             self.door.close()
         link = self.raylet.gcs
         if isinstance(link, GcsLink):
-            link.post_now(m.UnregisterNode(self.node.node_id, self.node.reason or "it was stopped"))
+            link.post(m.UnregisterNode(self.node.node_id, self.node.reason or "it was stopped"))
             link.close()
         self.raylet.pool.kill_all()
         self.raylet.objects.close()
@@ -135,7 +143,10 @@ class Rooms:
         self.reactor.adopt(sock, self.identity, self._on_messages, self._on_close)
 
     def _on_route(self, worker_id: bytes, sock: socket.socket) -> None:
-        """Somebody of another node wants one of our processes: hand the socket over."""
+        """Somebody of another node wants one of our processes, or the head: hand the socket over."""
+        if worker_id == HEAD_ROUTE:
+            self._on_head_socket(sock)
+            return
         client = self.raylet.clients.get(worker_id)
         if client is not None and not client.closed:
             try:
@@ -144,14 +155,17 @@ class Rooms:
                 print(f"a connection for {worker_id.hex()} is refused: {exhaustion.describe(error)}", file=sys.stderr)  # noqa: T201
         sock.close()
 
+    def _on_head_socket(self, sock: socket.socket) -> None:
+        if self.head is None:
+            sock.close()  # it asks another one
+            return
+        identity = Identity("gcs", GCS_ID, self.identity.token)
+        self.reactor.adopt(sock, identity, self.head.on_batch, self._on_close)
+
     # --- messages -----------------------------------------------------------------------------------------------------
 
     def _on_messages(self, peer: Connection, batch: list[m.Message]) -> None:
-        head = self.head
-        if head is not None and peer.peer_role == "raylet":
-            head.on_batch(peer, batch)
-        else:
-            self._each(peer, batch, self._dispatch)
+        self._each(peer, batch, self._dispatch)
 
     def _dispatch(self, peer: Any, message: m.Message) -> None:
         if type(message) in self.raylet.handlers:

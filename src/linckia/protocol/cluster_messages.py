@@ -34,12 +34,14 @@ class RelayEnded(Message, tag=142):
 class NodesChanged(Message, tag=143):
     """GCS to raylets, raylets to their runtimes: ``joined`` are encoded model.NodeInfo; ``dead`` (node id, reason,
     text); ``states`` (node id, takes_work); ``preempted`` are about to be taken away: their end is nobody's fault.
+    ``everything``: who is not among those that joined is gone.
     """
 
     joined: list[bytes] = []
     dead: list[tuple[bytes, str, str]] = []
     states: list[tuple[bytes, bool]] = []
     preempted: list[bytes] = []
+    everything: bool = False
 
 
 class NodeSilent(Message, tag=243):

@@ -33,11 +33,14 @@ class RegisterActor(Message, tag=92):
 
 
 class ActorRegistered(Message, tag=93):
-    """``existing``: get_if_exists found this live actor (encoded model.ActorInfo). ``error``: name taken, text."""
+    """``existing``: get_if_exists found this live actor (encoded model.ActorInfo). ``error``: name taken, text.
+    ``actor_id``: that was registered; its owner hears of it from now on.
+    """
 
     rid: int
     error: str = ""
     existing: bytes = b""
+    actor_id: bytes = b""
 
 
 class ActorArgs(Message, tag=94):

@@ -78,6 +78,15 @@ from linckia.protocol.gcs_messages import (
     SubscribeActor,
     WorkerFailed,
 )
+from linckia.protocol.link_messages import (
+    HeadsChanged,
+    LinkAck,
+    LinkHello,
+    LinkWelcome,
+    NodeRuns,
+    NotLeader,
+    RunningActor,
+)
 from linckia.protocol.message import PROTOCOL_VERSION, Message
 from linckia.protocol.object_messages import (
     AddBorrower,
@@ -192,6 +201,13 @@ from linckia.protocol.transfer_messages import (
 )
 
 __all__ = [
+    "HeadsChanged",
+    "LinkAck",
+    "LinkHello",
+    "LinkWelcome",
+    "NodeRuns",
+    "NotLeader",
+    "RunningActor",
     "Announced",
     "RequestResources",
     "ResourcesRequested",

@@ -25,6 +25,7 @@ from linckia.protocol.messages import (
     ActorStarting,
     ActorWorkerDied,
     Message,
+    RunningActor,
     StartActor,
     StopActor,
     TerminateActor,
@@ -43,6 +44,8 @@ class HostedActor:
         self.spec_bytes, self.spec, self.restarts = spec_bytes, spec, restarts
         self.worker: WorkerProcess | None = None
         self.failed = False  # its constructor raised; the GCS knows
+        self.alive = False  # its constructor returned
+        self.repr_name = ""
 
 
 class Shell(Protocol):
@@ -165,6 +168,18 @@ class ActorHost:
     def _report_death(self, actor: HostedActor, reason: str, *, intended: bool) -> None:
         self.raylet.gcs.post(ActorWorkerDied(actor.spec.actor_id, reason, intended, actor.restarts))
 
+    def running(self) -> list[RunningActor]:
+        """All of them, for a head that is new. One whose constructor raised is about to end, and was told of."""
+        return [self._describe(actor) for actor in self.actors.values() if not actor.failed]
+
+    def _describe(self, actor: HostedActor) -> RunningActor:
+        actor_id, worker = actor.spec.actor_id, actor.worker
+        if worker is None:
+            return RunningActor(actor_id, actor.restarts, "waiting")
+        address = Address(worker.worker_id, self.raylet.published(worker.endpoint))
+        phase = "alive" if actor.alive else "leased"
+        return RunningActor(actor_id, actor.restarts, phase, address, worker.pid, actor.repr_name)
+
     # --- from its worker ----------------------------------------------------------------------------------------------
 
     def on_started(self, peer: Any, message: ActorStarted) -> None:
@@ -173,6 +188,7 @@ class ActorHost:
         if actor is None or actor.worker is None:
             return
         worker = actor.worker
+        actor.alive, actor.repr_name = message.error is None, message.repr_name
         phase = "alive" if message.error is None else "failed"
         address = Address(worker.worker_id, self.raylet.published(worker.endpoint))
         self.raylet.gcs.post(

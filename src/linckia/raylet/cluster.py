@@ -99,7 +99,8 @@ class ClusterSide:
                 joined.append(encoded)
                 self.encoded[info.node_id] = encoded
                 self._join(info)
-        for node_id, _reason, text in message.dead:
+        gone = self._missing(message) if message.everything else []
+        for node_id, _reason, text in (*message.dead, *gone):
             self.view.leave(node_id)
             self.raylet.objects.node_gone(node_id, text)
             self.nodes.pop(node_id, None)
@@ -110,11 +111,17 @@ class ClusterSide:
             (self._suspended.discard if takes_work else self._suspended.add)(node_id)
             self.view.mark(node_id, takes_work=takes_work and node_id not in self._avoided)
         self._preempted.update(dict.fromkeys(message.preempted))
-        if joined or message.dead or message.states or message.preempted:
-            for_clients = msgspec.structs.replace(message, joined=joined)
+        if joined or message.dead or gone or message.states or message.preempted:
+            for_clients = msgspec.structs.replace(message, joined=joined, dead=[*message.dead, *gone], everything=False)
             for peer in self.raylet.clients.values():
                 peer.post(for_clients)
         self._changed()
+
+    def _missing(self, message: m.NodesChanged) -> list[tuple[bytes, str, str]]:
+        """Nodes that we know and a new head does not: their death was told by nobody."""
+        known = {_decode_node(encoded).node_id for encoded in message.joined}
+        text = "the head does not know it any more"
+        return [(node_id, "UNEXPECTED_TERMINATION", text) for node_id in self.encoded if node_id not in known]
 
     def avoid(self, node_id: bytes, reason: str) -> None:
         """A process of ours cannot connect to that node: others get our work for a while (S 18)."""

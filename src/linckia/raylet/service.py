@@ -27,6 +27,7 @@ from linckia.protocol import messages as m
 from linckia.protocol.batch import decode_batch
 from linckia.raylet.actors import ActorHost
 from linckia.raylet.bundles import BundleHost
+from linckia.raylet.head_side import HeadSide
 from linckia.raylet.lease_desk import LeaseDesk
 from linckia.raylet.listing import StateDesk
 from linckia.raylet.logs import LogRouter
@@ -141,6 +142,7 @@ class Raylet:
             **self.states.handlers(),
         }
         self._rids = itertools.count(1)
+        self.heads = HeadSide(self)
         self.is_head = options.is_head
 
     def published(self, endpoint: str) -> str:
@@ -148,9 +150,8 @@ class Raylet:
         return published(self.options.public_prefix, endpoint)
 
     def announce(self) -> None:
-        """Tell the head who we are; on each new connection to it."""
-        post = getattr(self.gcs, "post_now", self.gcs.post)
-        post(m.RegisterNode(next(self._rids), self.options.node.node_id, _encode(self.options.node)))
+        """Tell the head who we are and what we have; at the beginning of each session with one."""
+        self.gcs.post(m.RegisterNode(next(self._rids), self.options.node.node_id, _encode(self.options.node)))
         self.desk.cluster.head_is_back()
         self.desk.report(everything=True)
 
@@ -327,6 +328,7 @@ class Raylet:
     def _broadcast(self, message: m.Message, job_id: bytes) -> None:
         """To the GCS and to every runtime process of the job."""
         self.gcs.post(message)
+        self.heads.failures.add(message, time.monotonic())
         for worker_id, peer in self.clients.items():
             worker = self.pool.workers.get(worker_id)
             if worker is None or worker.job_id == job_id or worker.actor_id:

@@ -14,6 +14,8 @@ from typing import NamedTuple
 from linckia.base.addresses import join_host_port, parse_host_port
 
 ROUTE_MAGIC = b"LKR1"
+HEAD_ROUTE = b"gcs"
+"""Names the head behind a node's port, where a process is named by its id."""
 ROUTE_HEADER_BYTES = len(ROUTE_MAGIC) + 1
 ROUTE_MAX_BYTES = ROUTE_HEADER_BYTES + 255
 

@@ -15,7 +15,9 @@ from linckia.rpc.reactor import Reactor
 
 
 class LocalLink:
-    """One end. ``peer_id`` and ``peer_role`` describe the other room; ``state`` is free for the owner."""
+    """One end, which both know to be of this process (``is_local``). ``peer_id`` and ``peer_role`` describe the other room; ``state`` is free for the owner."""
+
+    is_local = True
 
     def __init__(self, reactor: Reactor, peer_id: bytes, peer_role: str) -> None:
         self.reactor, self.peer_id, self.peer_role = reactor, peer_id, peer_role

@@ -47,6 +47,7 @@ class SimConnection:
         self.network, self.here, self.there = network, here, there
         self.peer_id, self.peer_role = there.name, there.role
         self.state: Any = None
+        self.is_local = False  # the other end is a room of the same process
         self.closed = False
         self.established = True
         self.last_due_s = 0.0  # of what was sent from this end

@@ -10,6 +10,7 @@ Messages about an earlier incarnation are recognised by ``restarts`` and ignored
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -102,9 +103,12 @@ class Actor:
 
 
 class ActorDirectory:
-    """The table of actors with its indexes by name and owner."""
+    """The table of actors with its indexes by name and owner. ``on_change(actor_id)`` is called whenever a record is
+    new, other than before, or gone.
+    """
 
     def __init__(self) -> None:
+        self.on_change: Callable[[bytes], None] = _nobody_cares
         self.actors: dict[bytes, Actor] = {}
         self.names: dict[tuple[str, str], bytes] = {}
         self.by_owner: dict[bytes, set[bytes]] = {}
@@ -126,6 +130,7 @@ class ActorDirectory:
                 return [], f"an actor named {spec.name!r} exists in namespace {spec.namespace!r} already", None
             self.names[spec.namespace, spec.name] = spec.actor_id
         actor = self.actors[spec.actor_id] = Actor(spec)
+        self.on_change(spec.actor_id)
         if not spec.detached:
             self.by_owner.setdefault(spec.owner.worker_id, set()).add(spec.actor_id)
         return (self._begin(actor) if ready else []), "", None
@@ -154,6 +159,7 @@ class ActorDirectory:
             return [Stop(actor_id, graceful=False, reason="the actor is dead")]
         if actor.state in (S.PENDING_CREATION, S.RESTARTING):
             actor.worker, actor.pid = worker, pid
+            self.on_change(actor_id)
         return []
 
     def alive(self, actor_id: bytes, worker: Address, pid: int, repr_name: str) -> list[Effect]:
@@ -230,6 +236,7 @@ class ActorDirectory:
         if actor is None or actor.state is S.DEAD or actor.spec.detached:
             return []
         actor.scope_ended = True
+        self.on_change(actor_id)
         if actor.state is S.ALIVE:
             return [Stop(actor_id, graceful=True, reason="its last handle went out of scope")]
         if actor.state is S.DEPENDENCIES_UNREADY:
@@ -285,10 +292,26 @@ class ActorDirectory:
         if len(self.dead) > DEAD_ACTORS_KEPT_MAX:
             oldest, _ = self.dead.popitem(last=False)
             self.actors.pop(oldest, None)
+            self.on_change(oldest)
         return [Publish(spec.actor_id)]
 
     def _move(self, actor: Actor, event: ActorEvent) -> None:
         actor.state = ACTOR_TABLE.next(actor.state, event, actor.spec.actor_id.hex())
+        self.on_change(actor.spec.actor_id)
+
+    # --- another head -----------------------------------------------------------------------------------------------
+
+    def restore(self, actor: Actor) -> None:
+        """An actor as the last head knew it; before anything happens here. Those that died first come first."""
+        spec = actor.spec
+        self.actors[spec.actor_id] = actor
+        if actor.state is S.DEAD:
+            self.dead[spec.actor_id] = None
+            return
+        if spec.name:
+            self.names[spec.namespace, spec.name] = spec.actor_id
+        if not spec.detached:
+            self.by_owner.setdefault(spec.owner.worker_id, set()).add(spec.actor_id)
 
     # --- look-ups ---------------------------------------------------------------------------------------------------
 
@@ -300,3 +323,7 @@ class ActorDirectory:
     def named(self, namespace: str | None) -> list[Actor]:
         """Live named actors of a namespace (None: of all)."""
         return [self.actors[actor_id] for (space, _), actor_id in self.names.items() if namespace in (None, space)]
+
+
+def _nobody_cares(_actor_id: bytes) -> None:
+    pass

@@ -368,6 +368,10 @@ class LeaseManager:
             if any(name in named for name in (*lease.request.resources, *lease.pinned) if split_index(name) >= 0)
         ]
 
+    def awaited_groups(self) -> set[str]:
+        """Groups (hex) for whose bundles requests wait."""
+        return {group for group in (group_of(p.request.resources) for p in self.pending.values()) if group}
+
     def of_group(self, group: str) -> list[LeaseRequest]:
         """Requests that wait for bundles of a group (hex)."""
         return [p.request for p in self.pending.values() if group_of(p.request.resources) == group]

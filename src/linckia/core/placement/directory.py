@@ -8,6 +8,7 @@ attempt, so that late ones are recognised. A node that dies loses its bundles on
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -86,10 +87,13 @@ class Group:
 
 
 class GroupDirectory:
-    """The groups by id and by name; ``pending`` in the order in which they are tried (lost bundles first)."""
+    """The groups by id and by name; ``pending`` in the order in which they are tried (lost bundles first).
+    ``on_change(group_id)`` is called whenever a record is new, other than before, or gone.
+    """
 
     def __init__(self, view: ClusterView) -> None:
         self.view = view
+        self.on_change: Callable[[bytes], None] = _nobody_cares
         self.groups: dict[bytes, Group] = {}
         self.names: dict[tuple[str, str], bytes] = {}
         self.pending: dict[bytes, None] = {}
@@ -116,6 +120,7 @@ class GroupDirectory:
             self.names[spec.namespace, spec.name] = spec.group_id
         group = self.groups[spec.group_id] = Group(spec, now_s)
         self.pending[spec.group_id] = None
+        self.on_change(spec.group_id)
         if spec.creator and not spec.detached:
             self._of_actor.setdefault(spec.creator, {})[spec.group_id] = None
         return self._try(group, now_s), ""
@@ -141,6 +146,7 @@ class GroupDirectory:
         if len(self._removed) > REMOVED_KEPT_MAX:
             oldest = next(iter(self._removed))
             del self._removed[oldest], self.groups[oldest]
+            self.on_change(oldest)
         return [*effects, Publish(group_id)]
 
     def job_finished(self, job_id: bytes) -> list[Effect]:
@@ -210,6 +216,7 @@ class GroupDirectory:
             group.reason = answer.reason
             return []
         group.attempt += 1
+        self.on_change(spec.group_id)
         group.scheduling_state, group.reason = "SCHEDULING_STARTED", ""
         group.trying = answer.nodes
         self.pending.pop(spec.group_id, None)
@@ -298,6 +305,7 @@ class GroupDirectory:
             if lost:
                 for index in lost:
                     del group.nodes[index]
+                self.on_change(group.spec.group_id)
                 if group.state is S.CREATED:
                     self._move(group, E.NODE_LOST)
                 self.pending = {group.spec.group_id: None, **self.pending}  # before new groups
@@ -312,6 +320,30 @@ class GroupDirectory:
 
     def _move(self, group: Group, event: GroupEvent) -> None:
         group.state = GROUP_TABLE.next(group.state, event, group.spec.group_id.hex())
+        self.on_change(group.spec.group_id)
+
+    # --- another head -------------------------------------------------------------------------------------------------
+
+    def restore(self, group: Group) -> None:
+        """A group as the last head knew it; before anything happens here. An attempt that was under way is given up."""
+        spec = group.spec
+        self.groups[spec.group_id] = group
+        if group.state is S.REMOVED:
+            self._removed[spec.group_id] = None
+            return
+        if group.state is S.PREPARED:
+            self._move(group, E.NODE_LOST if group.nodes else E.FAILED)
+        if group.state is not S.CREATED:
+            self.pending[spec.group_id] = None
+        if spec.name:
+            self.names[spec.namespace, spec.name] = spec.group_id
+        if spec.creator and not spec.detached:
+            self._of_actor.setdefault(spec.creator, {})[spec.group_id] = None
+
+    def expects(self, group_id: bytes, index: int, node_id: bytes) -> bool:
+        """The bundle is, or is about to be, on that node."""
+        group = self.groups.get(group_id)
+        return group is not None and node_id in (group.nodes.get(index), group.trying.get(index))
 
     # --- questions ----------------------------------------------------------------------------------------------------
 
@@ -366,3 +398,7 @@ def _mistake(spec: GroupSpec) -> str:
     except (ValueError, OverflowError) as error:
         return str(error)
     return ""
+
+
+def _nobody_cares(_group_id: bytes) -> None:
+    pass

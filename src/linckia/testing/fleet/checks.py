@@ -33,11 +33,11 @@ def check_actors(fleet: Fleet) -> None:
             if worker.actor_id:
                 other = hosts.setdefault(worker.actor_id, worker.name)
                 require(other == worker.name, f"{worker.actor_id!r} lives in {other!r} and {worker.name!r}")
-            if worker.actor_name:
+            actor = fleet.head.actors.directory.actors.get(worker.actor_id)
+            is_dying = actor is not None and actor.state is ActorState.DEAD  # it has been told, or will be
+            if worker.actor_name and not is_dying:
                 holder = names.setdefault(worker.actor_name, worker.actor_id)
-                actor = fleet.head.actors.directory.actors.get(holder)
-                is_dying = actor is not None and actor.state is ActorState.DEAD
-                require(is_dying or holder == worker.actor_id, f"two actors are named {worker.actor_name}")
+                require(holder == worker.actor_id, f"two actors are named {worker.actor_name}")
 
 
 def check_group(fleet: Fleet, group_id: bytes) -> None:

@@ -98,9 +98,15 @@ class Host:
         return self.clock.call_at(due_s, lambda: callback() if self.alive else None)
 
     def connect(
-        self, endpoint: str, _identity: object, on_messages: Callable[..., None], on_close: Callable[..., None]
+        self,
+        endpoint: str,
+        _identity: object,
+        on_messages: Callable[..., None],
+        on_close: Callable[..., None],
+        *,
+        route: bytes = b"",
     ) -> Wire:
-        """Begin to connect; endpoints are ``sim:<name in hex>``."""
+        """Begin to connect; endpoints are ``sim:<name in hex>``; ``route`` is of no use here."""
         wire = Wire(self, bytes.fromhex(endpoint.rpartition(":")[2]), on_messages, on_close)
         self.call_later(self.network.mean_delay_s, wire.attempt)
         return wire

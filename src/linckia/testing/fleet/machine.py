@@ -76,7 +76,13 @@ class SimMachine:
 
     def _link(self, reactor: Reactor) -> GcsLink:
         link = GcsLink(
-            reactor, f"sim:{HEAD.hex()}", cast(Identity, None), self._from_head, self._on_head_up, self._refused
+            reactor,
+            [f"sim:{HEAD.hex()}"],
+            self.node_id,
+            cast(Identity, None),
+            self._from_head,
+            self._on_new_head,
+            self._refused,
         )
         link.rng = self.rng
         return link
@@ -114,7 +120,7 @@ class SimMachine:
     def stop(self, reason: str) -> None:
         """End it on purpose: it says good-bye."""
         if isinstance(self.gcs, GcsLink):
-            self.gcs.post_now(m.UnregisterNode(self.node_id, reason))
+            self.gcs.post(m.UnregisterNode(self.node_id, reason))
         self.crash(reason)
 
     def crash(self, why: str) -> None:
@@ -155,8 +161,8 @@ class SimMachine:
             else:
                 self._to_raylet(link, message)
 
-    def _on_head_up(self) -> None:
-        self.raylet.announce()
+    def _on_new_head(self, unacked: list[m.Message]) -> None:
+        self.raylet.heads.begin(unacked, self.relaying)
 
     def _refused(self, reason: str) -> None:
         raise AssertionError(f"the head refuses {self.node_id!r}: {reason}")

@@ -26,4 +26,5 @@ class Scenario:
     play: Callable[[Fleet], None]
     faults: tuple[float, float, float] | None = None
     machine: Callable[[int], tuple[dict[str, float], dict[str, str]]] = usual_machine
+    has_store: bool = False  # heads die and are replaced
     refusals: tuple[str, ...] = ("placement_group_removed",)

@@ -216,6 +216,31 @@ def break_link(fleet: Fleet) -> None:
     fleet.network.sever(machine.node_id, HEAD)
 
 
+# --- heads ------------------------------------------------------------------------------------------------------------
+
+
+def heads(fleet: Fleet) -> None:
+    """Heads are killed, and others take over with the store, while machines, workers and connections fail too. Work
+    that runs goes on; nothing that was acknowledged is lost; nothing runs twice.
+    """
+    drivers = programs(fleet, 4)
+    steady_work(fleet, drivers, 12.0)
+    kept = {driver.machine for driver in drivers}
+    for _ in range(max(4, fleet.nodes // 16)):
+        fleet.clock.call_later(fleet.rng.uniform(0.0, 12.0), lambda: misfortune(fleet, kept))
+        fleet.clock.call_later(fleet.rng.uniform(0.0, 12.0), lambda: break_link(fleet))
+    at_s = 0.0
+    while at_s < 11.0:
+        at_s += fleet.rng.uniform(0.5, 4.0)
+        gap_s = fleet.rng.choice([0.0, 0.05, 0.3, 2.0])
+        fleet.clock.call_later(at_s, fleet.kill_head)
+        fleet.clock.call_later(at_s + gap_s, fleet.next_head)
+        at_s += gap_s
+    fleet.advance(at_s + 1.0)
+    machines = fleet.nodes + 1
+    fleet.settle("machines that went are back", lambda: len(fleet.living()) == machines)
+
+
 # --- autoscaling ------------------------------------------------------------------------------------------------------
 
 
@@ -247,5 +272,6 @@ SCENARIOS = {
         Scenario("lossy", lossy, faults=(0.15, 0.15, 0.3)),
         Scenario("autoscale", autoscale),
         Scenario("links", broken_links),
+        Scenario("heads", heads, has_store=True),
     )
 }

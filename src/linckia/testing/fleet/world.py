@@ -23,10 +23,12 @@ from linckia.protocol.batch import decode_batch
 from linckia.raylet import cluster, lease_desk, pull_manager, service, spilling, store_host
 from linckia.rpc.faults import FaultPlan, Faults
 from linckia.rpc.reactor import Reactor
+from linckia.store.memory import MemoryStore
 from linckia.testing.checks import BrokenPromise, require
 from linckia.testing.clock import VirtualClock
 from linckia.testing.fleet import checks
 from linckia.testing.fleet.driver import FleetDriver
+from linckia.testing.fleet.heads import SimHead
 from linckia.testing.fleet.machine import SimMachine
 from linckia.testing.fleet.scenario import Scenario
 from linckia.testing.network import FaultyNetwork, SimConnection
@@ -67,11 +69,43 @@ class Fleet:
         self._moved: dict[SimMachine, None] = {}
         self._lives: Counter[int] = Counter()
         self.network.join(HEAD, "gcs", self._to_head, self._lost_by_head)
-        self.head = HeadRoom(cast(Reactor, self.clock), "sim", self._each)
-        self.head.nodes.now_s = self.clock.monotonic
-        self.head.nodes.probe = self._probe
-        self.head.nodes.on_dead.append(self._on_dead)
-        self.head.actors.placement.rng = Random(f"fleet placement {seed}")
+        self.store = MemoryStore(self.clock) if scenario.has_store else None
+        self.heads = 0  # that were there so far
+        self.head_process: SimHead | None = None
+        if self.store is not None:
+            self.start_head()
+        else:
+            self.head = HeadRoom(cast(Reactor, self.clock), "sim", self._each)
+            self.dress(self.head)
+
+    # --- heads --------------------------------------------------------------------------------------------------------
+
+    def dress(self, head: HeadRoom) -> None:
+        """Virtual time, simulated probes and seeded choices for a head."""
+        head.nodes.now_s = self.clock.monotonic
+        head.nodes.probe = self._probe
+        head.nodes.on_dead.append(self._on_dead)
+        head.actors.placement.rng = Random(f"fleet placement {self.seed} {self.heads}")
+
+    def start_head(self) -> None:
+        """A head takes over, with the store."""
+        assert self.store is not None
+        self.heads += 1
+        self.note(f"head {self.heads} starts")
+        self.head_process = SimHead(self, self.store, self.heads)
+        self.head = self.head_process.room
+
+    def kill_head(self) -> None:
+        """SIGKILL: what it has not written is lost."""
+        assert self.head_process is not None
+        self.note(f"head {self.heads} is killed")
+        self.head_process.alive = False
+        self.network.crash(HEAD, "the head was killed")
+
+    def next_head(self) -> None:
+        """Another one listens."""
+        self.network.join(HEAD, "gcs", self._to_head, self._lost_by_head)
+        self.start_head()
 
     # --- machines -----------------------------------------------------------------------------------------------------
 
@@ -81,7 +115,7 @@ class Fleet:
 
     def workers_of_fleet(self) -> list[SimMachine]:
         """Machines that run, without the head."""
-        return [machine for machine in self._living.values() if not machine.is_head]
+        return [machine for machine in self._living.values() if machine.node_id != HEAD_NODE]
 
     def boot(self, slot: int, labels: dict[str, str] | None = None) -> SimMachine:
         """A machine starts, as a new node."""
@@ -143,6 +177,11 @@ class Fleet:
     # --- the head -----------------------------------------------------------------------------------------------------
 
     def _to_head(self, connection: SimConnection, message: m.Message) -> None:
+        if self.head_process is not None:
+            self.head_process.run(lambda: self.head.on_batch(connection, [message]))
+            return
+        if connection.peer_id == HEAD_NODE:
+            connection.is_local = True
         self.head.on_batch(connection, [message])
 
     @staticmethod
@@ -151,6 +190,9 @@ class Fleet:
             handle(peer, message)
 
     def _lost_by_head(self, connection: SimConnection, _reason: str) -> None:
+        if self.head_process is not None:
+            self.head_process.run(lambda: self.head.peer_gone(connection))
+            return
         self.head.peer_gone(connection)
 
     def _probe(self, endpoint: str, outcome: Callable[[str, str], None]) -> None:
@@ -259,7 +301,7 @@ class Fleet:
                 setattr(module, name, value)
 
     def _form(self) -> None:
-        self._add(SimMachine(self, HEAD_NODE, {}, {}, is_head=True))
+        self._add(SimMachine(self, HEAD_NODE, {}, {}, is_head=self.store is None))
         for slot in range(self.nodes):
             self._boot_later(slot * JOIN_EVERY_S, slot)
         self.settle("all machines join", lambda: len(self.head.nodes.living()) == self.nodes + 1)
@@ -296,7 +338,7 @@ class Fleet:
                 machine.changed = False
                 checks.check_machine(machine)
         self._moved.clear()
-        if self.steps % 4096 == 0:
+        if self.steps % 4096 == 0 and (self.head_process is None or self.head_process.alive):
             checks.check_actors(self)
 
     def advance(self, for_s: float) -> None:

@@ -1,0 +1,84 @@
+"""What a raylet tells a head that is new to it: who it is, what the last head has not heard or answered, what runs here,
+and who listens to what. Then both agree, whatever was lost between (gcs/restoring.py).
+
+Called by node/rooms.py when a session begins (raylet/gcs_link.py).
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import TYPE_CHECKING
+
+from linckia.base.limits import FAILURES_KEPT_MAX, FAILURES_KEPT_S
+from linckia.protocol import messages as m
+
+if TYPE_CHECKING:
+    from linckia.raylet.relaying import Relaying
+    from linckia.raylet.service import Raylet
+
+SAID_ANEW = (m.RegisterNode, m.ResourceReport, m.ViewInterest, m.NodeRuns, m.UnregisterNode)
+"""What a new head hears in a form of its own: what the last one was told of it would be wrong or late."""
+FINAL_PHASES = ("failed", "refused", "unstartable")
+"""Of an actor's start; the others are in `NodeRuns`. The last head may have acted on them already: "busy" twice would
+start the actor twice.
+"""
+
+
+class RecentFailures:
+    """Deaths of processes that a head may have heard of and not passed on before it died itself: the next one hears of
+    them again.
+    """
+
+    def __init__(self) -> None:
+        self._failures: deque[tuple[float, m.Message]] = deque(maxlen=FAILURES_KEPT_MAX)
+
+    def add(self, message: m.Message, now_s: float) -> None:
+        """One more."""
+        self._failures.append((now_s, message))
+
+    def recent(self, now_s: float) -> list[m.Message]:
+        """Those of the last FAILURES_KEPT_S."""
+        return [message for when_s, message in self._failures if now_s - when_s < FAILURES_KEPT_S]
+
+
+class HeadSide:
+    """One per raylet."""
+
+    def __init__(self, raylet: Raylet) -> None:
+        self.raylet = raylet
+        self.failures = RecentFailures()
+        self._is_first = True
+
+    def begin(self, unacked: list[m.Message], relaying: Relaying) -> None:
+        """A session begins: with our first head, or with another one than before."""
+        raylet = self.raylet
+        raylet.announce()
+        relaying.again(unacked)
+        for message in unacked:
+            if not _is_stale(message):
+                raylet.gcs.post(message)
+        if not self._is_first:
+            for failed in self.failures.recent(time.monotonic()):
+                raylet.gcs.post(failed)
+            raylet.gcs.post(self.what_runs())
+            relaying.listen_again()
+        self._is_first = False
+
+    def what_runs(self) -> m.NodeRuns:
+        """Actors, bundles and drivers of this node."""
+        raylet = self.raylet
+        return m.NodeRuns(
+            raylet.options.node.node_id,
+            raylet.actors.running(),
+            list(raylet.bundles.bundles),
+            [job_id for job_id, job in raylet.jobs.items() if not job.ended],
+            list(raylet.drivers),
+            [bytes.fromhex(group) for group in raylet.leases.awaited_groups()],
+        )
+
+
+def _is_stale(message: m.Message) -> bool:
+    if isinstance(message, m.ActorStart):
+        return message.phase not in FINAL_PHASES
+    return isinstance(message, SAID_ANEW)
