@@ -132,6 +132,16 @@ PROBE_MAX_S: Final = 1.0
 DEAD_NODES_KEPT_MAX: Final = 1000
 """Records of dead nodes that the GCS keeps."""
 
+# --- head process ----------------------------------------------------------------
+HEAD_CHILD_MAX_BYTES: Final = 64 * KIB
+"""One packet between a node and its head process."""
+HEAD_STOP_MAX_S: Final = 1.0
+"""So long a head process that is to end may take to give up its term."""
+STANDBY_REPORT_EVERY_S: Final = 0.5
+"""A standby tells the leader how far it is at most so often."""
+LEADER_LOOK_MAX_S: Final = 1.0
+"""A standby whose connection to the leader broke waits so long for an answer before it takes the machine for silent."""
+
 # --- metadata store ----------------------------------------------------------------
 TXN_OPS_MAX: Final = 128
 """Operations in one branch of a store transaction, and its comparisons: etcd's default, so that all backends agree."""

@@ -39,7 +39,7 @@ class Chunks:
     def adopt(self, stored: dict[bytes, bytes]) -> None:
         """What another head has cut."""
         for name, value in stored.items():
-            if value[:1] == CUT:
+            if value[:1] == CUT and not name.startswith(PIECES_PREFIX):
                 self._cut[name] = cut = _decode(value[1:])
                 self._generation = max(self._generation, cut.generation)
 

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 from linckia.core.mvcc.errors import StoreError
-from linckia.core.mvcc.records import Compare, Delete, Op, Put, Txn, TxnResult
+from linckia.core.mvcc.records import Compare, Op, Txn, TxnResult
 from linckia.gcs.chunks import Chunks
 from linckia.protocol import messages as m
 from linckia.store.interface import Store
@@ -62,6 +62,10 @@ class Journal(Outbox):
         self._chunks = Chunks(store.limits)
         self.failed = ""
         self.revision = 0
+
+    def adopt(self, stored: dict[bytes, bytes]) -> None:
+        """What the store has already: before the first turn."""
+        self._chunks.adopt(stored)
 
     def touch(self, table: bytes, key: bytes = b"") -> None:
         """See `Outbox`."""
@@ -122,9 +126,3 @@ def _transmit(said: list[tuple[Speaker, m.Message]]) -> None:
     for who, message in said:
         who.transmit(message)
 
-
-def unused(*_: Any) -> None:
-    """For services that run without a store."""
-
-
-__all__ = ["Delete", "Journal", "Outbox", "Put", "RECORDS_PREFIX", "Speaker", "unused"]

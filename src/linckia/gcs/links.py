@@ -66,6 +66,7 @@ class NodeLinks:
     ) -> None:
         self.instance, self.epoch, self.outbox = instance, epoch, outbox
         self._call_later, self._each = call_later, each
+        self.greeting: Callable[[], m.Message | None] = lambda: None  # said first in each new session
         self.links: dict[bytes, NodeLink] = {}
         self._by_conn: dict[Any, NodeLink] = {}
 
@@ -109,6 +110,9 @@ class NodeLinks:
             for unacked in link.window.unacked():
                 conn.post(unacked)
         link.conn = conn
+        greeting = self.greeting() if not resumed else None
+        if greeting is not None:
+            link.post(greeting)
 
     def _new_link(self, node_id: bytes, old: NodeLink | None) -> NodeLink:
         if old is not None:

@@ -226,6 +226,10 @@ class Gcs:
 
     # --- rows of the store ---------------------------------------------------------------------------------------------
 
+    def keep_meta(self) -> None:
+        """Write down whose records these are."""
+        self.outbox.touch(records.META)
+
     def _meta_row(self, _key: bytes) -> bytes:
         row = records.MetaRow(records.FORMAT_VERSION, self.session_name, self.token_mark, self.jobs_seen)
         return records.encode(row)

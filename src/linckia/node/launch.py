@@ -26,8 +26,8 @@ gc.disable()
 sys.path += os.environ.pop("LINCKIA_BOOT_PATH").split(":")
 package = sys.modules["linckia"] = type(sys)("linckia")
 package.__path__ = [os.environ.pop("LINCKIA_BOOT_ROOT")]
-from linckia.node.main import main
-main()
+from importlib import import_module
+import_module(sys.argv[2]).main()
 """
 # The package is a shell without its public API: the node has no use for it and it costs 30 ms; the zygote completes it
 # (node/zygote.py). No collections while modules are imported: nothing of that is garbage.
@@ -156,7 +156,7 @@ def start_node(options: NodeOptions) -> NodeProcess:
     life_read, life_write = map(_above_standard, os.pipe())
     ready_read, ready_write = map(_above_standard, os.pipe())
     log_fd = _above_standard(os.memfd_create("linckia-node-log"))
-    command, boot = _program()
+    command, boot = program()
     try:
         pid = os.posix_spawn(
             sys.executable,
@@ -184,16 +184,16 @@ def start_node(options: NodeOptions) -> NodeProcess:
     return node
 
 
-def _program() -> tuple[list[str], dict[str, str]]:
-    """The command of a node process, and what its environment must say."""
+def program(module: str = "linckia.node.main", name: str = "linckia-node") -> tuple[list[str], dict[str, str]]:
+    """The command of a node process, or of another one with a ``main``, and what its environment must say."""
     package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     boot = {"LINCKIA_BOOT_PATH": ":".join(_more_paths(package)), "LINCKIA_BOOT_ROOT": package}
-    return [sys.executable, "-P", "-c", BOOT, "linckia-node"], boot
+    return [sys.executable, "-P", "-c", BOOT, name, module], boot
 
 
 def restart_program(env: dict[str, str]) -> None:
     """Run the node's program anew in this very process (node/main.py). Never returns."""
-    command, boot = _program()
+    command, boot = program()
     os.execve(sys.executable, command, {**env, **boot})
 
 

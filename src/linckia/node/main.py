@@ -22,6 +22,7 @@ from linckia.base.limits import STORE_DEFAULT_MAX_BYTES, STORE_DEFAULT_MEMORY_FR
 from linckia.host import environment, process, tokens
 from linckia.host.entropy import random_bytes
 from linckia.host.session import Session
+from linckia.node.dispatch import log_failure
 from linckia.node.launch import restart_program
 from linckia.node.options import NodeOptions
 from linckia.node.zygote_link import ZygoteLink, reap
@@ -52,7 +53,7 @@ class Node:
     def __init__(self, options: NodeOptions) -> None:
         self.options = options
         self.reactor = Reactor()
-        self.reactor.on_error = _log_failure
+        self.reactor.on_error = log_failure
         self.tls_files = _use_tls(self.reactor, options)
         self.node_id = random_bytes(NODE_ID_BYTES)
         self.segment = Segment.create(_store_capacity(options))
@@ -98,6 +99,8 @@ class Node:
                 )
             self.reactor.poll(max(0.0, left_s) if not self.is_again else None)
         if rooms.refused:
+            if self.options.store:
+                raise StartError(f"the head does not start: {rooms.refused}")
             raise JoinError(f"the head at {self.options.address} does not accept this node: {rooms.refused}")
 
     def rejoin(self, reason: str) -> None:
@@ -183,8 +186,9 @@ class Node:
                 self.zygote.reap_inherited(pid)
 
     def _instances(self) -> set[int]:
-        """Node processes that the autoscaler started: it reaps them itself."""
-        return self.monitor.provider.pids() if self.monitor is not None else set()
+        """Node processes that the autoscaler started, and the head process: who started them reaps them."""
+        mine = {self.rooms.head_child.pid} if hasattr(self, "rooms") and self.rooms.head_child is not None else set()
+        return mine | (self.monitor.provider.pids() if self.monitor is not None else set())
 
     def stop(self, reason: str) -> None:
         """Orderly end, after this turn of the reactor."""
@@ -315,14 +319,6 @@ def main() -> None:
     if node is not None and node.starts_again:
         _start_again(node.options)
     os._exit(status)
-
-
-def _log_failure(error: Exception) -> None:
-    """A deferred call failed: one bad request, or a mistake of ours, must not end everything else."""
-    from linckia.node.rooms import print_traceback  # noqa: PLC0415 - after the fork, as above
-
-    print(f"a deferred call failed: {error!r}", file=sys.stderr)  # noqa: T201
-    print_traceback()
 
 
 def _say_failure(error: Exception) -> None:

@@ -31,6 +31,7 @@ class NodeOptions(NamedTuple):
     port: int = -1  # TCP port of this node: 0 any free one, -1 none (embedded)
     spill_dir: str = ""
     worker_group: str = ""
+    store: str = ""  # heads only: where the cluster's state is kept (store/address.py); the head is then a process
     autoscaling_config: str = ""  # path of the configuration file; heads only
     tls_cert: str = ""  # PEM files of connections between nodes; empty: what the environment says (host/tls_files.py)
     tls_key: str = ""

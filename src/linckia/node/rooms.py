@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from linckia.base.addresses import join_host_port
 from linckia.host import environment, exhaustion
 from linckia.model.specs import NodeInfo
+from linckia.node.dispatch import each
 from linckia.node.resources import max_idle_workers, memory_settings, node_resources
 from linckia.protocol import messages as m
 from linckia.raylet.gcs_link import GcsLink
@@ -29,6 +30,7 @@ from linckia.rpc.reactor import Reactor
 
 if TYPE_CHECKING:
     from linckia.node.head import HeadRoom
+    from linckia.node.head_child import HeadChild
     from linckia.node.main import Node
     from linckia.node.zygote_link import ZygoteLink
 
@@ -48,7 +50,8 @@ class Rooms:
         self.door: FrontDoor | None = None
         if node.options.port >= 0:
             self.door = FrontDoor(reactor, self.node_ip, node.options.port, self._on_node_socket, self._on_route)
-        self.head = None if node.options.address else self._own_head()
+        self.head = None if node.options.address or node.options.store else self._own_head()
+        self.head_child = self._head_child() if node.options.store else None
         self.registered = self.head is not None
         self.refused = ""
         link = self._local_link(self.head) if self.head is not None else self._link_to_head()
@@ -66,7 +69,32 @@ class Rooms:
     def _own_head(self) -> HeadRoom:
         from linckia.node.head import HeadRoom  # noqa: PLC0415 - 2 MB that only heads need
 
-        return HeadRoom(self.reactor, self.node.session.name, self._each)
+        return HeadRoom(self.reactor, self.node.session.name, each)
+
+    def _head_child(self) -> HeadChild:
+        """The head as a process of its own: it may die, and others may lead."""
+        from linckia.node.head_child import HeadChild  # noqa: PLC0415 - few nodes have one
+        from linckia.node.head_options import HeadOptions  # noqa: PLC0415 - likewise
+
+        assert self.door is not None
+        node = self.node
+        options = HeadOptions(
+            node.options.store,
+            self.node_ip,
+            self.door.port,
+            node.token,
+            node.session.name,
+            list(node.tls_files or ()),
+        )
+        child = HeadChild(self.reactor, options, f"{node.session.logs}/head.log", self._on_head_failed)
+        child.start()
+        return child
+
+    def _on_head_failed(self, reason: str) -> None:
+        if not self.registered:
+            self.refused = self.refused or reason
+        else:
+            print(f"no head runs here any more: {reason}", file=sys.stderr)  # noqa: T201
 
     def _local_link(self, head: HeadRoom) -> LocalLink:
         at_gcs, at_raylet = LocalLink.pair(self.reactor, (GCS_ID, "gcs"), (self.node.node_id, "raylet"))
@@ -75,7 +103,8 @@ class Rooms:
         return at_raylet
 
     def _link_to_head(self) -> GcsLink:
-        endpoints = [f"tcp:{address}" for address in self.node.options.address.split(",")]
+        addresses = self.node.options.address or self.tcp_address
+        endpoints = [f"tcp:{address}" for address in addresses.split(",")]
         return GcsLink(
             self.reactor,
             endpoints,
@@ -101,7 +130,7 @@ class Rooms:
                 continue
             if type(message) is m.NodeRegistered and not message.refused:
                 self.registered = True
-            self._each(link, [message], self._to_raylet)
+            each(link, [message], self._to_raylet)
 
     def _on_fence(self, reason: str) -> None:
         """The cluster goes on without this node."""
@@ -134,6 +163,8 @@ class Rooms:
         if isinstance(link, GcsLink):
             link.post(m.UnregisterNode(self.node.node_id, self.node.reason or "it was stopped"))
             link.close()
+            if self.head_child is not None:
+                self.head_child.close()
         self.raylet.pool.kill_all()
         self.raylet.objects.close()
 
@@ -156,6 +187,9 @@ class Rooms:
         sock.close()
 
     def _on_head_socket(self, sock: socket.socket) -> None:
+        if self.head_child is not None:
+            self.head_child.pass_socket(sock)
+            return
         if self.head is None:
             sock.close()  # it asks another one
             return
@@ -165,7 +199,7 @@ class Rooms:
     # --- messages -----------------------------------------------------------------------------------------------------
 
     def _on_messages(self, peer: Connection, batch: list[m.Message]) -> None:
-        self._each(peer, batch, self._dispatch)
+        each(peer, batch, self._dispatch)
 
     def _dispatch(self, peer: Any, message: m.Message) -> None:
         if type(message) in self.raylet.handlers:
@@ -177,18 +211,6 @@ class Rooms:
 
     def _to_raylet(self, peer: Any, message: m.Message) -> None:
         self.raylet.handlers[type(message)](peer, message)
-
-    def _each(self, peer: Any, batch: list[m.Message], handle: Any) -> None:
-        for message in batch:
-            try:
-                handle(peer, message)
-            except Exception as error:  # noqa: BLE001 - one bad request must not end the cluster; it is logged and answered
-                what = f"{type(message).__name__} from {peer.peer_role} {peer.peer_id.hex()}"
-                print(f"{what}: {error!r}", file=sys.stderr)  # noqa: T201
-                print_traceback()
-                rid = getattr(message, "rid", None)
-                if rid is not None:
-                    peer.post(m.Failure(rid, type(error).__name__, str(error)))
 
     def _on_close(self, peer: Connection, reason: str) -> None:
         if not peer.established:
@@ -221,7 +243,7 @@ class Rooms:
             pid=os.getpid(),
             resources=resources,
             labels={"ray.io/node-id": node.node_id.hex(), **options.labels},
-            is_head=self.head is not None,
+            is_head=self.head is not None or self.head_child is not None,
             name=options.node_name,
         )
         prestart = options.prestart_workers
@@ -258,11 +280,3 @@ class Rooms:
             "sockets_dir": node.session.sockets,
         }
 
-
-def print_traceback() -> None:
-    """Of the exception at hand, on the log."""
-    try:
-        import traceback  # noqa: PLC0415 - 4 ms that only a failure needs
-    except OSError:
-        return  # no descriptor left to read the module with: what was said must do
-    traceback.print_exc()

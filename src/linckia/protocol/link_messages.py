@@ -53,6 +53,30 @@ class HeadsChanged(Message, tag=274):
     heads: list[str]
 
 
+class StandbyReport(Message, tag=276):
+    """Standby to the head that leads: its copy of the records is at that revision. The connection tells it when the
+    leader's process dies.
+    """
+
+    head_id: bytes
+    revision: int
+
+
+class StepDown(Message, tag=277):
+    """Anybody to the head: let another head lead. Answered by SteppedDown, before it does."""
+
+    rid: int
+    reason: str = ""
+
+
+class SteppedDown(Message, tag=278):
+    """``accepted`` False: why not."""
+
+    rid: int
+    accepted: bool
+    text: str = ""
+
+
 class RunningActor(msgspec.Struct, array_like=True, frozen=True):
     """An actor on its node. ``phase``: waiting (for a worker), leased (its constructor runs) or alive."""
 

@@ -86,6 +86,9 @@ from linckia.protocol.link_messages import (
     NodeRuns,
     NotLeader,
     RunningActor,
+    StandbyReport,
+    StepDown,
+    SteppedDown,
 )
 from linckia.protocol.message import PROTOCOL_VERSION, Message
 from linckia.protocol.object_messages import (
@@ -208,6 +211,9 @@ __all__ = [
     "NodeRuns",
     "NotLeader",
     "RunningActor",
+    "StandbyReport",
+    "StepDown",
+    "SteppedDown",
     "Announced",
     "RequestResources",
     "ResourcesRequested",

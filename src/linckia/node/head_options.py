@@ -1,0 +1,21 @@
+"""What a head process is started with: made by its node (node/rooms.py), sent as JSON, read by node/head_process.py."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+
+class HeadOptions(NamedTuple):
+    """``host`` and ``port``: of its node, where it is reached. ``predecessor``: pid of its last run, which has ended."""
+
+    store: str
+    host: str
+    port: int
+    token: str
+    session_name: str
+    tls: list[str] = []  # noqa: RUF012 - never changed
+    predecessor: int = 0
+
+    def as_json_object(self) -> dict[str, Any]:
+        """For the channel."""
+        return self._asdict()

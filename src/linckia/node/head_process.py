@@ -1,0 +1,276 @@
+"""The head as a process of its own: a candidate for leadership over the store, a warm standby while another leads, the
+head room while it leads itself.
+
+Started by its node (node/head_child.py) with its options as the first packet on descriptor 0, a socket that then brings
+the connections that want the head, and whose end means that the node is gone. A head that loses its term ends: what it
+has in memory may be ahead of the store, and starting anew is how it becomes a standby.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import signal
+import socket
+import sys
+from typing import Any
+
+import msgspec
+
+from linckia.base.addresses import join_host_port
+from linckia.base.limits import HEAD_CHILD_MAX_BYTES, LEADER_TTL_S
+from linckia.core.leadership.records import HeadFacts, HeadsView
+from linckia.gcs.journal import Journal
+from linckia.gcs.restoring import NewerRecordsError, restore
+from linckia.host import process, this_boot
+from linckia.host.entropy import random_bytes, random_generator
+from linckia.host.tls_files import TlsFiles, TlsFilesError
+from linckia.node.dispatch import each, log_failure
+from linckia.node.head import HeadRoom
+from linckia.node.head_options import HeadOptions
+from linckia.node.leadership import Leadership, LeadershipCalls, LeadershipOptions
+from linckia.node.membership import admit
+from linckia.node.replica import Replica
+from linckia.node.standby import LeaderWatch, Standbys
+from linckia.protocol import messages as m
+from linckia.rpc import tls
+from linckia.rpc.endpoints import HEAD_ROUTE
+from linckia.rpc.handshake import Identity
+from linckia.rpc.reactor import Reactor
+from linckia.store.errors import StoreError
+from linckia.store.opening import open_store
+
+CHANNEL = 0
+
+
+class HeadProcess:
+    """``room`` is there while this head leads."""
+
+    def __init__(self, options: HeadOptions, channel: socket.socket) -> None:
+        self.options, self.channel = options, channel
+        self.address = join_host_port(options.host, options.port)
+        self.reactor = Reactor()
+        self.reactor.on_error = log_failure
+        if options.tls:
+            tls.use(self.reactor, TlsFiles(*options.tls), check=True)
+        self.identity = Identity("gcs", HEAD_ROUTE, options.token.encode())
+        self.store = open_store(options.store, self.reactor.call_soon, on_notice=say)
+        self.room: HeadRoom | None = None
+        self.journal: Journal | None = None
+        self.waiting: dict[Any, m.LinkHello] = {}  # nodes that came while nobody led here
+        self.facts = HeadFacts(
+            head_id=random_bytes(8),
+            host=options.host,
+            port=options.port,
+            pid=os.getpid(),
+            start_time=process.process_start_time(os.getpid()),
+            machine=this_boot.process_space(),
+        )
+        calls = LeadershipCalls(self._elected, self._deposed, self._on_heads, self._trouble)
+        how = LeadershipOptions(
+            LEADER_TTL_S, predecessor=options.predecessor, alone=options.store.startswith("sqlite:")
+        )
+        self.leadership = Leadership(self.store, self.facts, self.reactor.call_later, calls, how)
+        self.replica = Replica(self.store, b"", self._trouble, self.reactor.call_later, random_generator())
+        self.standbys = Standbys()
+        self.leader_watch = LeaderWatch(self.reactor, self.identity, self.facts, self.replica, self.leadership)
+        self.reactor.before_poll = self._end_turn
+
+    def start(self) -> None:
+        """Be a candidate."""
+        self.reactor.register(self.channel.fileno(), self._on_channel)
+        self.replica.start()
+        self.leadership.start()
+
+    # --- the term -----------------------------------------------------------------------------------------------------
+
+    def _elected(self, epoch: int, revision: int) -> None:
+        say(f"this head leads from epoch {epoch}")
+        self.replica.when_at(revision, lambda: self._serve(epoch))
+
+    def _serve(self, epoch: int) -> None:
+        """The records are those of the moment when we began to lead: nobody else writes since."""
+        if self.leadership.epoch != epoch or self.room is not None:
+            return
+        records = self.replica.records
+        self.replica.close()
+        self.leader_watch.stop()
+        try:
+            meta = admit(records, self.options)
+            journal = Journal(self.store, self.leadership.fence, self._deposed)
+            journal.adopt(records)
+            room = HeadRoom(self.reactor, meta.session_name, each, epoch=epoch, outbox=journal)
+            room.gcs.token_mark = meta.token_mark
+            restore(room, records)
+        except (LookupError, NewerRecordsError, msgspec.MsgspecError) as error:
+            self.fail(f"{error}")
+            return
+        self.journal = journal
+        self._furnish(room)
+        self.room = room
+        waiting, self.waiting = self.waiting, {}
+        for conn, hello in waiting.items():
+            if not conn.closed:
+                room.on_batch(conn, [hello])
+        say(f"this head serves: {len(room.nodes.living())} nodes, {len(room.actors.directory.actors)} actors known")
+
+    def _furnish(self, room: HeadRoom) -> None:
+        room.gcs.queries["heads"] = self._table
+        room.links.greeting = lambda: m.HeadsChanged(room.epoch, self._addresses())
+        room.gcs.handlers[m.StepDown] = self._on_step_down
+        room.gcs.keep_meta()  # the first write of a cluster says whose records these are
+
+    def _deposed(self, why: str) -> None:
+        """Nothing that is held back is said; whoever waits for it asks the next head."""
+        say(f"this head leads no more: {why}")
+        self.reactor.before_poll = None
+        self.reactor.stop()
+
+    def _on_step_down(self, peer: Any, message: m.StepDown) -> None:
+        others = len(self.leadership.view.heads) - 1
+        if others < 1:
+            text = "no other head is there that could lead: start one with `linckia start --head` and the same --store"
+            peer.post(m.SteppedDown(message.rid, False, text))
+            return
+        peer.post(m.SteppedDown(message.rid, True, f"{others} other heads may lead now"))
+        self.reactor.call_later(0.02, lambda: self.leadership.step_down(message.reason or "asked to step down"))
+
+    def _trouble(self, error: StoreError) -> None:
+        self.fail(f"the store {self.options.store.partition('@')[2] or self.options.store}: {error}")
+
+    def fail(self, text: str) -> None:
+        """This head cannot work; its node tells."""
+        say(text)
+        tell(self.channel, text)
+        self._deposed(text)
+
+    # --- connections --------------------------------------------------------------------------------------------------
+
+    def _on_channel(self, _events: int) -> None:
+        try:
+            packet, fds, _flags, _address = socket.recv_fds(self.channel, 16, 1, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return
+        except OSError:
+            packet, fds = b"", []
+        for fd in fds:
+            sock = socket.socket(fileno=fd)
+            sock.setblocking(False)
+            self.reactor.adopt(sock, self.identity, self._on_batch, self._on_close)
+        if not fds:
+            self.stop("its node is gone" if not packet else "asked by its node")
+
+    def _on_batch(self, conn: Any, batch: list[m.Message]) -> None:
+        first = batch[0]
+        if isinstance(first, m.StandbyReport):
+            self.standbys.report(conn, first)
+        elif self.room is not None:
+            self.room.on_batch(conn, batch)
+        elif isinstance(first, m.LinkHello):
+            self.waiting[conn] = first
+            self._send_on(conn)
+
+    def _send_on(self, conn: Any) -> None:
+        view = self.leadership.view
+        leader = view.leader
+        is_other = leader is not None and leader.head_id != self.facts.head_id
+        address = join_host_port(leader.host, leader.port) if leader is not None and is_other else ""
+        conn.post(m.NotLeader(address, view.epoch, self._addresses()))
+
+    def _on_close(self, conn: Any, _reason: str) -> None:
+        self.waiting.pop(conn, None)
+        self.standbys.gone(conn)
+        if self.room is not None:
+            self.room.peer_gone(conn)
+
+    # --- other heads --------------------------------------------------------------------------------------------------
+
+    def _on_heads(self, view: HeadsView) -> None:
+        if self.room is not None:
+            self.room.nodes.broadcast(m.HeadsChanged(self.room.epoch, self._addresses()))
+            return
+        for conn in self.waiting:
+            self._send_on(conn)
+        self.leader_watch.look_at(view)
+
+    def _addresses(self) -> list[str]:
+        return [join_host_port(head.host, head.port) for head in self.leadership.view.heads]
+
+    def _table(self) -> list[dict[str, Any]]:
+        view = self.leadership.view
+        mine = self.journal.revision if self.journal is not None else 0
+        return [
+            {
+                "host": head.host,
+                "port": head.port,
+                "pid": head.pid,
+                "leader": head.head_id == self.facts.head_id,
+                "epoch": view.epoch if head.head_id == self.facts.head_id else 0,
+                "lag_revisions": self.standbys.lag(head.head_id, mine) if head.head_id != self.facts.head_id else 0,
+            }
+            for head in view.heads
+        ]
+
+    # --- turns and the end --------------------------------------------------------------------------------------------
+
+    def _end_turn(self) -> None:
+        """Before what was posted leaves: write, or hold back; an old leader says nothing."""
+        if self.journal is None or self.room is None:
+            return
+        if not self.leadership.is_serving:
+            self._deposed("its lease could not be renewed in time")
+            return
+        self.journal.end_turn()
+
+    def stop(self, reason: str) -> None:
+        """Orderly: give up the term, then end."""
+        say(f"this head ends: {reason}")
+        self.reactor.unregister(self.channel.fileno())
+        self.reactor.before_poll = None
+        self.leadership.close(self.reactor.stop)
+
+    def close(self) -> None:
+        """Let go of everything."""
+        if self.room is not None:
+            self.room.links.close("this head does not lead any more")
+        self.store.close()
+
+
+def say(text: str) -> None:
+    """On the log of the head."""
+    print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+
+def tell(channel: socket.socket, error: str) -> None:
+    """The node: why this process ends."""
+    with contextlib.suppress(OSError):  # it is gone, and so will we be
+        channel.send(msgspec.json.encode({"error": error})[:HEAD_CHILD_MAX_BYTES])
+
+
+def main() -> None:
+    """Entry of the process."""
+    process.die_with_parent(os.getppid())
+    process.set_process_name("linckia-head")
+    process.spare_as_oom_victim()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    channel = socket.socket(fileno=os.dup(CHANNEL))
+    status, head = 0, None
+    try:
+        head = HeadProcess(HeadOptions(**msgspec.json.decode(channel.recv(HEAD_CHILD_MAX_BYTES))), channel)
+        process.allow_many_descriptors()
+        head.start()
+        gc.enable()
+        head.reactor.run()
+    except (StoreError, TlsFilesError) as error:
+        status = 1
+        say(str(error))
+        tell(channel, str(error))
+    except Exception as error:  # noqa: BLE001 - said on the log and to the node, then the process ends
+        status = 1
+        log_failure(error)
+        tell(channel, f"{type(error).__name__}: {error}")
+    finally:
+        if head is not None:
+            head.close()
+    os._exit(status)
