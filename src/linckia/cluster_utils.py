@@ -105,8 +105,9 @@ class Cluster:
         return linckia.init(address=head.endpoint, namespace=namespace)
 
     def add_node(self, wait: bool = True, **node_args: Any) -> ClusterNode:
-        """Start a node: the first is the head. Arguments as those of ``linckia.init`` (``num_cpus``, ``resources``,
-        ``labels``, ``object_store_memory``, ...). Returns when it is part of the cluster.
+        """Start a node: the first is the head, and so is each with a ``store`` (several heads share it, one leads).
+        Arguments as those of ``linckia.init`` (``num_cpus``, ``resources``, ``labels``, ``object_store_memory``, ...).
+        Returns when it is part of the cluster.
         """
         del wait  # a node that is ready has joined
         given = {NODE_ARGUMENTS.get(name, name): value for name, value in node_args.items() if name not in IGNORED}
@@ -114,12 +115,13 @@ class Cluster:
         spill_dir = given.pop("object_spilling_directory", "") or ""
         rejoin = bool(given.pop("rejoin", False))
         scaling = str(given.pop("autoscaling_config", "") or "")
+        store = str(given.pop("store", "") or "")
         node_ip = str(given.pop("node_ip_address", "") or "")
         options = session_options.parse(None, given).node
         options = options._replace(port=0, node_ip=node_ip, rejoin=rejoin, spill_dir=spill_dir)
-        options = options._replace(autoscaling_config=scaling)
-        if self.head_node is not None:
-            options = options._replace(address=self.address, token=self._token)
+        options = options._replace(autoscaling_config=scaling, store=store, token=self._token)
+        if self.head_node is not None and not store:
+            options = options._replace(address=self.address)
         process = start_node(options)
         process.wait_ready()
         node = ClusterNode(process)

@@ -180,6 +180,8 @@ def resolve_address(options: InitOptions) -> Found | str | None:
     address = options.address or environment.option("ADDRESS") or None
     if address == "local":
         return None
+    if address is not None and address.startswith("etcd://"):
+        address = _heads_at(address)
     if address is not None and "://" in address:
         raise ConnectionError(
             f"init(address={address!r}): client connections are not available yet; use 'auto', 'local' or host:port"
@@ -191,7 +193,7 @@ def resolve_address(options: InitOptions) -> Found | str | None:
     if found is None:
         if address is None:
             return None
-        if _is_host_port(address):
+        if all(_is_host_port(part) for part in address.split(",")):
             _refuse_resources(options, address)
             return address
         raise ConnectionError(
@@ -207,6 +209,15 @@ def _refuse_resources(options: InitOptions, where: str) -> None:
         raise ValueError(
             f"init({given[0]}=...) is only possible when a new cluster is started, and one is running: {where}"
         )
+
+
+def _heads_at(store_address: str) -> str:
+    from linckia.store.discovery import NoHeadError, head_addresses  # noqa: PLC0415 - 100 ms that few need
+
+    try:
+        return ",".join(head_addresses(store_address))
+    except NoHeadError as error:
+        raise ConnectionError(f"init(address=...): {error}") from None
 
 
 def _is_host_port(address: str) -> bool:
@@ -242,6 +253,8 @@ def _rank(path: str, facts: dict[str, Any], address: str | None) -> int:
     if address in (endpoint, endpoint.partition(":")[2], path):
         return 4
     known = [facts.get("tcp_address"), facts.get("cluster_address")]
+    if "," in address:  # several heads: the node here that belongs to any of them
+        return max(_rank(path, facts, part) for part in address.split(","))
     if address not in [each for each in (*known, *map(_loopback_names, known)) if each]:
         return 0
     return 3 if address in (known[0], _loopback_names(known[0])) else 1 + is_head

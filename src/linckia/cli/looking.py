@@ -142,6 +142,8 @@ def _print_report(report: dict[str, Any], *, verbose: bool) -> None:
     if report["pid"]:
         table.add_row("belongs to", owner)
         table.add_row("running for", f"{report['uptime_s']:,.0f} s, node process {report['pid']}")
+    for head in report["heads"]:
+        table.add_row("head", _head_line(head))
     for node in report["nodes"]:
         table.add_row("node", _node_line(node, verbose=verbose))
     for name, total in sorted(report["total"].items()):
@@ -169,6 +171,14 @@ def _add_autoscaler(table: Table, told: dict[str, Any]) -> None:
         table.add_row("autoscaler", text)
     if told["braked"]:
         table.add_row("autoscaler", "on hold: most nodes are silent")
+
+
+def _head_line(head: dict[str, Any]) -> str:
+    where = f"{head['host']}:{head['port']} process {head['pid']}"
+    if head["leader"]:
+        return f"{where} leads since epoch {head['epoch']}"
+    lag = head["lag_revisions"]
+    return f"{where} stands by, {'not connected' if lag < 0 else f'{lag} revisions behind'}"
 
 
 def _node_line(node: dict[str, Any], *, verbose: bool) -> str:
@@ -200,7 +210,7 @@ def _amount(name: str, value: float) -> str:
 def drain(address: str, beginning: str, reason: str, message: str, deadline_s: float) -> int:
     """Ask the cluster to drain the node whose id begins so. Returns the exit code."""
     try:
-        endpoint, token = _cluster(address)
+        endpoint, token = find_cluster(address)
         told = msgspec.msgpack.decode(ask(endpoint, token, m.ClusterQuery(_RID, "status")).body)
         found = [
             node["node_id"] for node in told["nodes"] if node["alive"] and node["node_id"].hex().startswith(beginning)
@@ -218,7 +228,8 @@ def drain(address: str, beginning: str, reason: str, message: str, deadline_s: f
     return 0
 
 
-def _cluster(address: str) -> tuple[str, bytes]:
+def find_cluster(address: str) -> tuple[str, bytes]:
+    """(endpoint, token) of the cluster at an address, or of this user's here. LookupError, TokenError."""
     if address:
         return f"tcp:{address}", tokens.token_for(address).encode()
     for path, facts in reversed(session.live_sessions(environment.temporary_directory())):
@@ -239,7 +250,7 @@ def print_token(address: str, *, generate: bool) -> int:
             print(tokens.token_for(address))
         else:
             given = tokens.given_token()
-            print(given or _cluster("")[1].decode())
+            print(given or find_cluster("")[1].decode())
     except (tokens.TokenError, LookupError, OSError) as error:
         path = Path(tokens.default_path())
         if not address and path.exists():

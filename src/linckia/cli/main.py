@@ -19,6 +19,7 @@ from linckia.node.launch import NodeStartError
 PROGRAM_ARGUMENTS = {"allow_interspersed_args": False}
 """Everything behind the script's name belongs to the script, `--help` included."""
 
+head_app = typer.Typer(no_args_is_help=True, help="Heads of a cluster that has several.")
 tls_app = typer.Typer(no_args_is_help=True, help="Certificates for connections between nodes.")
 app = typer.Typer(
     name="linckia",
@@ -32,6 +33,7 @@ app = typer.Typer(
     epilog="First steps: **linckia demo**, then docs/quickstart.md.",
 )
 app.add_typer(tls_app, name="tls")
+app.add_typer(head_app, name="head")
 
 
 def _print_version(wanted: bool) -> None:
@@ -78,7 +80,19 @@ def demo(
 @app.command()
 def start(  # noqa: PLR0913 - the options of a node
     head: Annotated[bool, typer.Option("--head", help="Start a new cluster; this machine is its head.")] = False,
-    address: Annotated[str, typer.Option(metavar="HOST:PORT", help="Join the cluster of that head.")] = "",
+    address: Annotated[
+        str,
+        typer.Option(
+            metavar="HOST:PORT", help="Join the cluster of that head, or of one of several (h1:p1,h2:p2), or etcd://..."
+        ),
+    ] = "",
+    store: Annotated[
+        str,
+        typer.Option(
+            help="Heads: where the cluster's state is kept. `session` (SQLite, ends with the session), `sqlite:/path`, "
+            "`etcd://h1:2379,h2:2379` (heads on several machines, one leads), or `none` (in the head's memory)."
+        ),
+    ] = "session",
     node_ip_address: Annotated[
         str, typer.Option(help="Where others reach this node. A head listens on loopback unless you name an address.")
     ] = "",
@@ -116,7 +130,7 @@ def start(  # noqa: PLR0913 - the options of a node
     }
     given |= {"_node_name": node_name or None, "_temp_dir": temp_dir or None}
     tls = (tls_cert, tls_key, tls_ca)
-    place = starting.Place(address, node_ip_address, port, worker_group, object_spilling_directory, tls)
+    place = starting.Place(address, node_ip_address, port, worker_group, object_spilling_directory, tls, store)
     raise typer.Exit(
         starting.start(
             given, place, resources=resources, labels=labels, head=head, block=block, scaling=autoscaling_config
@@ -138,6 +152,17 @@ def status(
     from linckia.cli import looking  # noqa: PLC0415 - start-up time
 
     raise typer.Exit(0 if looking.show_status(address, as_json=output == "json", verbose=verbose) else 1)
+
+
+@head_app.command("step-down")
+def head_step_down(
+    reason: Annotated[str, typer.Option(help="For the logs.")] = "",
+    address: Annotated[str, typer.Option(metavar="HOST:PORT", help="The cluster; default: yours here.")] = "",
+) -> None:
+    """Let another head lead, before this one's machine is taken away. Exit code 1 when there is no other."""
+    from linckia.cli import heads  # noqa: PLC0415 - start-up time
+
+    raise typer.Exit(heads.step_down(address, reason))
 
 
 Resource = Literal[

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from linckia.api import session_options
 from linckia.base.labels import check_labels
+from linckia.cli import heads
 from linckia.host import environment, process, tokens
 from linckia.node.launch import NodeProcess, NodeStartError, start_node
 from linckia.node.options import NodeOptions
@@ -31,6 +32,7 @@ class Place(NamedTuple):
     worker_group: str
     spill_dir: str
     tls: tuple[str, str, str]
+    store: str
 
 
 def start(
@@ -48,7 +50,9 @@ def start(
     except (TypeError, ValueError, tokens.TokenError) as error:
         return refuse(str(error))
     if scaling:
-        options = options._replace(autoscaling_config=scaling)
+        if head and place.store not in ("session", "none"):
+            return refuse("--autoscaling-config needs a head without --store for now: the autoscaler lives in its memory")
+        options = options._replace(autoscaling_config=scaling, store="")
     try:
         node = _start(options, place)
     except NodeStartError as error:
@@ -71,13 +75,15 @@ def _options(given: dict[str, Any], place: Place, resources: str, labels: str) -
             checked |= check_labels({"ray.io/node-group": place.worker_group})
         except ValueError as error:
             raise ValueError(f"--worker-group {place.worker_group!r}: {error}") from error
-    token, node_ip = "", place.node_ip
-    if place.address:
-        token = tokens.token_for(place.address, node.temp_dir)
-        node_ip = node_ip or environment.address_towards(place.address)
+    token, node_ip, address = "", place.node_ip, heads.addresses(place.address)
+    if address:
+        first = address.partition(",")[0]
+        token = tokens.token_for(first, node.temp_dir)
+        node_ip = node_ip or environment.address_towards(first)
     return node._replace(
         fate_share_with_driver=False,
-        address=place.address,
+        address=address,
+        store=heads.store_address(place.store) if not address else "",
         node_ip=node_ip,
         token=token,
         labels=checked,

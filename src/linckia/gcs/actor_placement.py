@@ -67,7 +67,7 @@ class ActorPlacement:
             node_id = living[0].info.node_id if len(living) == 1 else b""
         if not node_id:
             in_group = group_of(spec.lifetime_resources)  # it waits for its group
-            if is_new and decision.kind == "infeasible" and not in_group:
+            if is_new and decision.kind == "infeasible" and not in_group and not self._nodes.is_settling:
                 text = f"actor {spec.class_name} cannot start now: {decision.reason}. It waits until such a node joins."
                 self._warn(spec.job_id, f"infeasible {decision.reason}", text)
             self.waiting[spec.actor_id] = (spec, restarts, decision.reason)

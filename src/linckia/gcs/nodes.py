@@ -212,6 +212,11 @@ class NodeService:
         for listener in self.on_joined:
             listener(node)
 
+    @property
+    def is_settling(self) -> bool:
+        """Nodes of the last head have not come to this one yet: what seems to be missing may be there."""
+        return any(isinstance(node.peer, AbsentPeer) for node in self.living())
+
     @staticmethod
     def is_own(node: NodeRecord) -> bool:
         """It is in this process: as alive as we are."""

@@ -21,6 +21,7 @@ import msgspec
 from linckia.base.addresses import join_host_port
 from linckia.base.limits import HEAD_CHILD_MAX_BYTES, LEADER_TTL_S
 from linckia.core.leadership.records import HeadFacts, HeadsView
+from linckia.core.mvcc.records import FIRST_REVISION
 from linckia.gcs.journal import Journal
 from linckia.gcs.restoring import NewerRecordsError, restore
 from linckia.host import process, this_boot
@@ -42,6 +43,8 @@ from linckia.store.errors import StoreError
 from linckia.store.opening import open_store
 
 CHANNEL = 0
+UNREADABLE = (LookupError, NewerRecordsError, msgspec.MsgspecError)
+"""Records of another cluster, of a later version, or damaged: nothing is overwritten."""
 
 
 class HeadProcess:
@@ -78,9 +81,17 @@ class HeadProcess:
         self.reactor.before_poll = self._end_turn
 
     def start(self) -> None:
-        """Be a candidate."""
+        """Be a candidate, when the records are ours."""
         self.reactor.register(self.channel.fileno(), self._on_channel)
         self.replica.start()
+        self.replica.when_at(FIRST_REVISION, self._look_before)
+
+    def _look_before(self) -> None:
+        try:
+            admit(self.replica.records, self.options)
+        except UNREADABLE as error:
+            self.fail(str(error))
+            return
         self.leadership.start()
 
     # --- the term -----------------------------------------------------------------------------------------------------
@@ -103,8 +114,8 @@ class HeadProcess:
             room = HeadRoom(self.reactor, meta.session_name, each, epoch=epoch, outbox=journal)
             room.gcs.token_mark = meta.token_mark
             restore(room, records)
-        except (LookupError, NewerRecordsError, msgspec.MsgspecError) as error:
-            self.fail(f"{error}")
+        except UNREADABLE as error:
+            self.fail(str(error))
             return
         self.journal = journal
         self._furnish(room)
@@ -128,6 +139,9 @@ class HeadProcess:
         self.reactor.stop()
 
     def _on_step_down(self, peer: Any, message: m.StepDown) -> None:
+        if message.epoch != self.leadership.epoch:
+            peer.post(m.SteppedDown(message.rid, True, f"another head leads, by epoch {self.leadership.epoch}"))
+            return
         others = len(self.leadership.view.heads) - 1
         if others < 1:
             text = "no other head is there that could lead: start one with `linckia start --head` and the same --store"

@@ -218,7 +218,7 @@ def _cluster_token(options: NodeOptions) -> str:
     if options.token:
         return options.token
     if options.address:
-        return tokens.token_for(options.address, options.temp_dir)
+        return tokens.token_for(options.address.partition(",")[0], options.temp_dir)
     return tokens.given_token() or random_bytes(32).hex()
 
 
@@ -232,7 +232,7 @@ def _use_tls(reactor: Reactor, options: NodeOptions) -> TlsFiles | None:
     try:
         files = tls_files.configured(options.tls_cert, options.tls_key, options.tls_ca)
         if files is None and options.address:
-            files = tls_files.configured_for(options.address, options.temp_dir)
+            files = tls_files.configured_for(options.address.partition(",")[0], options.temp_dir)
         tls.use(reactor, files, check=True)
     except tls_files.TlsFilesError as error:
         raise StartError(str(error)) from None

@@ -78,8 +78,9 @@ class Rooms:
 
         assert self.door is not None
         node = self.node
+        in_session = node.options.store == "session"
         options = HeadOptions(
-            node.options.store,
+            f"sqlite:{node.session.path}/gcs.db" if in_session else node.options.store,
             self.node_ip,
             self.door.port,
             node.token,

@@ -63,9 +63,12 @@ class StandbyReport(Message, tag=276):
 
 
 class StepDown(Message, tag=277):
-    """Anybody to the head: let another head lead. Answered by SteppedDown, before it does."""
+    """Anybody to the head that leads by ``epoch``: let another head lead. Answered by SteppedDown, before it does; said
+    again to the next head it means nothing.
+    """
 
     rid: int
+    epoch: int
     reason: str = ""
 
 
