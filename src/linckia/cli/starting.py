@@ -51,7 +51,9 @@ def start(
         return refuse(str(error))
     if scaling:
         if head and place.store not in ("session", "none"):
-            return refuse("--autoscaling-config needs a head without --store for now: the autoscaler lives in its memory")
+            return refuse(
+                "--autoscaling-config needs a head without --store for now: the autoscaler lives in its memory"
+            )
         options = options._replace(autoscaling_config=scaling, store="")
     try:
         node = _start(options, place)

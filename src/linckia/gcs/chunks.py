@@ -1,7 +1,7 @@
 """Records that may be larger than one transaction: a pickled class has up to 100 MiB, etcd takes 1 MiB.
 
-A small record is one key. A large one is cut: its pieces are written first, under names that nobody reads, then its key,
-which says where they are; whoever reads the key finds all pieces. The pieces of the value before go with it.
+A small record is one key. A large one is cut: its pieces are written first, under names that nobody reads, then its
+key, which says where they are; whoever reads the key finds all pieces. The pieces of the value before go with it.
 """
 
 from __future__ import annotations

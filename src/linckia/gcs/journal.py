@@ -125,4 +125,3 @@ class Journal(Outbox):
 def _transmit(said: list[tuple[Speaker, m.Message]]) -> None:
     for who, message in said:
         who.transmit(message)
-

@@ -7,16 +7,27 @@ alive and fenced. Used by node/head.py.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from linckia.gcs import records
+from linckia.gcs.actors import ActorService
 from linckia.gcs.chunks import whole
+from linckia.gcs.demand import DemandService
 from linckia.gcs.journal import RECORDS_PREFIX
-from linckia.gcs.service import decode_job
+from linckia.gcs.nodes import NodeService
+from linckia.gcs.placement_groups import GroupService
+from linckia.gcs.service import Gcs, decode_job
 from linckia.protocol import messages as m
 
-if TYPE_CHECKING:
-    from linckia.node.head import HeadRoom
+
+class Head(Protocol):
+    """The services of one head: node/head.py's `HeadRoom`."""
+
+    gcs: Gcs
+    nodes: NodeService
+    actors: ActorService
+    groups: GroupService
+    demand: DemandService
 
 
 class NewerRecordsError(Exception):
@@ -37,7 +48,7 @@ def read_meta(stored: dict[bytes, bytes]) -> records.MetaRow | None:
     return meta
 
 
-def restore(head: HeadRoom, stored: dict[bytes, bytes]) -> None:
+def restore(head: Head, stored: dict[bytes, bytes]) -> None:
     """Fill the tables. Before the first message."""
     tables = _by_table(stored)
     meta = read_meta(stored)
@@ -54,7 +65,7 @@ def restore(head: HeadRoom, stored: dict[bytes, bytes]) -> None:
     _restore_placed(head, tables)
 
 
-def _restore_placed(head: HeadRoom, tables: dict[bytes, dict[bytes, bytes]]) -> None:
+def _restore_placed(head: Head, tables: dict[bytes, dict[bytes, bytes]]) -> None:
     """Nodes first, in the order in which they joined; then what is on them."""
     nodes = [records.decode_node(value) for value in tables.get(records.NODES, {}).values()]
     for row in sorted(nodes, key=lambda row: row.joined_s):
@@ -77,7 +88,7 @@ def _by_table(stored: dict[bytes, bytes]) -> dict[bytes, dict[bytes, bytes]]:
     return tables
 
 
-def reconcile(head: HeadRoom, peer: Any, message: m.NodeRuns) -> None:
+def reconcile(head: Head, peer: Any, message: m.NodeRuns) -> None:
     """A node has told what it runs: from now on both agree, and it takes work."""
     node = head.nodes.nodes.get(message.node_id)
     if node is None or not node.alive:

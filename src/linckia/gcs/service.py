@@ -54,9 +54,7 @@ class Gcs:
     ) -> None:
         self.session_name = session_name
         self.outbox = outbox or Outbox()
-        self.outbox.tables.update(
-            {records.META: self._meta_row, records.JOBS: self._job_row, records.KV: self._kv_row}
-        )
+        self.outbox.tables.update({records.META: self._meta_row, records.JOBS: self._job_row, records.KV: self._kv_row})
         self.token_mark = ""
         self.nodes = NodeService(self.reply, call_later, self.outbox)
         self.nodes.on_joined.append(self._tell_jobs)
@@ -224,7 +222,7 @@ class Gcs:
         keys = sorted(key for key in self.kv.get(message.namespace, {}) if key.startswith(message.prefix))
         self.reply(peer, m.KvReply(message.rid, len(keys), keys))
 
-    # --- rows of the store ---------------------------------------------------------------------------------------------
+    # --- rows of the store --------------------------------------------------------------------------------------------
 
     def keep_meta(self) -> None:
         """Write down whose records these are."""

@@ -35,9 +35,7 @@ CONNECTION, STOP = b"c", b"stop"
 class HeadChild:
     """``on_failed(reason)``: it cannot start, in a sentence; it is not tried again."""
 
-    def __init__(
-        self, reactor: Reactor, options: HeadOptions, log_path: str, on_failed: Callable[[str], None]
-    ) -> None:
+    def __init__(self, reactor: Reactor, options: HeadOptions, log_path: str, on_failed: Callable[[str], None]) -> None:
         self._reactor, self._options, self._log_path, self._on_failed = reactor, options, log_path, on_failed
         self.pid = 0
         self.starts = 0

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 
 class HeadOptions(NamedTuple):
-    """``host`` and ``port``: of its node, where it is reached. ``predecessor``: pid of its last run, which has ended."""
+    """``host`` and ``port``: of its node, where it is reached. ``predecessor``: pid of its last run, which is over."""
 
     store: str
     host: str

@@ -43,6 +43,7 @@ from linckia.store.errors import StoreError
 from linckia.store.opening import open_store
 
 CHANNEL = 0
+STEP_DOWN_AFTER_S = 0.02  # the answer leaves first
 UNREADABLE = (LookupError, NewerRecordsError, msgspec.MsgspecError)
 """Records of another cluster, of a later version, or damaged: nothing is overwritten."""
 
@@ -148,7 +149,10 @@ class HeadProcess:
             peer.post(m.SteppedDown(message.rid, False, text))
             return
         peer.post(m.SteppedDown(message.rid, True, f"{others} other heads may lead now"))
-        self.reactor.call_later(0.02, lambda: self.leadership.step_down(message.reason or "asked to step down"))
+        self.reactor.call_later(STEP_DOWN_AFTER_S, lambda: self._step_down(message.reason or "asked to step down"))
+
+    def _step_down(self, reason: str) -> None:
+        self.leadership.step_down(reason)
 
     def _trouble(self, error: StoreError) -> None:
         self.fail(f"the store {self.options.store.partition('@')[2] or self.options.store}: {error}")

@@ -280,4 +280,3 @@ class Rooms:
             "session_name": node.session.name,
             "sockets_dir": node.session.sockets,
         }
-

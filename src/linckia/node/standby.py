@@ -19,7 +19,6 @@ from linckia.rpc.endpoints import HEAD_ROUTE
 from linckia.rpc.handshake import Identity
 from linckia.rpc.reactor import Reactor
 
-
 SIGNS_OF_DEATH = ("Connection refused", "peer closed", "Connection reset")
 """Of a connection that never was: nobody listens there, or the node has no head to hand it to."""
 
@@ -62,7 +61,11 @@ class LeaderWatch:
         epoch = self._epoch
         try:
             conn = self._reactor.connect(
-                f"tcp:{self._address}", self._identity, _nothing, lambda c, why: self._lost(c, epoch, why), route=HEAD_ROUTE
+                f"tcp:{self._address}",
+                self._identity,
+                _nothing,
+                lambda c, why: self._lost(c, epoch, why),
+                route=HEAD_ROUTE,
             )
         except OSError:
             return  # no way there: the lease decides

@@ -22,8 +22,8 @@ class LinkHello(Message, tag=270):
 
 
 class LinkWelcome(Message, tag=271):
-    """Head to raylet. ``resumed``: the session goes on, ``received`` of its messages have arrived; else it is a new one,
-    with a head (or of a node) that knows nothing of the last.
+    """Head to raylet. ``resumed``: the session goes on, ``received`` of its messages have arrived; else it is a new
+    one, with a head (or of a node) that knows nothing of the last.
     """
 
     head: bytes

@@ -1,10 +1,10 @@
 """A raylet's connection to the head that leads, with the surface of a connection: it comes back by itself, and finds
 another head when there are several.
 
-It is one end of a session (core/links/windows.py; the other is gcs/links.py): what was posted arrives once and in order,
-whatever happens to connections meanwhile. A head that knows nothing of the session (it was started again, or another one
-leads now) begins a new one: ``on_new_head`` then tells it everything. An epoch below one that was seen is an old
-leader's: it is not listened to. Built by node/rooms.py.
+It is one end of a session (core/links/windows.py; the other is gcs/links.py): what was posted arrives once and in
+order, whatever happens to connections meanwhile. A head that knows nothing of the session (it was started again, or
+another one leads now) begins a new one: ``on_new_head`` then tells it everything. An epoch below one that was seen is
+an old leader's: it is not listened to. Built by node/rooms.py.
 """
 
 from __future__ import annotations
@@ -66,9 +66,7 @@ class GcsLink:
         if self.closed:
             return
         try:
-            conn = self.reactor.connect(
-                self.endpoint, self.identity, self._deliver, self._lost, route=HEAD_ROUTE
-            )
+            conn = self.reactor.connect(self.endpoint, self.identity, self._deliver, self._lost, route=HEAD_ROUTE)
         except OSError as error:
             self.last_error = str(error)
             self._try_next()
@@ -157,7 +155,9 @@ class GcsLink:
 
     def _welcome(self, conn: Connection, message: Any) -> None:
         if message.epoch < self.epoch:
-            self.last_error = f"the head at {self.endpoint} leads by epoch {message.epoch}, which {self.epoch} has ended"
+            self.last_error = (
+                f"the head at {self.endpoint} leads by epoch {message.epoch}, which {self.epoch} has ended"
+            )
             self._hang_up(self.last_error)
             self._try_next()
             return

@@ -1,5 +1,5 @@
-"""What a raylet tells a head that is new to it: who it is, what the last head has not heard or answered, what runs here,
-and who listens to what. Then both agree, whatever was lost between (gcs/restoring.py).
+"""What a raylet tells a head that is new to it: who it is, what the last head has not heard or answered, what runs
+here, and who listens to what. Then both agree, whatever was lost between (gcs/restoring.py).
 
 Called by node/rooms.py when a session begins (raylet/gcs_link.py).
 """

@@ -1,8 +1,8 @@
 """The raylet's end of the relay: what drivers and workers of this node say to the head, and the answers.
 
 What must outlive a head is remembered here: requests that have no answer yet, and who listens to which actor or group.
-A new head hears all of it again (`again`); it knows a request that the last one carried out by what the request is about
-(an actor's id, a driver's, ...). The other end is gcs/relay.py. Used by node/rooms.py.
+A new head hears all of it again (`again`); it knows a request that the last one carried out by what the request is
+about (an actor's id, a driver's, ...). The other end is gcs/relay.py. Used by node/rooms.py.
 """
 
 from __future__ import annotations

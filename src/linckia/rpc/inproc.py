@@ -15,7 +15,9 @@ from linckia.rpc.reactor import Reactor
 
 
 class LocalLink:
-    """One end, which both know to be of this process (``is_local``). ``peer_id`` and ``peer_role`` describe the other room; ``state`` is free for the owner."""
+    """One end; ``is_local`` marks it as of this process. ``peer_id`` and ``peer_role`` describe the other room;
+    ``state`` is free for the owner.
+    """
 
     is_local = True
 

@@ -1,5 +1,5 @@
-"""Where the heads of a cluster are, asked of its store: for whoever starts a node or a program with the store's address.
-Blocks; etcd's client is imported here (100 ms), and not in the node that is then started.
+"""Where the heads of a cluster are, asked of its store: for whoever starts a node or a program with the store's
+address. Blocks; etcd's client is imported here (100 ms), and not in the node that is then started.
 """
 
 from __future__ import annotations

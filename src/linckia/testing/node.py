@@ -112,6 +112,7 @@ class SimNode:
         network.join(HEAD, "gcs", lambda link, message: self._to_gcs(link, message), lambda _c, _r: None)
         at_raylet = network.connect(self.endpoint, HEAD)
         assert at_raylet is not None
+        at_raylet.other.is_local = True
         self.gcs = Gcs("session", clock.call_later)
         self.gcs.nodes.now_s = clock.monotonic
         self.actors = ActorService(self.gcs.nodes, clock.call_later, lambda _job, _key, _text: None)

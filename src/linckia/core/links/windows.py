@@ -15,8 +15,8 @@ T = TypeVar("T")
 
 
 class SendWindow(Generic[T]):
-    """What was sent, or is to be sent, and is not known to have arrived. Holds at most ``limit`` messages: with more the
-    session is over (``overflowed``), and both ends begin anew.
+    """What was sent, or is to be sent, and is not known to have arrived. Holds at most ``limit`` messages: with more,
+    the session is over (``overflowed``), and both ends begin anew.
     """
 
     def __init__(self, limit: int) -> None:

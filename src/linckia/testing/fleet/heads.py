@@ -1,5 +1,5 @@
-"""Heads of a simulated fleet that die and are replaced, over one store in memory. A head that is killed takes its tables
-with it, and everything that was not answered by the store; the next one has the store and what the nodes tell.
+"""Heads of a simulated fleet that die and are replaced, over one store in memory. A head that is killed takes its
+tables with it, and everything that was not answered by the store; the next one has the store and what the nodes tell.
 
 The election is not simulated here (tests/sim/test_leadership.py does that): whoever is next leads at once.
 """
