@@ -40,6 +40,7 @@ INLINE = {
     m.LinkHello: "gcs/links.py and node/head_process.py, below the tables",
     m.LinkWelcome: "raylet/gcs_link.py, below the tables",
     m.LinkAck: "raylet/gcs_link.py and gcs/links.py, below the tables",
+    m.NewLeader: "node/rooms.py, for raylet/gcs_link.py",
     m.NotLeader: "raylet/gcs_link.py, below the tables",
     m.HeadsChanged: "raylet/gcs_link.py, below the tables",
     m.StandbyReport: "node/head_process.py, the first message of a connection",

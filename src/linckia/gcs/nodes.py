@@ -172,7 +172,11 @@ class NodeService:
     @property
     def is_settling(self) -> bool:
         """Nodes of the last head have not come to this one yet: what seems to be missing may be there."""
-        return any(isinstance(node.peer, AbsentPeer) for node in self.living())
+        return bool(self.absent())
+
+    def absent(self) -> list[NodeRecord]:
+        """Living nodes of the last head that have not come to this one."""
+        return [node for node in self.living() if isinstance(node.peer, AbsentPeer)]
 
     @staticmethod
     def is_own(node: NodeRecord) -> bool:

@@ -43,6 +43,7 @@ from linckia.store.errors import StoreError
 from linckia.store.opening import open_store
 
 CHANNEL = 0
+CALL_AFTER_S, CALL_EVERY_S = 0.1, 1.0  # nodes that do not come are told who leads
 STEP_DOWN_AFTER_S = 0.02  # the answer leaves first
 UNREADABLE = (LookupError, NewerRecordsError, msgspec.MsgspecError)
 """Records of another cluster, of a later version, or damaged: nothing is overwritten."""
@@ -125,7 +126,18 @@ class HeadProcess:
         for conn, hello in waiting.items():
             if not conn.closed:
                 room.on_batch(conn, [hello])
+        self.reactor.call_later(CALL_AFTER_S, self._call_absent)
         say(f"this head serves: {len(room.nodes.living())} nodes, {len(room.actors.directory.actors)} actors known")
+
+    def _call_absent(self) -> None:
+        """Nodes that have not come may still talk to the last leader, which is stopped, or cut off from us only."""
+        room = self.room
+        absent = room.nodes.absent() if room is not None else []
+        if room is None or not absent:
+            return
+        for node in absent:
+            call(self.reactor, self.identity, node.info.endpoint, m.NewLeader(self.address, room.epoch))
+        self.reactor.call_later(CALL_EVERY_S, self._call_absent)
 
     def _furnish(self, room: HeadRoom) -> None:
         room.gcs.queries["heads"] = self._table
@@ -253,6 +265,16 @@ class HeadProcess:
         if self.room is not None:
             self.room.links.close("this head does not lead any more")
         self.store.close()
+
+
+def call(reactor: Reactor, identity: Identity, endpoint: str, message: m.Message) -> None:
+    """One message to a node, over a connection of its own that it need not answer."""
+    try:
+        conn = reactor.connect(endpoint, identity, lambda _conn, _batch: None, lambda _conn, _why: None)
+    except OSError:
+        return
+    conn.post(message)
+    reactor.call_later(CALL_EVERY_S, lambda: conn.close("said"))
 
 
 def say(text: str) -> None:

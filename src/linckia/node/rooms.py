@@ -205,6 +205,9 @@ class Rooms:
     def _dispatch(self, peer: Any, message: m.Message) -> None:
         if type(message) in self.raylet.handlers:
             self._to_raylet(peer, message)
+        elif isinstance(message, m.NewLeader):
+            if isinstance(self.raylet.gcs, GcsLink):
+                self.raylet.gcs.leader_is(message.leader, message.epoch)
         elif self.head is not None:
             self.head.handle(peer, message)
         else:

@@ -32,6 +32,13 @@ class LinkWelcome(Message, tag=271):
     received: int = 0
 
 
+class NewLeader(Message, tag=279):
+    """Head that has just begun to lead to a raylet that has not come: the last leader may be silent, not gone."""
+
+    leader: str
+    epoch: int
+
+
 class NotLeader(Message, tag=272):
     """Head to raylet: another head leads (``leader``: host:port; empty while there is none). Ask it."""
 

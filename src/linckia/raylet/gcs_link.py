@@ -125,6 +125,15 @@ class GcsLink:
             self.endpoint = leader
             self.open()
 
+    def leader_is(self, address: str, epoch: int) -> None:
+        """A head says that it leads by that epoch. The one that we talk to may be stopped, or cut off from us alone."""
+        if epoch > self.epoch and not self.closed:
+            self._learn([address])
+            self.up = False
+            self._hang_up("another head leads")
+            self.endpoint = f"tcp:{address}"
+            self.open()
+
     def _learn(self, heads: list[str]) -> None:
         for head in heads:
             if f"tcp:{head}" not in self.endpoints:
