@@ -24,7 +24,7 @@ from linckia.core.leadership.records import HeadFacts, HeadsView
 from linckia.core.mvcc.records import FIRST_REVISION
 from linckia.gcs.journal import Journal
 from linckia.gcs.restoring import NewerRecordsError, restore
-from linckia.host import process, this_boot
+from linckia.host import environment, process, this_boot
 from linckia.host.entropy import random_bytes, random_generator
 from linckia.host.tls_files import TlsFiles, TlsFilesError
 from linckia.node.dispatch import each, log_failure
@@ -279,6 +279,7 @@ def call(reactor: Reactor, identity: Identity, endpoint: str, message: m.Message
 
 def say(text: str) -> None:
     """On the log of the head."""
+    text = f"{environment.wall_time_s():.3f} {text}"
     print(text, file=sys.stderr, flush=True)  # noqa: T201
 
 
