@@ -1,4 +1,4 @@
-"""Heads that die: what runs goes on, what was acknowledged is there, nothing runs twice. Real processes, SQLite and etcd.
+"""Heads that die: what runs goes on, what was acknowledged is there, nothing runs twice. SQLite and etcd, for real.
 
 The simulator's scenario ``heads`` has the same with thousands of histories (`make sim SCENARIO=heads SEEDS=1000`).
 """
@@ -19,7 +19,12 @@ from heads_of import kill_leader, leader, told, until_others
 
 import linckia
 from linckia.cluster_utils import Cluster
+from linckia.core.mvcc.records import Put, Txn
+from linckia.gcs import records
+from linckia.gcs.chunks import WHOLE
 from linckia.node.launch import NodeStartError
+from linckia.store.blocking import BlockingStore, at_once
+from linckia.store.sqlite import SqliteStore
 from linckia.testing.etcd import EtcdCluster, missing
 from linckia.util.placement_group import placement_group, placement_group_table
 
@@ -187,7 +192,6 @@ def test_another_clusters_store_is_left_alone(tmp_path: Path, monkeypatch: pytes
 
 def test_records_of_a_later_version_are_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LINCKIA_AUTH_TOKEN", "cd" * 32)
-    monkeypatch.setattr("linckia.gcs.records.FORMAT_VERSION", 1)
     store = f"sqlite:{tmp_path}/s.db"
     Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "store": store}).shutdown()
     make_newer(tmp_path / "s.db")
@@ -197,12 +201,6 @@ def test_records_of_a_later_version_are_left_alone(tmp_path: Path, monkeypatch: 
 
 def make_newer(path: Path) -> None:
     """As a later version would write it."""
-    from linckia.core.mvcc.records import Put, Txn
-    from linckia.gcs import records
-    from linckia.gcs.chunks import WHOLE
-    from linckia.store.blocking import BlockingStore, at_once
-    from linckia.store.sqlite import SqliteStore
-
     store = BlockingStore(SqliteStore(str(path), at_once))
     store.txn(Txn(then=(Put(b"gcs/meta/", WHOLE + records.encode(records.MetaRow(99, "later"))),)))
     store.close()

@@ -15,7 +15,8 @@ from linckia.core.placement.names import group_of
 from linckia.gcs import records
 from linckia.gcs.actor_placement import ActorPlacement
 from linckia.gcs.journal import Outbox
-from linckia.gcs.nodes import NodeRecord, NodeService
+from linckia.gcs.node_record import NodeRecord
+from linckia.gcs.nodes import NodeService
 from linckia.model.specs import ActorInfo, ActorSpec, describe_actor, encode
 from linckia.protocol import messages as m
 

@@ -21,7 +21,8 @@ from linckia.model.specs import JobConfig
 
 if TYPE_CHECKING:
     from linckia.gcs.actors import ActorService
-    from linckia.gcs.nodes import NodeRecord, NodeService
+    from linckia.gcs.node_record import NodeRecord
+    from linckia.gcs.nodes import NodeService
     from linckia.gcs.placement_groups import GroupService
     from linckia.gcs.service import Gcs, JobRecord
 
