@@ -15,13 +15,19 @@ from typing import Any
 import pytest
 
 from linckia.core.autoscaling.packing import Slot
+from linckia.core.links.windows import ReceiveCount, SendWindow
 from linckia.core.nodes.directory import NodeDirectory
 from linckia.core.placement.directory import GroupDirectory
 from linckia.gcs.actor_placement import ActorPlacement
+from linckia.gcs.actors import ActorService
+from linckia.gcs.journal import Journal
+from linckia.gcs.placement_groups import GroupService
 from linckia.gcs.service import Gcs
 from linckia.protocol import messages as m
 from linckia.raylet.bundles import BundleHost
+from linckia.raylet.gcs_link import GcsLink
 from linckia.raylet.lease_desk import LeaseDesk
+from linckia.raylet.relaying import Relaying
 from linckia.rpc.idempotence import RecentReplies
 from linckia.testing.fleet.scenario import Scenario
 from linckia.testing.fleet.scenarios import SCENARIOS, programs
@@ -39,7 +45,7 @@ HISTORY = (
 @pytest.mark.sim
 @pytest.mark.row("S19", "S21", "P8", "P18", "P41", "7.7", "6.9", "10.9")
 @pytest.mark.parametrize("seed", range(FIRST, FIRST + COUNT))
-@pytest.mark.parametrize("name", sorted(SCENARIOS.keys() - {"links"}))
+@pytest.mark.parametrize("name", sorted(SCENARIOS))
 def test_one_life(name: str, seed: int) -> None:
     fleet = Fleet(SCENARIOS[name], seed, NODES).run()
     assert sum(driver.finished for driver in fleet.drivers) > 0 or name == "autoscale"
@@ -91,6 +97,23 @@ def commit_at_once(self: GroupDirectory, group_id: bytes, attempt: int, node_id:
 
 committed = GroupDirectory.committed
 
+
+def count_some_twice(self: ReceiveCount, messages: int = 1) -> bool:
+    """One message in fifty counts for two."""
+    return count(self, messages + (self.count % 50 == 0))
+
+
+count = ReceiveCount.add
+
+
+def take_any_head_for_the_last(self: GcsLink, conn: Any, message: Any) -> None:
+    """A head that knows nothing is taken for the one that knew all."""
+    message.resumed = bool(self._head) or message.resumed
+    welcome(self, conn, message)
+
+
+welcome = GcsLink._welcome
+
 MUTANTS: list[tuple[type, str, Callable[..., Any], str]] = [
     (NodeDirectory, "_pull_brake", nothing, "partition"),
     (GroupDirectory, "_give_back", nothing, "gangs"),
@@ -101,6 +124,13 @@ MUTANTS: list[tuple[type, str, Callable[..., Any], str]] = [
     (Gcs, "_node_dead", nothing, "churn"),
     (LeaseDesk, "look_again", nothing, "gangs"),
     (Slot, "take", take_unnoticed, "autoscale"),
+    (SendWindow, "unacked", nothing, "links"),
+    (ReceiveCount, "add", count_some_twice, "links"),
+    (Journal, "touch", nothing, "heads"),
+    (Relaying, "listen_again", nothing, "heads"),
+    (ActorService, "node_runs", nothing, "heads"),
+    (GroupService, "node_runs", nothing, "heads"),
+    (GcsLink, "_welcome", take_any_head_for_the_last, "heads"),
 ]
 
 

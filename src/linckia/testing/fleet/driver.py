@@ -19,6 +19,7 @@ from linckia.model.placement import GroupSpec
 from linckia.model.specs import JobConfig, encode
 from linckia.model.wire import Address
 from linckia.protocol import messages as m
+from linckia.testing.checks import require
 from linckia.testing.network import SimConnection
 from linckia.testing.peer import SimPeer
 from linckia.testing.scripts import ActorScript, actor_spec
@@ -62,6 +63,7 @@ class Gang:
     then: Callable[[Gang], None] | None = None
     state: str = "PENDING"
     was_created: bool = False
+    is_unwanted: bool = False
 
 
 @dataclass(eq=False)
@@ -276,6 +278,8 @@ class FleetDriver(SimPeer):
         gang = self.gangs.get(message.group_id)
         if gang is None or gang.state == "REMOVED":
             return
+        known = message.state != "REMOVED" or gang.is_unwanted
+        require(known or not self.alive, f"the head has lost the group {message.group_id!r}, which it had acknowledged")
         gang.state = message.state
         if message.state == "CREATED" and not gang.was_created:
             gang.was_created = True
@@ -286,6 +290,7 @@ class FleetDriver(SimPeer):
 
     def remove_group(self, gang: Gang) -> None:
         """Whatever runs in it is killed."""
+        gang.is_unwanted = True
         self.raylet.post(m.RemoveGroup(gang.spec.group_id))
 
     @staticmethod
@@ -320,6 +325,8 @@ class FleetDriver(SimPeer):
         servant = self.servants.get(update.actor_id)
         if servant is None or servant.state == "DEAD":
             return
+        is_lost = update.error is not None and b"does not know this actor" in update.error
+        require(not is_lost, f"the head has lost the actor {update.actor_id!r}, which it had acknowledged")
         servant.state = update.state
         if update.state == "ALIVE" and not servant.was_alive:
             servant.was_alive = True

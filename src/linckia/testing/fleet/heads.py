@@ -27,7 +27,7 @@ COMMIT_MAX_S = 0.01
 
 
 class SlowStore:
-    """The store as one head sees it: answers come after a while, and not at all to the dead."""
+    """The store as one head sees it: what it asks for is done after a while, and not at all when it is dead by then."""
 
     def __init__(self, head: SimHead, store: MemoryStore, rng: Random) -> None:
         self._head, self._store, self._rng = head, store, rng
@@ -35,8 +35,8 @@ class SlowStore:
         self._last_due_s = 0.0
 
     def txn(self, txn: Txn, done: Callable[[Any], None]) -> None:
-        """Carried out now, answered later, in order."""
-        self._store.txn(txn, lambda answer: self._later(lambda: done(answer)))
+        """Carried out after a while, in order, if the head lives until then; answered after another."""
+        self._later(lambda: self._store.txn(txn, lambda answer: self._later(lambda: done(answer))))
 
     def _later(self, callback: Callable[[], None]) -> None:
         clock = self._head.fleet.clock
