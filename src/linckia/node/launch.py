@@ -18,7 +18,7 @@ from typing import Any
 from linckia.host import environment
 from linckia.node.options import NodeOptions
 
-STOP_GRACE_S = 0.25
+STOP_GRACE_S = 1.0  # a healthy node needs a tenth; a killed one leaves its zombies to init
 FAILED_GRACE_S = 5.0  # a node that has said why it does not start is busy removing what it made
 BOOT = """\
 import gc, os, sys
