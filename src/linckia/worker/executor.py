@@ -94,6 +94,7 @@ class Executor:
         self.source = ""
         self.assigned: dict[str, float] = {"CPU": 1.0}
         self.gpu_ids: list[int] = []
+        self.visible_gpus: VisibleGpus | None = None  # once a task of this worker had some
         self.user_threads = "OMP_NUM_THREADS" in os.environ  # noqa: TID251  (the interface of OpenMP)
         if not self.user_threads:
             set_thread_limit(1)
@@ -260,8 +261,10 @@ class Executor:
         self.runtime.in_group = any(name.startswith("bundle_group_") for name in assigned)
         if not self.user_threads:
             set_thread_limit(plain(self.assigned).get("CPU", 0))
-        if self.gpu_ids:
-            set_visible_gpus(self.gpu_ids)
+        if self.gpu_ids and self.visible_gpus is None:
+            self.visible_gpus = VisibleGpus()
+        if self.visible_gpus is not None:
+            self.visible_gpus.show(self.gpu_ids)
 
     # --- messages (leading thread, under the mutex) -----------------------------------------------------------------
 
@@ -448,6 +451,16 @@ def set_thread_limit(cpus: float) -> None:
     os.environ["OMP_NUM_THREADS"] = str(max(1, int(cpus)))  # noqa: TID251  (the interface of OpenMP)
 
 
-def set_visible_gpus(gpu_ids: list[int]) -> None:
-    """Let CUDA libraries that are loaded later see only these."""
-    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, gpu_ids))  # noqa: TID251  (the interface of CUDA)
+class VisibleGpus:
+    """CUDA_VISIBLE_DEVICES of this process: what CUDA libraries that are loaded later see. The interface of CUDA."""
+
+    def __init__(self) -> None:
+        self._before = os.environ.get("CUDA_VISIBLE_DEVICES")  # noqa: TID251
+
+    def show(self, gpu_ids: list[int]) -> None:
+        """Only these; with none, what it was before the first were assigned."""
+        visible = ",".join(map(str, gpu_ids)) if gpu_ids else self._before
+        if visible is None:
+            os.environ.pop("CUDA_VISIBLE_DEVICES", None)  # noqa: TID251
+        else:
+            os.environ["CUDA_VISIBLE_DEVICES"] = visible  # noqa: TID251
