@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from linckia.base.addresses import join_host_port
-from linckia.base.limits import HEAD_CHILD_MAX_BYTES, LEADER_TTL_S
+from linckia.base.limits import HEAD_CHILD_MAX_BYTES
 from linckia.core.leadership.records import HeadFacts, HeadsView
 from linckia.core.mvcc.records import FIRST_REVISION
 from linckia.gcs.journal import Journal
@@ -73,9 +73,7 @@ class HeadProcess:
             machine=this_boot.process_space(),
         )
         calls = LeadershipCalls(self._elected, self._deposed, self._on_heads, self._trouble)
-        how = LeadershipOptions(
-            LEADER_TTL_S, predecessor=options.predecessor, alone=options.store.startswith("sqlite:")
-        )
+        how = LeadershipOptions(predecessor=options.predecessor, alone=options.store.startswith("sqlite:"))
         self.leadership = Leadership(self.store, self.facts, self.reactor.call_later, calls, how)
         self.replica = Replica(self.store, b"", self._trouble, self.reactor.call_later, random_generator())
         self.standbys = Standbys()
@@ -245,13 +243,11 @@ class HeadProcess:
     # --- turns and the end --------------------------------------------------------------------------------------------
 
     def _end_turn(self) -> None:
-        """Before what was posted leaves: write, or hold back; an old leader says nothing."""
-        if self.journal is None or self.room is None:
-            return
-        if not self.leadership.is_serving:
-            self._deposed("its lease could not be renewed in time")
-            return
-        self.journal.end_turn()
+        """Before what was posted leaves: write, or hold back. While the lease may have ended nothing is said; whether
+        the term has, `leadership` finds out.
+        """
+        if self.journal is not None and self.room is not None and self.leadership.is_serving:
+            self.journal.end_turn()
 
     def stop(self, reason: str) -> None:
         """Orderly: give up the term, then end."""
