@@ -31,6 +31,16 @@ def cluster() -> Iterator[Any]:
         assert not Path(context.address_info["session_dir"]).exists()
 
 
+@pytest.fixture(scope="module")
+def shared_cluster() -> Iterator[Any]:
+    """Two CPUs for all tests of a file that leave the cluster as it was: a start for each would take most of the time.
+    A file that uses it has no test that calls ``init``.
+    """
+    context = linckia.init(address="local", num_cpus=2, log_to_driver=False, object_store_memory=100 * 2**20)
+    yield context
+    linckia.shutdown()
+
+
 @pytest.fixture
 def leftovers(monkeypatch: pytest.MonkeyPatch) -> Iterator[Leftovers]:
     """Sessions of this test live in a directory of their own, and their processes are marked."""

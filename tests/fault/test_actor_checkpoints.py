@@ -64,7 +64,7 @@ def folder_of(path: Path) -> Path:
     return found
 
 
-def test_every_call_saved_loses_no_answered_call(cluster: Any, tmp_path: Path) -> None:
+def test_every_call_saved_loses_no_answered_call(shared_cluster: Any, tmp_path: Path) -> None:
     actor = made(linckia.CheckpointPolicy(every_calls=1, dir=str(tmp_path)))
     answered = 0
     for round_ in range(5 * SCALE):
@@ -78,7 +78,7 @@ def test_every_call_saved_loses_no_answered_call(cluster: Any, tmp_path: Path) -
     assert len(list(folder_of(tmp_path).glob("checkpoint-*"))) == 2, "keep=2"
 
 
-def test_kills_at_any_moment_lose_no_answered_call(cluster: Any, tmp_path: Path) -> None:
+def test_kills_at_any_moment_lose_no_answered_call(shared_cluster: Any, tmp_path: Path) -> None:
     """Also in the middle of a save; what was not answered may be in the state, once or twice."""
 
     class Large(Ledger):
@@ -101,7 +101,7 @@ def test_kills_at_any_moment_lose_no_answered_call(cluster: Any, tmp_path: Path)
     thread = threading.Thread(target=killer)
     thread.start()
     try:
-        for number in range(60 * SCALE):
+        for number in range(40 * SCALE):
             linckia.get(actor.add.remote(number), timeout=60)
             if not pids:
                 pids.add(linckia.get(actor.pid.remote(), timeout=60))
@@ -109,13 +109,13 @@ def test_kills_at_any_moment_lose_no_answered_call(cluster: Any, tmp_path: Path)
         done.set()
         thread.join()
     entries = linckia.get(actor.all.remote(), timeout=60)
-    assert sorted(set(entries)) == list(range(60 * SCALE)), "none is missing"
+    assert sorted(set(entries)) == list(range(40 * SCALE)), "none is missing"
     assert entries == sorted(entries), "none came back late"
-    print(f"killed {killed} times, {len(entries) - 60 * SCALE} calls made twice, 0 of {60 * SCALE} lost")
+    print(f"killed {killed} times, {len(entries) - 40 * SCALE} calls made twice, 0 of {40 * SCALE} lost")
     assert killed >= 3
 
 
-def test_it_tells_what_was_lost(cluster: Any, tmp_path: Path) -> None:
+def test_it_tells_what_was_lost(shared_cluster: Any, tmp_path: Path) -> None:
     actor = made(linckia.CheckpointPolicy(every_calls=10, dir=str(tmp_path)))
     for number in range(14):
         linckia.get(actor.add.remote(number))
@@ -136,7 +136,7 @@ class AsyncLedger(Ledger):
 
 
 @pytest.mark.parametrize("kind", ["plain", "async", "threaded"])
-def test_by_time_and_while_it_is_idle(cluster: Any, tmp_path: Path, kind: str) -> None:
+def test_by_time_and_while_it_is_idle(shared_cluster: Any, tmp_path: Path, kind: str) -> None:
     options = {"max_concurrency": 3} if kind == "threaded" else {}
     cls = AsyncLedger if kind == "async" else Ledger
     actor = made(linckia.CheckpointPolicy(every_s=0.2, dir=str(tmp_path)), cls, **options)
@@ -146,7 +146,7 @@ def test_by_time_and_while_it_is_idle(cluster: Any, tmp_path: Path, kind: str) -
     assert linckia.get(actor.all.remote()) == [7]
 
 
-def test_on_request(cluster: Any) -> None:
+def test_on_request(shared_cluster: Any) -> None:
     actor = made(linckia.CheckpointPolicy())
     linckia.get(actor.add.remote(1))
     info = linckia.get(actor.__linckia_checkpoint__.remote())
@@ -156,7 +156,7 @@ def test_on_request(cluster: Any) -> None:
     assert linckia.get(actor.all.remote()) == [1]
 
 
-def test_the_class_says_what_its_state_is(cluster: Any, tmp_path: Path) -> None:
+def test_the_class_says_what_its_state_is(shared_cluster: Any, tmp_path: Path) -> None:
     class Counter(Ledger):
         def __init__(self) -> None:
             super().__init__()
@@ -175,7 +175,7 @@ def test_the_class_says_what_its_state_is(cluster: Any, tmp_path: Path) -> None:
     assert linckia.get(actor.all.remote()) == [1, 1, 1]
 
 
-def test_getstate_and_setstate(cluster: Any, tmp_path: Path) -> None:
+def test_getstate_and_setstate(shared_cluster: Any, tmp_path: Path) -> None:
     class Own(Ledger):
         def __getstate__(self) -> Any:
             return {"kept": self.entries}
@@ -189,7 +189,7 @@ def test_getstate_and_setstate(cluster: Any, tmp_path: Path) -> None:
     assert linckia.get(actor.all.remote())[:2] == [5, -1]
 
 
-def test_a_damaged_checkpoint_gives_way_to_the_one_before(cluster: Any, tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(shared_cluster: Any, tmp_path: Path) -> None:
     actor = made(linckia.CheckpointPolicy(every_calls=2, keep=3, dir=str(tmp_path)))
     for number in range(4):
         linckia.get(actor.add.remote(number))
@@ -204,7 +204,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(cluster: Any, tmp_path
     assert newest.exists(), "it is named, not deleted"
 
 
-def test_an_actor_does_not_begin_anew_in_silence(cluster: Any, tmp_path: Path) -> None:
+def test_an_actor_does_not_begin_anew_in_silence(shared_cluster: Any, tmp_path: Path) -> None:
     actor = made(linckia.CheckpointPolicy(every_calls=1, dir=str(tmp_path)))
     linckia.get(actor.add.remote(1))
     for path in folder_of(tmp_path).glob("checkpoint-*"):
@@ -217,7 +217,7 @@ def test_an_actor_does_not_begin_anew_in_silence(cluster: Any, tmp_path: Path) -
             linckia.get(actor.add.remote(2), timeout=30)
 
 
-def test_what_cannot_be_pickled_is_told_and_fails_no_call(cluster: Any, tmp_path: Path) -> None:
+def test_what_cannot_be_pickled_is_told_and_fails_no_call(shared_cluster: Any, tmp_path: Path) -> None:
     class Locked(Ledger):
         def __init__(self) -> None:
             super().__init__()
@@ -231,7 +231,7 @@ def test_what_cannot_be_pickled_is_told_and_fails_no_call(cluster: Any, tmp_path
     assert not list(tmp_path.glob("actor-*/checkpoint-*"))
 
 
-def test_errors_of_methods_count_as_calls_and_change_nothing(cluster: Any, tmp_path: Path) -> None:
+def test_errors_of_methods_count_as_calls_and_change_nothing(shared_cluster: Any, tmp_path: Path) -> None:
     class Raising(Ledger):
         def fail(self) -> None:
             self.entries.append(-1)
@@ -256,7 +256,7 @@ def test_errors_of_methods_count_as_calls_and_change_nothing(cluster: Any, tmp_p
     assert linckia.get(actor.__linckia_checkpoint__.remote(), timeout=10).number >= 4, "no call is thought to run on"
 
 
-def test_async_generators_are_calls_too(cluster: Any, tmp_path: Path) -> None:
+def test_async_generators_are_calls_too(shared_cluster: Any, tmp_path: Path) -> None:
     class Streaming(AsyncLedger):
         async def items(self, count: int) -> Any:
             for number in range(count):
@@ -273,7 +273,7 @@ def test_async_generators_are_calls_too(cluster: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["async", "threaded"])
-def test_calls_that_overlap_are_never_cut_by_a_checkpoint(cluster: Any, tmp_path: Path, kind: str) -> None:
+def test_calls_that_overlap_are_never_cut_by_a_checkpoint(shared_cluster: Any, tmp_path: Path, kind: str) -> None:
     class Pairs:
         """Between the two halves of a call its state is inconsistent."""
 
@@ -319,7 +319,7 @@ def test_calls_that_overlap_are_never_cut_by_a_checkpoint(cluster: Any, tmp_path
 
 
 @pytest.mark.parametrize("kind", ["async", "threaded"])
-def test_a_call_that_waits_for_another_of_its_actor_goes_on(cluster: Any, tmp_path: Path, kind: str) -> None:
+def test_a_call_that_waits_for_another_of_its_actor_goes_on(shared_cluster: Any, tmp_path: Path, kind: str) -> None:
     class Async(Ledger):
         async def outer(self, me: Any) -> str:
             return str(await me.inner.remote())
@@ -341,16 +341,16 @@ def test_a_call_that_waits_for_another_of_its_actor_goes_on(cluster: Any, tmp_pa
     assert linckia.get(actor.outer.remote(actor), timeout=30) == "inner"
 
 
-def test_files_in_the_session_go_with_the_actor(cluster: Any) -> None:
+def test_files_in_the_session_go_with_the_actor(shared_cluster: Any) -> None:
     actor = made(linckia.CheckpointPolicy(every_calls=1))
     linckia.get(actor.add.remote(1))
-    folder = Path(cluster.address_info["session_dir"]) / "checkpoints"
-    assert list(folder.glob("actor-*/checkpoint-*"))
+    folder = Path(shared_cluster.address_info["session_dir"]) / "checkpoints" / f"actor-{actor._actor_id.hex()}"
+    assert list(folder.glob("checkpoint-*"))
     del actor
-    until(lambda: not list(folder.glob("actor-*")))
+    until(lambda: not folder.exists())
 
 
-def test_what_cannot_work_is_refused(cluster: Any) -> None:
+def test_what_cannot_work_is_refused(shared_cluster: Any) -> None:
     class Half(Ledger):
         def save_checkpoint(self) -> int:
             return 1
@@ -361,22 +361,3 @@ def test_what_cannot_work_is_refused(cluster: Any) -> None:
         made(linckia.CheckpointPolicy(), Half)
     with pytest.raises(exceptions.CheckpointError, match="CheckpointPolicy"):
         linckia.get(linckia.remote(Ledger).remote().__linckia_checkpoint__.remote())
-
-
-def test_it_is_restored_on_another_node_when_the_directory_is_shared(tmp_path: Path) -> None:
-    from linckia.cluster_utils import Cluster  # noqa: PLC0415  (this test alone)
-
-    nodes = Cluster(initialize_head=True, connect=True, head_node_args={"num_cpus": 0})
-    try:
-        first = nodes.add_node(num_cpus=1, resources={"home": 1})
-        actor = made(linckia.CheckpointPolicy(every_calls=5, dir=str(tmp_path)), resources={"home": 1})
-        for number in range(7):
-            linckia.get(actor.add.remote(number), timeout=30)
-        nodes.add_node(num_cpus=1, resources={"home": 1})
-        nodes.remove_node(first, allow_graceful=False)
-        assert linckia.get(actor.all.remote(), timeout=60) == list(range(5))
-        restored, _ = linckia.get(actor.info.remote())
-        assert restored.calls_since >= 2
-    finally:
-        linckia.shutdown()
-        nodes.shutdown()

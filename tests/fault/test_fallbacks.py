@@ -47,16 +47,16 @@ class Fragile:
 
 @pytest.mark.parametrize("kind", ["raise", "kill"])
 @pytest.mark.parametrize("value", [None, 0, "text", [1, {"a": 2}], (1, 2)])
-def test_a_value_takes_the_place_of_any_failure(cluster: Any, kind: str, value: Any) -> None:
+def test_a_value_takes_the_place_of_any_failure(shared_cluster: Any, kind: str, value: Any) -> None:
     assert linckia.get(broken.options(fallback=value).remote(kind)) == value
 
 
-def test_a_success_needs_no_fallback(cluster: Any) -> None:
+def test_a_success_needs_no_fallback(shared_cluster: Any) -> None:
     assert linckia.get(broken.options(fallback="other").remote("fine")) == "fine"
 
 
 @pytest.mark.parametrize("kind", ["raise", "kill"])
-def test_a_function_is_called_with_the_exception_in_another_process(cluster: Any, kind: str) -> None:
+def test_a_function_is_called_with_the_exception_in_another_process(shared_cluster: Any, kind: str) -> None:
     name, is_value_error, pid = linckia.get(broken.options(fallback=told).remote(kind))
     assert (name, is_value_error) == (
         ("RayTaskError(ValueError)", True) if kind == "raise" else ("WorkerCrashedError", False)
@@ -64,7 +64,7 @@ def test_a_function_is_called_with_the_exception_in_another_process(cluster: Any
     assert pid != os.getpid()
 
 
-def test_a_remote_function_with_options_of_its_own(cluster: Any, tmp_path: Path) -> None:
+def test_a_remote_function_with_options_of_its_own(shared_cluster: Any, tmp_path: Path) -> None:
     @linckia.remote(num_cpus=2, max_retries=2, retry_exceptions=True)
     def careful(error: Exception) -> str:
         with (tmp_path / "tries").open("a") as file:
@@ -76,7 +76,7 @@ def test_a_remote_function_with_options_of_its_own(cluster: Any, tmp_path: Path)
     assert linckia.get(broken.options(fallback=careful).remote("raise")) == "2 CPUs after broken on purpose"
 
 
-def test_actor_calls_fall_back_when_the_method_raises_and_when_the_actor_dies(cluster: Any) -> None:
+def test_actor_calls_fall_back_when_the_method_raises_and_when_the_actor_dies(shared_cluster: Any) -> None:
     actor = Fragile.remote()
     assert linckia.get(actor.fail.options(fallback="raised").remote("raise")) == "raised"
     assert linckia.get(actor.fail.options(fallback=told).remote("raise"))[1]
@@ -85,7 +85,7 @@ def test_actor_calls_fall_back_when_the_method_raises_and_when_the_actor_dies(cl
     assert name == "ActorDiedError" and pid != os.getpid(), "the actor is dead"
 
 
-def test_several_returns(cluster: Any) -> None:
+def test_several_returns(shared_cluster: Any) -> None:
     def both(error: BaseException) -> list[Any]:
         return [str(type(error).__mro__[1].__name__), 2]
 
@@ -100,7 +100,7 @@ def test_several_returns(cluster: Any) -> None:
         broken.options(num_returns=2, fallback=None).remote("raise")
 
 
-def test_no_return_at_all(cluster: Any, tmp_path: Path) -> None:
+def test_no_return_at_all(shared_cluster: Any, tmp_path: Path) -> None:
     def clean_up(_error: BaseException) -> None:
         (tmp_path / "cleaned").touch()
 
@@ -110,7 +110,7 @@ def test_no_return_at_all(cluster: Any, tmp_path: Path) -> None:
         broken.options(num_returns=0, fallback=1).remote("raise")
 
 
-def test_large_values_and_references(cluster: Any) -> None:
+def test_large_values_and_references(shared_cluster: Any) -> None:
     large = numpy.arange(10**6)
     actor = Fragile.remote()
     for call in (broken, actor.fail):
@@ -121,14 +121,14 @@ def test_large_values_and_references(cluster: Any) -> None:
         assert linckia.get(inner) == "inside"
 
 
-def test_a_large_result_of_a_fallback(cluster: Any) -> None:
+def test_a_large_result_of_a_fallback(shared_cluster: Any) -> None:
     actor = Fragile.remote()
     for call in (broken, actor.fail):
         ref = call.options(fallback=lambda _error: numpy.ones(10**6)).remote("raise")
         assert linckia.get(ref).sum() == 10**6
 
 
-def test_when_the_fallback_fails_too_its_error_counts_and_tells_of_the_first(cluster: Any) -> None:
+def test_when_the_fallback_fails_too_its_error_counts_and_tells_of_the_first(shared_cluster: Any) -> None:
     def worse(_error: BaseException) -> None:
         raise KeyError("worse")
 
@@ -149,7 +149,7 @@ def test_when_the_fallback_fails_too_its_error_counts_and_tells_of_the_first(clu
         linckia.get(broken.options(fallback=again).remote("raise"))
 
 
-def test_fallbacks_can_be_chained(cluster: Any) -> None:
+def test_fallbacks_can_be_chained(shared_cluster: Any) -> None:
     def again(error: BaseException) -> None:
         raise error
 
@@ -157,7 +157,7 @@ def test_fallbacks_can_be_chained(cluster: Any) -> None:
     assert linckia.get(broken.options(fallback=second).remote("raise")) == "third"
 
 
-def test_a_failed_argument_falls_back_too(cluster: Any) -> None:
+def test_a_failed_argument_falls_back_too(shared_cluster: Any) -> None:
     @linckia.remote
     def double(number: int) -> int:
         return 2 * number
@@ -168,7 +168,7 @@ def test_a_failed_argument_falls_back_too(cluster: Any) -> None:
     assert linckia.get(double.remote(broken.options(fallback=21).remote("raise"))) == 42
 
 
-def test_only_after_the_last_retry(cluster: Any, tmp_path: Path) -> None:
+def test_only_after_the_last_retry(shared_cluster: Any, tmp_path: Path) -> None:
     @linckia.remote(max_retries=2, retry_exceptions=True, fallback="gave up")
     def count() -> None:
         with (tmp_path / "tries").open("a") as file:
@@ -180,7 +180,7 @@ def test_only_after_the_last_retry(cluster: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("force", [False, True])
-def test_cancelled_tasks_do_not_fall_back(cluster: Any, tmp_path: Path, force: bool) -> None:
+def test_cancelled_tasks_do_not_fall_back(shared_cluster: Any, tmp_path: Path, force: bool) -> None:
     @linckia.remote(fallback="never")
     def wait() -> None:
         (tmp_path / "runs").touch()
@@ -200,7 +200,7 @@ def test_cancelled_tasks_do_not_fall_back(cluster: Any, tmp_path: Path, force: b
     linckia.cancel(hog, force=True)
 
 
-def test_a_running_fallback_can_be_cancelled(cluster: Any, tmp_path: Path) -> None:
+def test_a_running_fallback_can_be_cancelled(shared_cluster: Any, tmp_path: Path) -> None:
     def long(_error: BaseException) -> None:
         (tmp_path / "runs").touch()
         while True:
@@ -213,7 +213,7 @@ def test_a_running_fallback_can_be_cancelled(cluster: Any, tmp_path: Path) -> No
         linckia.get(ref, timeout=10)
 
 
-def test_what_cannot_have_a_fallback_says_so(cluster: Any) -> None:
+def test_what_cannot_have_a_fallback_says_so(shared_cluster: Any) -> None:
     @linckia.remote
     def items() -> Any:
         yield 1
@@ -229,7 +229,7 @@ def test_what_cannot_have_a_fallback_says_so(cluster: Any) -> None:
         broken.options(fallback=Fragile.remote().fail).remote("raise")
 
 
-def test_tasks_inside_tasks_fall_back(cluster: Any) -> None:
+def test_tasks_inside_tasks_fall_back(shared_cluster: Any) -> None:
     @linckia.remote
     def outer() -> Any:
         refs = [broken.options(fallback=told).remote("raise"), broken.options(fallback="value").remote("kill")]
@@ -239,7 +239,7 @@ def test_tasks_inside_tasks_fall_back(cluster: Any) -> None:
     assert told_of[1] and told_of[2] != pid and value == "value"
 
 
-def test_an_error_that_cannot_be_unpickled_reaches_the_fallback_as_text(cluster: Any) -> None:
+def test_an_error_that_cannot_be_unpickled_reaches_the_fallback_as_text(shared_cluster: Any) -> None:
     class Strange(Exception):
         def __reduce__(self) -> Any:
             return int, ("no number",)
@@ -252,7 +252,7 @@ def test_an_error_that_cannot_be_unpickled_reaches_the_fallback_as_text(cluster:
     assert "odd" in found
 
 
-def test_the_state_api_shows_the_failure_and_what_replaced_it(cluster: Any) -> None:
+def test_the_state_api_shows_the_failure_and_what_replaced_it(shared_cluster: Any) -> None:
     def replaced(_error: BaseException) -> int:
         return 1
 
@@ -267,6 +267,6 @@ def test_the_state_api_shows_the_failure_and_what_replaced_it(cluster: Any) -> N
     assert (row.error_type, row.error_origin) == ("TASK_EXECUTION_EXCEPTION", "application")
 
 
-def test_many_at_once(cluster: Any) -> None:
+def test_many_at_once(shared_cluster: Any) -> None:
     refs = [broken.options(fallback=lambda error: error.cause.args[1]).remote("raise", number) for number in range(300)]
     assert linckia.get(refs, timeout=60) == list(range(300))

@@ -1,4 +1,4 @@
-"""Retries on a real cluster: pauses, filters that are functions, and the budget."""
+"""Retries on a real cluster: pauses, and filters that are functions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from watching import until
 import linckia
 from linckia import exceptions
 from linckia.util import why_pending
-from linckia.worker import current
 
 pytestmark = pytest.mark.fault
 
@@ -34,7 +33,7 @@ def pauses(path: Path) -> list[float]:
 
 
 @pytest.mark.parametrize("kind", ["application", "system"])
-def test_pauses_double(cluster: Any, tmp_path: Path, kind: str) -> None:
+def test_pauses_double(shared_cluster: Any, tmp_path: Path, kind: str) -> None:
     @linckia.remote(max_retries=3, retry_exceptions=True, retry_backoff_s=0.2, max_backoff_s=0.4)
     def fails() -> str:
         if note(tmp_path / "tries") <= 3:
@@ -49,7 +48,7 @@ def test_pauses_double(cluster: Any, tmp_path: Path, kind: str) -> None:
         assert pause_s >= whole_s / 2, found
 
 
-def test_without_the_option_there_is_no_pause(cluster: Any, tmp_path: Path) -> None:
+def test_without_the_option_there_is_no_pause(shared_cluster: Any, tmp_path: Path) -> None:
     @linckia.remote(max_retries=5, retry_exceptions=True)
     def fails() -> str:
         if note(tmp_path / "tries") <= 5:
@@ -61,7 +60,7 @@ def test_without_the_option_there_is_no_pause(cluster: Any, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("kind", ["application", "system"])
-def test_actor_calls_pause_as_the_method_says(cluster: Any, tmp_path: Path, kind: str) -> None:
+def test_actor_calls_pause_as_the_method_says(shared_cluster: Any, tmp_path: Path, kind: str) -> None:
     @linckia.remote(max_restarts=-1)
     class Flaky:
         @linckia.method(max_task_retries=-1, retry_exceptions=True, retry_backoff_s=0.3)
@@ -82,7 +81,7 @@ def test_actor_calls_pause_as_the_method_says(cluster: Any, tmp_path: Path, kind
     assert min(pauses(tmp_path / "tries")) >= 0.15
 
 
-def test_a_pausing_call_ends_with_its_actor(cluster: Any) -> None:
+def test_a_pausing_call_ends_with_its_actor(shared_cluster: Any) -> None:
     @linckia.remote
     class Actor:
         @linckia.method(max_task_retries=-1, retry_exceptions=True, retry_backoff_s=30)
@@ -97,7 +96,7 @@ def test_a_pausing_call_ends_with_its_actor(cluster: Any) -> None:
         linckia.get(ref, timeout=10)
 
 
-def test_a_pausing_task_can_be_looked_at_and_cancelled(cluster: Any, tmp_path: Path) -> None:
+def test_a_pausing_task_can_be_looked_at_and_cancelled(shared_cluster: Any, tmp_path: Path) -> None:
     @linckia.remote(max_retries=-1, retry_exceptions=True, retry_backoff_s=30)
     def fails() -> None:
         note(tmp_path / "tries")
@@ -111,22 +110,7 @@ def test_a_pausing_task_can_be_looked_at_and_cancelled(cluster: Any, tmp_path: P
         linckia.get(ref, timeout=5)
 
 
-def test_a_pausing_task_fails_when_the_program_leaves() -> None:
-    linckia.init(address="local", num_cpus=1, log_to_driver=False)
-    try:
-
-        @linckia.remote(max_retries=-1, retry_exceptions=True, retry_backoff_s=30)
-        def fails() -> None:
-            raise ValueError
-
-        ref = fails.remote()
-        until(lambda: why_pending(ref).kind == "retry")
-    finally:
-        linckia.shutdown()
-    assert ref.state, "it has its error"
-
-
-def test_a_function_decides_what_is_tried_again(cluster: Any, tmp_path: Path) -> None:
+def test_a_function_decides_what_is_tried_again(shared_cluster: Any, tmp_path: Path) -> None:
     def busy(error: BaseException) -> bool:
         return isinstance(error, OSError) and error.errno == 11
 
@@ -153,7 +137,7 @@ def test_a_function_decides_what_is_tried_again(cluster: Any, tmp_path: Path) ->
         assert note(tmp_path / f"actor {number}") == attempts + 1
 
 
-def test_a_filter_that_fails_hides_nothing(cluster: Any, tmp_path: Path) -> None:
+def test_a_filter_that_fails_hides_nothing(shared_cluster: Any, tmp_path: Path) -> None:
     @linckia.remote(max_retries=3, retry_exceptions=lambda error: error.nothing_like_that)
     def fails() -> None:
         note(tmp_path / "tries")
@@ -163,30 +147,3 @@ def test_a_filter_that_fails_hides_nothing(cluster: Any, tmp_path: Path) -> None
         linckia.get(fails.remote())
     assert "retry_exceptions could not judge" in str(caught.value)
     assert note(tmp_path / "tries") == 2
-
-
-@pytest.mark.parametrize("set_by", ["job", "environment"])
-def test_the_budget_slows_a_broken_job_down_and_loses_nothing(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, set_by: str
-) -> None:
-    budget = {"LINCKIA_retry_budget_per_s": "20", "LINCKIA_retry_budget_burst": "10"}
-    for name, value in budget.items() if set_by == "environment" else ():
-        monkeypatch.setenv(name, value)
-    of_job = {"env_vars": budget if set_by == "job" else {}}
-    linckia.init(address="local", num_cpus=2, log_to_driver=False, runtime_env=of_job)
-    try:
-
-        @linckia.remote(max_retries=1, retry_exceptions=True)
-        def fails(number: int) -> int:
-            if not (tmp_path / str(number)).exists():
-                (tmp_path / str(number)).touch()
-                raise ValueError
-            return number
-
-        begun_s = time.monotonic()
-        refs = [fails.remote(number) for number in range(40)]
-        assert linckia.get(refs, timeout=30) == list(range(40))
-        assert time.monotonic() - begun_s >= 30 / 20 * 0.9, "ten at once, thirty at twenty a second"
-        assert current.runtime is not None and current.runtime.retried_tasks == 40
-    finally:
-        linckia.shutdown()

@@ -32,17 +32,17 @@ def count(steps: int, die_at: list[int], log: Path, folder: str | None = None) -
 
 
 @pytest.mark.parametrize("shared", [False, True])
-def test_a_retry_goes_on_where_the_last_attempt_was(cluster: Any, tmp_path: Path, shared: bool) -> None:
+def test_a_retry_goes_on_where_the_last_attempt_was(shared_cluster: Any, tmp_path: Path, shared: bool) -> None:
     deaths = list(range(2, 2 + 3 * 2 * SCALE, 3))
     folder = str(tmp_path / "states") if shared else None
     assert linckia.get(count.remote(deaths[-1] + 3, deaths, tmp_path / "log", folder), timeout=60) == deaths[-1] + 3
     steps = [int(line) for line in (tmp_path / "log").read_text().splitlines()]
     assert sorted(steps) == sorted([*range(deaths[-1] + 3), *deaths]), "only what was running was done twice"
-    root = Path(folder or Path(cluster.address_info["session_dir"]) / "checkpoints")
+    root = Path(folder or Path(shared_cluster.address_info["session_dir"]) / "checkpoints")
     until(lambda: not list(root.glob("task-*")), what="nothing is left of a task that ended well")
 
 
-def test_tasks_do_not_see_each_others(cluster: Any) -> None:
+def test_tasks_do_not_see_each_others(shared_cluster: Any) -> None:
     @linckia.remote
     def own(number: int) -> Any:
         with linckia.checkpoint("same") as ckpt:
@@ -53,7 +53,7 @@ def test_tasks_do_not_see_each_others(cluster: Any) -> None:
     assert linckia.get([own.remote(number) for number in range(10)]) == [("nothing", number, 1) for number in range(10)]
 
 
-def test_two_names_and_an_error_in_between(cluster: Any, tmp_path: Path) -> None:
+def test_two_names_and_an_error_in_between(shared_cluster: Any, tmp_path: Path) -> None:
     @linckia.remote(max_retries=1, retry_exceptions=True)
     def both() -> Any:
         with linckia.checkpoint("a") as first, linckia.checkpoint("b", keep=1) as second:
@@ -67,7 +67,7 @@ def test_two_names_and_an_error_in_between(cluster: Any, tmp_path: Path) -> None
     assert linckia.get(both.remote()) == ({"x": 1}, [2], 1)
 
 
-def test_a_fallback_finds_what_the_task_had_saved(cluster: Any) -> None:
+def test_a_fallback_finds_what_the_task_had_saved(shared_cluster: Any) -> None:
     def best_so_far(_error: BaseException) -> Any:
         with linckia.checkpoint("best") as ckpt:
             return ckpt.load()
@@ -81,7 +81,7 @@ def test_a_fallback_finds_what_the_task_had_saved(cluster: Any) -> None:
     assert linckia.get(search.remote()) == "good enough"
 
 
-def test_a_worker_that_ends_after_its_task_leaves_nothing(cluster: Any) -> None:
+def test_a_worker_that_ends_after_its_task_leaves_nothing(shared_cluster: Any) -> None:
     @linckia.remote(max_calls=1)
     def once() -> int:
         with linckia.checkpoint("x") as ckpt:
@@ -89,11 +89,11 @@ def test_a_worker_that_ends_after_its_task_leaves_nothing(cluster: Any) -> None:
         return 1
 
     assert linckia.get(once.remote()) == 1
-    root = Path(cluster.address_info["session_dir"]) / "checkpoints"
+    root = Path(shared_cluster.address_info["session_dir"]) / "checkpoints"
     until(lambda: not list(root.glob("task-*")))
 
 
-def test_a_damaged_one_gives_way_to_the_one_before(cluster: Any, tmp_path: Path) -> None:
+def test_a_damaged_one_gives_way_to_the_one_before(shared_cluster: Any, tmp_path: Path) -> None:
     @linckia.remote(max_retries=1, retry_exceptions=True)
     def damaged() -> Any:
         with linckia.checkpoint("x", dir=tmp_path) as ckpt:
@@ -108,7 +108,7 @@ def test_a_damaged_one_gives_way_to_the_one_before(cluster: Any, tmp_path: Path)
     assert linckia.get(damaged.remote()) == ("old", 1)
 
 
-def test_it_is_for_tasks(cluster: Any) -> None:
+def test_it_is_for_tasks(shared_cluster: Any) -> None:
     @linckia.remote
     class Actor:
         def use(self) -> None:
