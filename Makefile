@@ -42,8 +42,8 @@ setup: $(DEV)
 demo: $(RUNTIME)
 	@$(PY) -m linckia.cli.main demo
 
-# What only computes runs beside what mostly waits for processes: two cores, two runs, one verdict.
-PURE := tests/unit tests/sim tests/tidy
+# What mostly computes runs beside what mostly waits for processes: two cores, two runs, one verdict.
+PURE := tests/unit tests/sim tests/tidy tests/contract
 test: setup
 ifeq ($(PYTEST_ARGS),)
 	@$(PY) -m pytest -q $(PURE) > $(VENV)/pure-tests.log 2>&1 & pure=$$!; \

@@ -61,10 +61,11 @@ CLUSTER_PARTS: tuple[tuple[str, ...], ...] = (
     ("cluster_disk", "cluster_spill"),
     ("cluster_decision",),
     ("store_disk", "store_bare_etcd", "store_sqlite", "store_etcd"),
+    ("store_heads",),
 )
 """Steps that share a process, and with it a cluster, or that are compared with each other and belong side by side."""
 
-STORE_STEPS = frozenset({"store_sqlite", "store_etcd"})
+STORE_STEPS = frozenset({"store_sqlite", "store_etcd", "store_heads"})
 LIMIT_STEPS = frozenset({"cluster_sockets", "cluster_disk", "store_disk", "store_bare_etcd"})
 OWN_STEPS = STORE_STEPS | {"cluster_decision"}
 """Of parts that only Linckia lets one measure by themselves."""

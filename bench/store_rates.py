@@ -144,11 +144,11 @@ def bare_etcd_rates(timing: Timing) -> Values:
     return {"store_bare_etcd_1": one, "store_bare_etcd_64": all_}
 
 
-def etcd_cluster(folder: str) -> EtcdCluster:
-    """One member. RuntimeError where etcd is not installed."""
+def etcd_cluster(folder: str, size: int = 1) -> EtcdCluster:
+    """``size`` members. RuntimeError where etcd is not installed."""
     if why := missing():
         raise RuntimeError(why)
-    return EtcdCluster(Path(folder))
+    return EtcdCluster(Path(folder), size)
 
 
 class StoreRates:
@@ -159,6 +159,10 @@ class StoreRates:
 
     def run(self, step: str) -> Values:
         """Measure one step."""
+        if step == "store_heads":
+            from bench.head_rates import head_rates  # noqa: PLC0415 (it brings a whole runtime along)
+
+            return head_rates(self._timing)
         return STEPS[step](self._timing)
 
     def shutdown(self) -> Values:

@@ -168,6 +168,32 @@ def test_jobs_have_new_numbers_after_a_head_died(one_head: Cluster) -> None:
     assert int(linckia.get_runtime_context().get_job_id(), 16) > int(first, 16)
 
 
+@pytest.mark.row("P3")
+def test_programs_are_told_when_no_head_answers(capfd: pytest.CaptureFixture[str]) -> None:
+    """The head's node is stopped, so that it cannot start the head again: tasks go on, and who waits is told why."""
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "store": "session"})
+    try:
+        linckia.init(address=cluster.add_node(num_cpus=1).address)
+        assert cluster.head_node is not None
+        killed = leader(cluster)["pid"]
+        os.kill(cluster.head_node.pid, signal.SIGSTOP)
+        os.kill(killed, signal.SIGKILL)
+        said, deadline_s = "", time.monotonic() + GET_MAX_S
+        while "no head answers since 5 s" not in said:
+            assert here(double.remote(2)) == 4
+            assert time.monotonic() < deadline_s, said
+            said += capfd.readouterr().err
+        os.kill(cluster.head_node.pid, signal.SIGCONT)
+        assert here(Counter.remote().inc.remote()) == 1
+        while "a head leads again, after" not in said:
+            assert here(double.remote(2)) == 4
+            assert time.monotonic() < deadline_s, said
+            said += capfd.readouterr().err
+    finally:
+        linckia.shutdown()
+        cluster.shutdown()
+
+
 # --- bad input --------------------------------------------------------------------------------------------------------
 
 

@@ -108,6 +108,8 @@ FAILURES_KEPT_S: Final = 30.0
 """A raylet repeats the deaths of processes of so long to a head that is new to it."""
 FAILURES_KEPT_MAX: Final = 1000
 """At most so many."""
+HEAD_AWAY_WARN_S: Final = 5.0
+"""Programs are told that no head answers after so long."""
 HEAD_SILENT_MAX_S: Final = 1.0
 """A raylet waits so long for a head that neither leads nor knows who does, before it asks another one."""
 LEASE_HOPS_MAX: Final = 6

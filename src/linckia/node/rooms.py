@@ -59,6 +59,8 @@ class Rooms:
         self.raylet = Raylet(reactor, self._raylet_options(), zygote, link)
         self.raylet.on_stop = node.stop
         self.raylet.on_fence = self._on_fence
+        if isinstance(link, GcsLink):
+            link.on_presence = self.raylet.heads.presence
         zygote.pool = self.raylet.pool
         if self.head is not None:
             self.head.gcs.queries["available"] = self._available

@@ -58,6 +58,7 @@ class GcsLink:
         self._backoff, self._attempt = Backoff(0.02, HEAD_RETRY_MAX_S, jitter=0.5), 0
         self.rng = random_generator()  # replaced by the simulator
         self.last_error = "no answer"
+        self.on_presence: Callable[[bool], None] = lambda _is_up: None  # the head is away, or there again
 
     # --- connecting ---------------------------------------------------------------------------------------------------
 
@@ -102,6 +103,7 @@ class GcsLink:
             return
         if was_up:
             print(f"the head at {self.endpoint} is away: {reason}", file=sys.stderr)  # noqa: T201
+            self.on_presence(False)
         self._try_next()
 
     def _try_next(self) -> None:
@@ -176,6 +178,7 @@ class GcsLink:
             print(f"the head at {self.endpoint} is back", file=sys.stderr)  # noqa: T201
         self.epoch, self.up, self._attempt = message.epoch, True, 0
         self._failed.clear()
+        self.on_presence(True)
         if message.resumed:
             self._window.acked(message.received)
             for unacked in self._window.unacked():

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from linckia.base.limits import FAILURES_KEPT_MAX, FAILURES_KEPT_S
+from linckia.base.limits import FAILURES_KEPT_MAX, FAILURES_KEPT_S, HEAD_AWAY_WARN_S
 from linckia.protocol import messages as m
 
 if TYPE_CHECKING:
@@ -49,6 +49,36 @@ class HeadSide:
         self.raylet = raylet
         self.failures = RecentFailures()
         self._is_first = True
+        self._warning: Any = None  # timer, while the head is away and nobody was told
+        self._away_since_s = 0.0
+
+    def presence(self, is_up: bool) -> None:
+        """The head is away, or one is there again. Drivers hear of it when it lasts: nothing waits in silence."""
+        told = self._warning is None and self._away_since_s > 0
+        if self._warning is not None:
+            self._warning.cancel()
+            self._warning = None
+        if not is_up:
+            self._away_since_s = time.monotonic()
+            self._warning = self.raylet.reactor.call_later(HEAD_AWAY_WARN_S, self._warn)
+            return
+        away_s, self._away_since_s = time.monotonic() - self._away_since_s, 0.0
+        if told:
+            self._tell("head back", f"a head leads again, after {away_s:.0f} s: what waited for it goes on")
+
+    def _warn(self) -> None:
+        self._warning = None
+        why = getattr(self.raylet.gcs, "last_error", "")
+        text = (
+            f"no head answers since {HEAD_AWAY_WARN_S:g} s ({why}). Tasks, actor calls and objects go on; making "
+            "actors and placement groups, and finding them by name, waits until a head leads again, requests at most "
+            "60 s"
+        )
+        self._tell("head away", text)
+
+    def _tell(self, key: str, text: str) -> None:
+        for driver in self.raylet.drivers.values():
+            driver.peer.post(m.DriverMessage("warning", f"{key} {time.monotonic()}", text))
 
     def begin(self, unacked: list[m.Message], relaying: Relaying) -> None:
         """A session begins: with our first head, or with another one than before."""
