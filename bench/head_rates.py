@@ -1,5 +1,5 @@
-"""What keeping the head's state costs those who use it: placement groups and actors made per second by a head that
-keeps nothing, one with SQLite, and one with etcd (one member). And how long it takes until an actor can be made after kill -9
+"""What keeping the head's state costs those who use it: groups and actors made per second by a head that keeps nothing,
+one with SQLite, and one with etcd (one member). And how long it takes until an actor can be made after kill -9
 of the head that leads (three heads, three members).
 
 Run by `child.py`. Groups are 64 at a time, actors 16 (each is a process).
