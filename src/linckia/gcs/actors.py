@@ -180,6 +180,7 @@ class ActorService:
 
     def _on_register(self, peer: Any, message: m.RegisterActor) -> None:
         spec = _decode_spec(message.spec)
+        is_known = spec.actor_id in self.directory.actors  # to the last head, whose answer was lost
         effects, error, existing = self.directory.register(spec, ready=message.ready)
         if existing is not None:
             self.reply(peer, m.ActorRegistered(message.rid, existing=encode(self.info(existing))))
@@ -188,6 +189,8 @@ class ActorService:
             self._subscribe(peer, spec.actor_id)
             self._outbox.touch(records.SPECS, spec.actor_id)
         self.reply(peer, m.ActorRegistered(message.rid, error=error, actor_id=b"" if error else spec.actor_id))
+        if is_known:
+            peer.post(self._update(self.directory.actors[spec.actor_id]))
         self._apply(effects)
 
     def _on_arguments(self, _peer: Any, message: m.ActorArgs) -> None:

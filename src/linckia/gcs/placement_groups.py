@@ -107,10 +107,13 @@ class GroupService:
     # --- messages -----------------------------------------------------------------------------------------------------
 
     def _on_create(self, peer: Any, message: m.CreateGroup) -> None:
+        known = self.directory.groups.get(message.spec.group_id)  # to the last head, whose answer was lost
         effects, error = self.directory.create(message.spec, _now_s())
         if not error:
             self._subscribe(peer, message.spec.group_id)
         self._reply(peer, m.GroupCreated(message.rid, error))
+        if known is not None:
+            peer.post(m.GroupUpdate(message.spec.group_id, known.state.value))
         self._apply(effects)
 
     def _on_subscribe(self, peer: Any, message: m.SubscribeGroup) -> None:

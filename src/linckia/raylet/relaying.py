@@ -38,8 +38,10 @@ class Relaying:
         client = self.clients.get(peer.peer_id)
         if client is None or client.peer is not peer:
             client = self.clients[peer.peer_id] = Client(peer)
-        relayed = m.Relayed(peer.peer_id, peer.peer_role, encode_batch([message]))
         rid = getattr(message, "rid", None)
+        if rid in client.asked:
+            return  # the link to the head loses nothing: it is on its way, or being answered
+        relayed = m.Relayed(peer.peer_id, peer.peer_role, encode_batch([message]))
         if rid is not None and not isinstance(message, UNANSWERED):
             client.asked[rid] = relayed
         if isinstance(message, m.SubscribeActor):

@@ -54,6 +54,16 @@ def test_what_has_no_answer_is_asked_again_once() -> None:
     assert driver.got == [m.ActorFound(1, None)]
 
 
+def test_what_is_asked_twice_is_on_its_way_once() -> None:
+    relaying, head, driver = relay()
+    for _ in range(2):
+        relaying.to_head(driver, m.GetActorByName(1, "a", "n"))
+    assert len(head.inner()) == 1
+    answer(relaying, m.ActorFound(1, None))
+    relaying.to_head(driver, m.GetActorByName(1, "a", "n"))
+    assert len(head.inner()) == 1, "its answer was lost behind us"
+
+
 def test_a_kill_is_not_said_again() -> None:
     relaying, head, driver = relay()
     relaying.to_head(driver, m.KillActor(1, b"a", no_restart=True))
