@@ -31,6 +31,14 @@ def nodes() -> list[dict[str, Any]]:
     return [_node(record) for record in _ask("nodes")]
 
 
+def heads() -> list[dict[str, Any]]:
+    """One dict per head of a cluster with a store: ``host, port, pid, leader, epoch, lag_revisions`` (-1: it is not
+    connected to the leader). Empty when the head is a part of its node.
+    """
+    found: list[dict[str, Any]] = _ask("status")["heads"]
+    return found
+
+
 def _node(record: dict[str, Any]) -> dict[str, Any]:
     endpoint, alive = record["endpoint"], record["alive"]
     return {

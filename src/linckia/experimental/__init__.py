@@ -1,4 +1,4 @@
-"""Ray's `ray.experimental`: what exists of it here is `tqdm_ray` and the places of objects.
+"""Ray's `ray.experimental`: what exists of it here is `tqdm_ray` and the places of objects; and `heads`, which is ours.
 
 User programs import it. Other names answer with a sentence that says what is missing.
 """
@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from linckia.api.cluster_info import heads
     from linckia.experimental import tqdm_ray
     from linckia.experimental.locations import get_local_object_locations, get_object_locations
 
@@ -20,12 +21,14 @@ NOT_THERE_YET = {
 
 LOCATIONS = ("get_local_object_locations", "get_object_locations")
 
-__all__ = ["get_local_object_locations", "get_object_locations", "tqdm_ray"]
+__all__ = ["get_local_object_locations", "get_object_locations", "heads", "tqdm_ray"]
 
 
 def __getattr__(name: str) -> object:
     if name in LOCATIONS:
         return getattr(importlib.import_module(f"{__name__}.locations"), name)
+    if name == "heads":
+        return importlib.import_module("linckia.api.cluster_info").heads
     if name == "tqdm_ray":
         return importlib.import_module(f"{__name__}.{name}")
     advice = NOT_THERE_YET.get(name)
