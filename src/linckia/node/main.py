@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from linckia.host.tls_files import TlsFiles
 
 NODE_ID_BYTES = 28
+HEAD_START_MAX_S = 30.0  # it waits for its store
 JOIN_MAX_S = float(environment.option("JOIN_TIMEOUT_S", "10"))  # a head that starts at the same moment needs some
 AGAIN = "LINCKIA_NODE_AGAIN_FD"
 LOG_NAME = "node.log"
@@ -85,13 +86,17 @@ class Node:
 
     def join(self) -> None:
         """Wait until the head has accepted this node. RuntimeError, in a sentence, when it does not."""
-        rooms, deadline_s = self.rooms, time.monotonic() + JOIN_MAX_S
+        rooms = self.rooms
+        patience_s = HEAD_START_MAX_S if self.options.store else JOIN_MAX_S
+        deadline_s = time.monotonic() + patience_s
         if rooms.head is not None:
             return
         link = rooms.raylet.gcs
         link.open()
         while not rooms.registered and not rooms.refused and not self.reactor.stopping:
             left_s = deadline_s - time.monotonic()
+            if left_s <= 0 and self.options.store:
+                raise StartError(self._no_leader(link.last_error))
             if left_s <= 0 and not self.is_again:
                 raise JoinError(
                     f"no head answers at {self.options.address} within {JOIN_MAX_S:g} s ({link.last_error}); check the "
@@ -102,6 +107,14 @@ class Node:
             if self.options.store:
                 raise StartError(f"the head does not start: {rooms.refused}")
             raise JoinError(f"the head at {self.options.address} does not accept this node: {rooms.refused}")
+
+    def _no_leader(self, last_error: str) -> str:
+        from linckia.store.address import without_password  # noqa: PLC0415 - seldom
+
+        return (
+            f"no head leads within {HEAD_START_MAX_S:g} s ({last_error}). The head of this node keeps its state in "
+            f"{without_password(self.options.store)}; its log is {self.session.logs}/head.log"
+        )
 
     def rejoin(self, reason: str) -> None:
         """End everything that runs here and start again, in this process, as a new node."""

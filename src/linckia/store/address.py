@@ -59,7 +59,7 @@ def parse_address(text: str) -> SqliteAddress | MemoryAddress | EtcdAddress:
         case "etcd" if rest.startswith("//"):
             return _etcd(rest[2:])
         case _:
-            raise StoreOpenError(f"store address {_without_password(text)!r}: {EXPECTED}")
+            raise StoreOpenError(f"store address {without_password(text)!r}: {EXPECTED}")
 
 
 def _etcd(rest: str) -> EtcdAddress:
@@ -93,6 +93,7 @@ def _etcd(rest: str) -> EtcdAddress:
     )
 
 
-def _without_password(text: str) -> str:
+def without_password(text: str) -> str:
+    """An address as it may be shown."""
     head, at, tail = text.rpartition("@")
     return f"...{at}{tail}" if head else text

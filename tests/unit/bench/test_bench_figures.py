@@ -124,6 +124,10 @@ def test_every_target_of_the_issue_is_there() -> None:
         ("store_etcd_64", ("linckia", "store_sqlite_64", 0.5)),
         ("store_etcd_64", ("limits", "store_bare_etcd_64", 0.9)),
         ("store_sqlite_1", ("limits", "store_commits", 0.5)),
+        ("heads_groups_etcd", ("linckia", "heads_groups_sqlite", 0.5)),
+        ("heads_actors_etcd", ("linckia", "heads_actors_sqlite", 0.5)),
+        ("heads_failover", 0.3),
+        ("heads_failover_max", 1.0),
     ]
     wanted = [(id_, ("ray", None, factor)) for id_, factor in ray.items()] + list(bounds.items()) + others
     assert asked == Counter(wanted + many_machines) + Counter(survive)
