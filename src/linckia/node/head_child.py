@@ -39,6 +39,7 @@ class HeadChild:
         self._reactor, self._options, self._log_path, self._on_failed = reactor, options, log_path, on_failed
         self.pid = 0
         self.starts = 0
+        self.trouble = ""  # what it waits for
         self._pidfd = -1
         self._channel: socket.socket | None = None
         self._error = ""
@@ -98,7 +99,8 @@ class HeadChild:
             self._hang_up()
             return
         said: dict[str, Any] = msgspec.json.decode(packet)
-        self._error = str(said.get("error", ""))
+        self._error = str(said.get("error", self._error))
+        self.trouble = str(said.get("trouble", self.trouble))
 
     def _hang_up(self) -> None:
         if self._channel is not None:

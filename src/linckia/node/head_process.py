@@ -40,9 +40,11 @@ from linckia.rpc.endpoints import HEAD_ROUTE
 from linckia.rpc.handshake import Identity
 from linckia.rpc.reactor import Reactor
 from linckia.store.errors import StoreError
+from linckia.store.interface import StoreStatus
 from linckia.store.opening import open_store
 
 CHANNEL = 0
+STORE_SLOW_S = 3.0  # then it is told that the store does not answer
 CALL_AFTER_S, CALL_EVERY_S = 0.1, 1.0  # nodes that do not come are told who leads
 STEP_DOWN_AFTER_S = 0.02  # the answer leaves first
 UNREADABLE = (LookupError, NewerRecordsError, msgspec.MsgspecError)
@@ -85,6 +87,12 @@ class HeadProcess:
         self.reactor.register(self.channel.fileno(), self._on_channel)
         self.replica.start()
         self.replica.when_at(FIRST_REVISION, self._look_before)
+        self.reactor.call_later(STORE_SLOW_S, self._explain)
+
+    def _explain(self) -> None:
+        """Nothing was read from the store yet: say why, to whoever waits for this node."""
+        if not self.replica.revision:
+            self.store.status(lambda status: tell(self.channel, "trouble", f"the store: {_health(status)}"))
 
     def _look_before(self) -> None:
         try:
@@ -170,7 +178,7 @@ class HeadProcess:
     def fail(self, text: str) -> None:
         """This head cannot work; its node tells."""
         say(text)
-        tell(self.channel, text)
+        tell(self.channel, "error", text)
         self._deposed(text)
 
     # --- connections --------------------------------------------------------------------------------------------------
@@ -279,10 +287,14 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)  # noqa: T201
 
 
-def tell(channel: socket.socket, error: str) -> None:
-    """The node: why this process ends."""
+def tell(channel: socket.socket, what: str, text: str) -> None:
+    """The node: why this process ends (``error``), or what it waits for (``trouble``)."""
     with contextlib.suppress(OSError):  # it is gone, and so will we be
-        channel.send(msgspec.json.encode({"error": error})[:HEAD_CHILD_MAX_BYTES])
+        channel.send(msgspec.json.encode({what: text[: HEAD_CHILD_MAX_BYTES // 8]}))
+
+
+def _health(status: StoreStatus | StoreError) -> str:
+    return status.health if isinstance(status, StoreStatus) else str(status)
 
 
 def main() -> None:
@@ -302,11 +314,11 @@ def main() -> None:
     except (StoreError, TlsFilesError) as error:
         status = 1
         say(str(error))
-        tell(channel, str(error))
+        tell(channel, "error", str(error))
     except Exception as error:  # noqa: BLE001 - said on the log and to the node, then the process ends
         status = 1
         log_failure(error)
-        tell(channel, f"{type(error).__name__}: {error}")
+        tell(channel, "error", f"{type(error).__name__}: {error}")
     finally:
         if head is not None:
             head.close()

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from linckia.host.tls_files import TlsFiles
 
 NODE_ID_BYTES = 28
-HEAD_START_MAX_S = 30.0  # it waits for its store
+HEAD_START_MAX_S = 15.0  # it waits for its store
 JOIN_MAX_S = float(environment.option("JOIN_TIMEOUT_S", "10"))  # a head that starts at the same moment needs some
 AGAIN = "LINCKIA_NODE_AGAIN_FD"
 LOG_NAME = "node.log"
@@ -111,8 +111,10 @@ class Node:
     def _no_leader(self, last_error: str) -> str:
         from linckia.store.address import without_password  # noqa: PLC0415 - seldom
 
+        child = self.rooms.head_child
+        why = child.trouble if child is not None and child.trouble else last_error
         return (
-            f"no head leads within {HEAD_START_MAX_S:g} s ({last_error}). The head of this node keeps its state in "
+            f"no head leads within {HEAD_START_MAX_S:g} s ({why}). The head of this node keeps its state in "
             f"{without_password(self.options.store)}; its log is {self.session.logs}/head.log"
         )
 
