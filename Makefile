@@ -14,7 +14,7 @@ RUNTIME := $(VENV)/.runtime-installed
 DEV := $(VENV)/.dev-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench sim diagrams rows clean
+.PHONY: help setup demo test check format bench sim chaos diagrams rows clean
 
 help:
 	@echo "make demo      a real job on a real cluster of processes, one worker killed on the way"
@@ -22,6 +22,7 @@ help:
 	@echo "make check     lint, format, types, import contract, house rules"
 	@echo "make bench     Linckia, its peers and the physical limits, alternately in one run"
 	@echo "make sim       the deterministic simulator (SEED=<n> replays one run; NODES=2000 SCENARIO=churn: many machines)"
+	@echo "make chaos     kill and stop processes of real clusters for a quarter of an hour; reports in docs/reports"
 	@echo "make diagrams  write docs/diagrams anew from the life-cycle tables"
 	@echo "make rows      behaviour rows that no test names yet"
 
@@ -87,3 +88,15 @@ rows: setup
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+# Long runs of faults on real processes, about a quarter of an hour; the reports are for docs/reports.
+CHAOS := $(VENV)/bin/linckia chaos
+REPORTS ?= docs/reports
+chaos: setup
+	$(CHAOS) --store etcd --faults head --for 95s --every 3s --report $(REPORTS)/chaos-head-etcd.md
+	$(CHAOS) --store session --faults head --for 95s --every 3s --report $(REPORTS)/chaos-head-sqlite.md
+	$(CHAOS) --store etcd --faults etcd-all --for 65s --every 6s --report $(REPORTS)/chaos-etcd-all.md
+	$(CHAOS) --store session --faults worker --for 205s --every 200ms --report $(REPORTS)/chaos-worker.md
+	$(CHAOS) --store session --faults raylet --for 305s --every 3s --report $(REPORTS)/chaos-raylet.md
+	$(CHAOS) --store etcd --faults all --for 180s --every 5s --report $(REPORTS)/chaos-all-etcd.md
+	$(CHAOS) judge --report $(REPORTS)/judge.md

@@ -20,6 +20,10 @@ PROGRAM_ARGUMENTS = {"allow_interspersed_args": False}
 """Everything behind the script's name belongs to the script, `--help` included."""
 
 head_app = typer.Typer(no_args_is_help=True, help="Heads of a cluster that has several.")
+chaos_app = typer.Typer(
+    invoke_without_command=True,
+    help="Hurt a cluster that is started for it, and count what is lost. Nothing else on this machine is touched.",
+)
 tls_app = typer.Typer(no_args_is_help=True, help="Certificates for connections between nodes.")
 app = typer.Typer(
     name="linckia",
@@ -34,6 +38,7 @@ app = typer.Typer(
 )
 app.add_typer(tls_app, name="tls")
 app.add_typer(head_app, name="head")
+app.add_typer(chaos_app, name="chaos")
 
 
 def _print_version(wanted: bool) -> None:
@@ -386,6 +391,58 @@ def microbenchmark(
             measurements.run(seconds=seconds, only=only)
         except ValueError as error:
             raise typer.BadParameter(str(error)) from error
+
+
+ReportFile = Annotated[str, typer.Option(metavar="FILE", help="Write the report there; default: print it.")]
+ReportForm = Annotated[Literal["markdown", "json"], typer.Option("--format", help="Of the report.")]
+
+
+@chaos_app.callback()
+def chaos(  # noqa: PLR0913 - the size of a cluster and of a schedule
+    context: typer.Context,
+    for_: Annotated[str, typer.Option("--for", metavar="TIME", help="How long: 60s, 5m.")] = "60s",
+    every: Annotated[str, typer.Option(metavar="TIME", help="A fault that often.")] = "3s",
+    seed: Annotated[int, typer.Option(help="Chooses times, kinds and victims: the same seed, the same schedule.")] = 7,
+    faults: Annotated[
+        str,
+        typer.Option(
+            help="Of head, raylet, worker, etcd, etcd-all, stop-head, stop-raylet, stop-worker, stop-etcd, stop, all."
+        ),
+    ] = "head,raylet,worker,stop",
+    lasts: Annotated[str, typer.Option(metavar="TIME", help="Of SIGSTOPs and dead etcd members; default: drawn.")] = "",
+    store: Annotated[
+        str, typer.Option(help="`session` (SQLite), `sqlite:/path`, `etcd` (starts three members).")
+    ] = "session",
+    nodes: Annotated[int, typer.Option(min=1, help="Nodes that work.")] = 2,
+    heads: Annotated[int, typer.Option(min=0, help="0: one, or three on etcd.")] = 0,
+    cpus: Annotated[int, typer.Option(min=1, help="CPUs that each node offers.")] = 3,
+    report: ReportFile = "",
+    form: ReportForm = "markdown",
+) -> None:
+    """Run a workload that checks itself on a new cluster, kill and stop its processes, and report.
+
+    Exit code 1 when anything that was acknowledged is lost or was done twice.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    from linckia.cli import chaos as runs  # noqa: PLC0415 - start-up time
+
+    size = runs.size(store, nodes, heads, cpus)
+    plan = runs.plan(seed, for_, every, lasts)
+    raise typer.Exit(runs.run(plan, faults, size, report, form))
+
+
+@chaos_app.command()
+def judge(
+    stores: Annotated[str, typer.Option(help="Of session and etcd.")] = "session,etcd",
+    only: Annotated[str, typer.Option(metavar="NUMBERS", help="Only these questions: 5,12.")] = "",
+    report: ReportFile = "",
+    form: ReportForm = "markdown",
+) -> None:
+    """Ask a cluster the questions of docs/consistency.md by experiment: what is promised, and is it so?"""
+    from linckia.cli import chaos as runs  # noqa: PLC0415 - start-up time
+
+    raise typer.Exit(runs.judge(stores, only, report, form))
 
 
 @app.command()

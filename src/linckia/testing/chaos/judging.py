@@ -1,0 +1,43 @@
+"""`linckia chaos judge`: runs the experiments of ``questions`` and collects the answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from linckia.testing.chaos.ground import Size
+from linckia.testing.chaos.questions import ELSEWHERE, QUESTIONS, Answer, answer, experiments
+from linckia.testing.chaos.runner import run
+
+NODES, CPUS = 2, 3
+
+
+def judge(store: str, only: Sequence[int], say: Callable[[str], None]) -> list[Answer]:
+    """All questions, or those in ``only``, in order of number. GroundError when the cluster cannot be started."""
+    wanted = set(only) or set(QUESTIONS)
+    found = [Answer(n, QUESTIONS[n], store, "not run", why) for n, why in ELSEWHERE.items() if n in wanted]
+    size = Size(store, NODES, 3 if store == "etcd" else 1, CPUS)
+    for experiment in experiments(store):
+        numbers = [number for number in experiment.answers if number in wanted]
+        if not numbers:
+            continue
+        result = run(experiment.plan, size, say)
+        for number in numbers:
+            found.append(answer(number, store, result))
+            say(f"{number}. {found[-1].question} {found[-1].verdict}: {found[-1].said}")
+    return sorted(found, key=lambda each: each.number)
+
+
+def as_json(answers: Sequence[Answer]) -> str:
+    """A list."""
+    return msgspec.json.format(msgspec.json.encode(list(answers))).decode()
+
+
+def as_markdown(answers: Sequence[Answer]) -> str:
+    """A table."""
+    rows = ["| # | question | store | verdict | seen |", "| --- | --- | --- | --- | --- |"]
+    rows += [
+        f"| {each.number} | {each.question} | {each.store} | **{each.verdict}** | {each.said} |" for each in answers
+    ]
+    return "\n".join(rows) + "\n"

@@ -1,0 +1,103 @@
+"""Which fault happens when: drawn from a seed before anything runs. Pure.
+
+One seed and the same arguments give the same schedule. Which process a fault hits is decided when it happens, by
+``Fault.draw`` among those that live then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from random import Random
+
+import msgspec
+
+KINDS = {
+    "head": "SIGKILL to the head that leads",
+    "raylet": "SIGKILL to a node process; another node takes its place",
+    "worker": "SIGKILL to a worker, one that works if there is one",
+    "etcd": "SIGKILL to one member of etcd, started again",
+    "etcd-all": "SIGKILL to all members of etcd, started again",
+    "stop-head": "SIGSTOP to the head that leads, then SIGCONT",
+    "stop-raylet": "SIGSTOP to a node process, then SIGCONT",
+    "stop-worker": "SIGSTOP to a worker, then SIGCONT",
+    "stop-etcd": "SIGSTOP to one member of etcd, then SIGCONT",
+}
+GROUPS = {"stop": ("stop-head", "stop-raylet", "stop-worker", "stop-etcd"), "all": tuple(KINDS)}
+NEEDS_ETCD = frozenset({"etcd", "etcd-all", "stop-etcd"})
+ENDS_WORK = frozenset({"raylet", "worker", "stop-raylet"})
+"""After these, work may run a second time where retries were declared."""
+LASTS_S = {
+    "etcd": (0.5, 0.5),
+    "etcd-all": (3.0, 3.0),
+    "stop-head": (0.5, 3.0),
+    "stop-raylet": (1.0, 12.0),
+    "stop-worker": (0.5, 3.0),
+    "stop-etcd": (0.5, 3.0),
+}
+"""Shorter and longer than the lease in question: 2 s for heads, 10 s for nodes."""
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """``at_s`` after the load began. ``draw`` in [0, 1) chooses the victim; ``lasts_s`` 0: nothing is undone."""
+
+    at_s: float
+    kind: str
+    draw: float
+    lasts_s: float = 0.0
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What one run does. ``quiet_s`` pass before the first fault, so that there is something to compare with."""
+
+    seed: int
+    for_s: float
+    every_s: float
+    kinds: tuple[str, ...]
+    quiet_s: float = 3.0
+    lasts_s: float = 0.0
+    """0: drawn per fault, short or long."""
+
+
+def kinds_of(words: str, with_etcd: bool) -> tuple[str, ...]:
+    """`head,stop` to kinds, without those that need etcd where there is none. ValueError names an unknown word."""
+    found: list[str] = []
+    for word in filter(None, (part.strip() for part in words.split(","))):
+        if word not in KINDS and word not in GROUPS:
+            raise ValueError(f"there is no fault {word!r}; there are {', '.join([*KINDS, *GROUPS])}")
+        members = GROUPS.get(word, (word,))
+        usable = [kind for kind in members if with_etcd or kind not in NEEDS_ETCD]
+        if not usable:
+            raise ValueError(f"the fault {word!r} needs a cluster on etcd: --store etcd")
+        found += [kind for kind in usable if kind not in found]
+    return tuple(found)
+
+
+def draw(plan: Plan) -> tuple[Fault, ...]:
+    """The faults of a plan, in order. Kinds take turns in a shuffled order, so that none is left out."""
+    rng = Random(f"chaos {plan.seed}")
+    faults: list[Fault] = []
+    turn: list[str] = []
+    free_s, number = plan.quiet_s, 0
+    while plan.kinds and plan.quiet_s + number * plan.every_s < plan.for_s:
+        if not turn:
+            turn = _shuffled(plan.kinds, rng)
+        kind = turn.pop()
+        at_s = max(free_s, plan.quiet_s + (number + 0.5 * rng.random()) * plan.every_s)
+        lasts_s = _lasts(kind, plan, rng)
+        victim = rng.random()
+        if at_s >= plan.for_s:
+            break
+        faults.append(Fault(round(at_s, 3), kind, victim, lasts_s))
+        free_s, number = at_s + lasts_s, number + 1
+    return tuple(faults)
+
+
+def _lasts(kind: str, plan: Plan, rng: Random) -> float:
+    if kind not in LASTS_S:
+        return 0.0
+    drawn = rng.choice(LASTS_S[kind])
+    return plan.lasts_s or drawn
+
+
+def _shuffled(kinds: Sequence[str], rng: Random) -> list[str]:
+    return rng.sample(list(kinds), len(kinds))

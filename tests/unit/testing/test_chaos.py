@@ -1,0 +1,216 @@
+"""Schedules, histories, availability and verdicts of `linckia chaos`: pure, with histories that are known to be bad."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+
+from linckia.testing.chaos import checking, questions, reporting, schedule
+from linckia.testing.chaos.availability import Successes, service, spread
+from linckia.testing.chaos.history import Deed, Execution, Op, Outcome, read_ledger, read_ops
+from linckia.testing.chaos.results import Result, Seen, summarise
+from linckia.testing.chaos.schedule import Plan
+
+S = 1_000_000_000
+MIXED = Plan(7, 60.0, 3.0, schedule.kinds_of("head,raylet,worker,etcd,stop", with_etcd=True))
+
+
+def op(kind: str, number: int, began_s: float, took_s: float, outcome: Outcome = "ok", value: str = "") -> Op:
+    began = round(began_s * S)
+    return Op(kind, number, began, began + round(took_s * S), outcome, value)
+
+
+def ran(kind: str, number: int, pid: int = 1, at_s: float = 0.0) -> Execution:
+    return Execution(kind, number, pid, round(at_s * S))
+
+
+# --- schedules --------------------------------------------------------------------------------------------------------
+
+
+def test_the_same_seed_gives_the_same_schedule() -> None:
+    assert schedule.draw(MIXED) == schedule.draw(MIXED)
+    other = Plan(8, 60.0, 3.0, MIXED.kinds)
+    assert schedule.draw(other) != schedule.draw(MIXED)
+
+
+def test_a_schedule_is_quiet_first_and_its_faults_do_not_overlap() -> None:
+    for seed in range(50):
+        faults = schedule.draw(Plan(seed, 120.0, 3.0, MIXED.kinds))
+        assert faults[0].at_s >= 3.0
+        assert all(fault.at_s < 120.0 for fault in faults)
+        for one, next_one in pairwise(faults):
+            assert one.at_s + one.lasts_s <= next_one.at_s + 0.002
+
+
+def test_kinds_take_turns() -> None:
+    faults = schedule.draw(Plan(1, 1000.0, 1.0, ("head", "worker", "raylet")))
+    counts = [sum(fault.kind == kind for fault in faults) for kind in ("head", "worker", "raylet")]
+    assert max(counts) - min(counts) <= 1
+
+
+def test_what_lasts_can_be_given() -> None:
+    faults = schedule.draw(Plan(1, 60.0, 6.0, ("stop-head",), lasts_s=3.0))
+    assert {fault.lasts_s for fault in faults} == {3.0}
+
+
+def test_faults_by_words() -> None:
+    assert schedule.kinds_of("head,stop", with_etcd=False) == ("head", "stop-head", "stop-raylet", "stop-worker")
+    with pytest.raises(ValueError, match="no fault 'heads'.*head, raylet"):
+        schedule.kinds_of("heads", with_etcd=True)
+    with pytest.raises(ValueError, match="needs a cluster on etcd"):
+        schedule.kinds_of("etcd", with_etcd=False)
+
+
+# --- lost and duplicated ----------------------------------------------------------------------------------------------
+
+
+def test_what_was_acknowledged_and_did_not_happen_is_lost() -> None:
+    ops = [op("call", 1, 0, 0.01), op("call", 2, 1, 0.01)]
+    assert checking.tally(ops, [ran("call", 1)], [], work_ended=True)["call"].lost == 1
+    assert checking.tally(ops, [ran("call", 1), ran("call", 2)], [], work_ended=True)["call"].lost == 0
+
+
+def test_a_wrong_answer_and_none_at_all_are_lost_a_failure_is_not() -> None:
+    ops = [op("object", 1, 0, 1, "wrong", "x"), op("object", 2, 0, 60, "never"), op("object", 3, 0, 1, "failed", "e")]
+    found = checking.tally(ops, [], [], work_ended=False)["object"]
+    assert (found.lost, found.failed, found.count) == (2, 1, 3)
+    assert "x" in found.errors
+
+
+def test_missing_at_the_end_is_lost() -> None:
+    assert checking.tally([op("group", 1, 0, 1)], [], ["group 1"], work_ended=False)["group"].lost == 1
+
+
+@pytest.mark.parametrize(("kind", "ended", "duplicated"), [("call", True, 1), ("task", True, 0), ("task", False, 1)])
+def test_running_again_is_a_duplicate_unless_retries_explain_it(kind: str, ended: bool, duplicated: int) -> None:
+    found = checking.tally([op(kind, 1, 0, 1)], [ran(kind, 1), ran(kind, 1, 2)], [], work_ended=ended)[kind]
+    assert (found.duplicated, found.ran_again) == (duplicated, 1 - duplicated)
+
+
+def test_a_failed_call_that_ran_twice_is_a_duplicate_too() -> None:
+    found = checking.tally([op("call", 1, 0, 1, "failed")], [ran("call", 1), ran("call", 1)], [], work_ended=True)
+    assert found["call"].duplicated == 1
+
+
+def test_each_part_of_a_batch_counts() -> None:
+    parts = [ran("part", 6 + part) for part in range(checking.PARTS)]
+    assert checking.tally([op("tasks", 1, 0, 1)], parts, [], work_ended=False)["tasks"].lost == 0
+    assert checking.tally([op("tasks", 1, 0, 1)], parts[1:], [], work_ended=False)["tasks"].lost == 1
+    assert checking.tally([op("tasks", 1, 0, 1)], [*parts, parts[0]], [], work_ended=False)["tasks"].duplicated == 1
+
+
+def test_counter_answers_in_order() -> None:
+    good = [op("call", 1, 0, 1, value="9 1"), op("call", 2, 0.5, 2, value="9 2"), op("call", 3, 3, 1, value="9 3")]
+    assert checking.out_of_order(good) == 0
+    overlap = [op("call", 1, 0, 1, value="9 2"), op("call", 2, 0.5, 1, value="9 1")]
+    assert checking.out_of_order(overlap) == 0, "they overlap: either may be first"
+    stale = [op("call", 1, 0, 1, value="9 2"), op("call", 2, 2, 1, value="9 1")]
+    assert checking.out_of_order(stale) == 1
+    twice = [op("call", 1, 0, 1, value="9 1"), op("call", 2, 0, 1, value="9 1")]
+    assert checking.out_of_order(twice) == 1
+    restarted = [op("call", 1, 0, 1, value="9 5"), op("call", 2, 2, 1, value="10 1")]
+    assert checking.out_of_order(restarted) == 0, "another process begins anew"
+
+
+def test_retry_starts() -> None:
+    ledger = [ran("part", 1, 50, 1.0), ran("part", 1, 51, 1.3), ran("part", 2, 50, 0.1), ran("part", 3, 52, 1.0)]
+    assert checking.retry_starts_s(ledger, [(50, round(1.2 * S))]) == pytest.approx([0.1])
+    assert checking.retry_starts_s(ledger, [(52, round(1.2 * S))]) == []
+
+
+# --- availability -----------------------------------------------------------------------------------------------------
+
+
+def test_one_late_answer_costs_time_though_few_operations() -> None:
+    ops = [op("task", n, n * 0.01, 0.005) for n in range(100)]
+    ops.append(op("task", 100, 1.0, 1.05))
+    ops += [op("task", n, n * 0.01, 0.005) for n in range(210, 300)]
+    found = service(ops, 0, 3 * S)
+    assert found.within == pytest.approx(190 / 191)
+    assert found.time == pytest.approx(2 / 3, abs=0.001)
+    assert found.slots == pytest.approx(21 / 30, abs=0.04)
+    assert found.longest_s == pytest.approx(1.055, abs=0.001)
+
+
+def test_a_failed_operation_was_not_available() -> None:
+    found = service([op("task", 1, 0, 0.5, "failed"), op("task", 2, 0.5, 0.01)], 0, S)
+    assert found.time == pytest.approx(0.5)
+
+
+def test_pauses_belong_to_the_fault_that_they_follow() -> None:
+    track = Successes([op("task", n, began_s, 0.0) for n, began_s in enumerate((0.0, 1.0, 1.1, 3.0))])
+    assert track.longest_pause_s(round(0.5 * S), round(1.05 * S)) == pytest.approx(1.0)
+    assert track.longest_pause_s(round(1.05 * S), 2 * S) == pytest.approx(0.1)
+    assert track.longest_pause_s(2 * S, round(2.5 * S)) == pytest.approx(1.9), "no success in between"
+    assert track.recovery_s(round(1.05 * S)) == pytest.approx(0.05)
+    assert track.recovery_s(4 * S) is None
+
+
+def test_spread() -> None:
+    found = spread([float(n) for n in range(1, 101)])
+    assert (found.min, found.median, found.p99, found.max) == (1, 50, 99, 100)
+    assert spread([]).text() == "-"
+
+
+# --- files, reports, verdicts -----------------------------------------------------------------------------------------
+
+
+def test_lines_are_read_back_and_a_cut_one_is_passed_over() -> None:
+    ops = [op("task", 1, 0, 1), op("call", 2, 0, 1, "failed", "Some Error: text")]
+    assert read_ops([each.line() for each in ops] + ["task 3 0"]) == ops
+    assert read_ledger([ran("task", 1).line(), "task 2 1"]) == [ran("task", 1)]
+
+
+def result(ops: list[Op], ledger: list[Execution], *, epochs: tuple[int, ...] = (1, 2), quiet_s: float = 0.5) -> Result:
+    facts = {
+        "store": "etcd",
+        "kinds": ["head"],
+        "heads": 3,
+        "nodes": 2,
+        "cpus": 3,
+        "seed": 7,
+        "for_s": 9.0,
+        "every_s": 3.0,
+        "cores": 2,
+        "load average": "1.0",
+        "version": "0",
+        "command": "linckia chaos",
+    }
+    seen = Seen([Deed("head", 5 * S, "epoch 1", 99)], [], list(epochs), 0, [], quiet_s)
+    return summarise(facts, ops, ledger, seen, (0, 9 * S))
+
+
+def all_classes() -> tuple[list[Op], list[Execution]]:
+    ops = [
+        op(kind, n, n * 0.1, 0.01, value=f"9 {n}" if kind == "call" else "")
+        for kind in ("task", "call", "retried", "creation", "find", "group")
+        for n in range(1, 90)
+    ]
+    return ops, [ran(each.kind, each.number) for each in ops]
+
+
+def test_a_good_run() -> None:
+    found = result(*all_classes())
+    assert found.good
+    assert "**good: 534 operations, 1 faults, lost 0, duplicated 0" in reporting.as_markdown(found)
+    assert '"good": true' in reporting.as_json(found)
+    for number in (2, 4, 5, 6, 7, 13):
+        assert questions.answer(number, "etcd", found).verdict in ("kept", "kept, slower"), number
+
+
+def test_bad_runs() -> None:
+    ops, ledger = all_classes()
+    assert not result(ops, [*ledger, ran("task", 1)]).good
+    assert not result(ops, ledger[1:]).good
+    assert not result(ops, ledger, epochs=(5, 3)).good
+    lost = result(ops, ledger[1:])
+    assert questions.answer(6, "etcd", lost).verdict == "broken"
+    assert "BAD: " in reporting.verdict(lost)
+
+
+def test_each_question_has_an_experiment_or_says_where() -> None:
+    for store in ("session", "etcd"):
+        asked = [number for each in questions.experiments(store) for number in each.answers]
+        assert sorted([*asked, *questions.ELSEWHERE]) == sorted(questions.QUESTIONS)
+        assert set(asked) == set(questions.RULES)
