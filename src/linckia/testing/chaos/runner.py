@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -28,7 +27,11 @@ DRIVER_END_S = 180.0
 
 def run(plan: Plan, size: Size, say: Callable[[str], None], command: str = "") -> Result:
     """GroundError when the cluster or the driver cannot be started."""
-    folder = Path(tempfile.mkdtemp(prefix="lkc-"))
+    with tempfile.TemporaryDirectory(prefix="lkc-", ignore_cleanup_errors=True) as name:
+        return _run(plan, size, say, command, Path(name))
+
+
+def _run(plan: Plan, size: Size, say: Callable[[str], None], command: str, folder: Path) -> Result:
     load_before = os.getloadavg()
     say(f"starting {size.heads} heads and {size.nodes} nodes on {size.store}")
     ground = Ground(folder, size)
@@ -63,7 +66,6 @@ def run(plan: Plan, size: Size, say: Callable[[str], None], command: str = "") -
         }
     )
     seen = Seen(injector.deeds, injector.skipped, injector.epochs, len(left), end.missing, end.quiet_s)
-    shutil.rmtree(folder, ignore_errors=True)
     return summarise(facts, ops, ledger, seen, (began_ns, ended_ns))
 
 
