@@ -29,6 +29,10 @@ from linckia.rpc.reactor import Reactor
 
 STEADY_AFTER_S = 5.0
 BUSY_PAUSE_S = 0.05
+OTHERS_LOOK_S = 0.3
+"""Where there may be other heads, nothing is started for so long. They look at this address when their connection to
+the leader breaks, and only a hang-up proves that it is dead; a process that is just starting would let them wait.
+"""
 CONNECTION, STOP = b"c", b"stop"
 
 
@@ -122,9 +126,14 @@ class HeadChild:
         self._options = self._options._replace(predecessor=self.pid)
         if time.monotonic() - self._started_s > STEADY_AFTER_S:
             self._attempt = 0
-        delay_s = self._backoff.delay_s(self._attempt - 1, random_generator()) if self._attempt else 0.0
+        self._reactor.call_later(self._pause_s(), self.start)
+
+    def _pause_s(self) -> float:
+        """Before the next start."""
+        alone = self._options.store.startswith("sqlite:")
+        pause_s = self._backoff.delay_s(self._attempt - 1, random_generator()) if self._attempt else 0.0
         self._attempt += 1
-        self._reactor.call_later(delay_s, self.start)
+        return pause_s if alone else max(pause_s, OTHERS_LOOK_S)
 
     def _hang_up_after_last_words(self) -> None:
         if self._channel is not None:
