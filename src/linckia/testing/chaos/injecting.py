@@ -18,6 +18,7 @@ import msgspec
 
 from linckia.cluster_utils import ClusterNode
 from linckia.host import process
+from linckia.node.launch import NodeStartError
 from linckia.testing.chaos.ground import Ground, below, living
 from linckia.testing.chaos.history import Deed
 from linckia.testing.chaos.schedule import Fault
@@ -26,6 +27,8 @@ T = TypeVar("T")
 ORPHANS_AFTER_S = 1.0
 REPLACED_AFTER_S = 1.2
 GONE_AFTER_S = 3.0
+STANDBYS_MAX_S = 10.0
+STARTS_MAX, START_AGAIN_S = 5, 1.0
 
 
 class Injector:
@@ -39,6 +42,7 @@ class Injector:
         self._say = report
         self._waiting: list[tuple[float, int, Callable[[], None]]] = []
         self._serial = itertools.count()
+        self._replacing = 0
         self._deeds_by_kind: dict[str, Callable[[Fault], Deed | None]] = {
             "head": lambda fault: self._head(fault, signal.SIGKILL),
             "stop-head": lambda fault: self._head(fault, signal.SIGSTOP),
@@ -87,6 +91,9 @@ class Injector:
     # --- heads, workers -----------------------------------------------------------------------------------------------
 
     def _head(self, fault: Fault, number: signal.Signals) -> Deed | None:
+        """The others stand by first, if they come: a cluster whose heads are all dead has nobody who could follow."""
+        if self.ground.size.heads > 1:
+            self.ground.until_heads(STANDBYS_MAX_S)
         found = self.ground.leader()
         if found is None:
             return None
@@ -118,7 +125,13 @@ class Injector:
 
     # --- nodes --------------------------------------------------------------------------------------------------------
 
+    def _until_all_nodes(self) -> None:
+        """Replacing takes a while: without a wait an overdue fault would hit the last node that is left."""
+        while self._replacing and self._waiting:
+            self._until(self._waiting[0][0])
+
     def _raylet(self, fault: Fault) -> Deed | None:
+        self._until_all_nodes()
         node = _chosen(self.ground.workers, fault.draw)
         if node is None:
             return None
@@ -132,12 +145,14 @@ class Injector:
             left = living(family)
             self.deeds[place] = msgspec.structs.replace(self.deeds[place], orphans=len(left))
 
+        self._replacing += 1
         self._later(ORPHANS_AFTER_S, count_orphans)
         self._later(REPLACED_AFTER_S, lambda: self._replace(node))
         name = f"node {node.node_id[:8]} (pid {node.pid})"
         return Deed("raylet", at_ns, name, node.pid, family=tuple(pid for pid, _ in family))
 
     def _stop_raylet(self, fault: Fault) -> Deed | None:
+        self._until_all_nodes()
         node = _chosen(self.ground.workers, fault.draw)
         if node is None:
             return None
@@ -146,11 +161,23 @@ class Injector:
 
     def _replace_if_gone(self, node: ClusterNode) -> None:
         if not node.is_alive():
+            self._replacing += 1
             self._replace(node)
 
     def _replace(self, node: ClusterNode) -> None:
         self.ground.forget(node)
-        self.ground.add_worker()
+        self._add_worker(STARTS_MAX)
+
+    def _add_worker(self, attempts: int) -> None:
+        """A node that cannot start now, because no head leads, is tried again."""
+        try:
+            self.ground.add_worker()
+        except NodeStartError as error:
+            self._say(f"a node did not start: {error}")
+            if attempts > 1:
+                self._later(START_AGAIN_S, lambda: self._add_worker(attempts - 1))
+                return
+        self._replacing -= 1
 
     # --- etcd ---------------------------------------------------------------------------------------------------------
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 
 import msgspec
 
+import linckia
 from linckia.testing.chaos.ground import Size
 from linckia.testing.chaos.questions import ELSEWHERE, QUESTIONS, Answer, answer, experiments
 from linckia.testing.chaos.runner import run
@@ -35,8 +37,17 @@ def as_json(answers: Sequence[Answer]) -> str:
 
 
 def as_markdown(answers: Sequence[Answer]) -> str:
-    """A table."""
-    rows = ["| # | question | store | verdict | seen |", "| --- | --- | --- | --- | --- |"]
+    """A table, below where and when it was asked: busy machines are slower."""
+    load = " ".join(f"{each:.1f}" for each in os.getloadavg())
+    head = f"`linckia chaos judge`, Linckia {linckia.__version__}, {os.cpu_count()} cores, load average {load}"
+    rows = [
+        "# Judged",
+        "",
+        f"{head}.",
+        "",
+        "| # | question | store | verdict | seen |",
+        "| --- | --- | --- | --- | --- |",
+    ]
     rows += [
         f"| {each.number} | {each.question} | {each.store} | **{each.verdict}** | {each.said} |" for each in answers
     ]
