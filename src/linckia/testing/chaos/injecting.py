@@ -10,6 +10,7 @@ import heapq
 import itertools
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -29,6 +30,7 @@ REPLACED_AFTER_S = 1.2
 GONE_AFTER_S = 3.0
 STANDBYS_MAX_S = 10.0
 STARTS_MAX, START_AGAIN_S = 5, 1.0
+LOOK_EVERY_S = 0.05
 
 
 class Injector:
@@ -62,8 +64,8 @@ class Injector:
             self._until(began_s + fault.at_s)
             self._do(fault)
         self._until(began_s + for_s)
-        while self._waiting:
-            self._until(self._waiting[0][0])
+        while self._waiting or self._replacing:
+            self._until(time.monotonic() + LOOK_EVERY_S)
 
     def _do(self, fault: Fault) -> None:
         deed = self._deeds_by_kind[fault.kind](fault)
@@ -127,8 +129,8 @@ class Injector:
 
     def _until_all_nodes(self) -> None:
         """Replacing takes a while: without a wait an overdue fault would hit the last node that is left."""
-        while self._replacing and self._waiting:
-            self._until(self._waiting[0][0])
+        while self._replacing:
+            self._until(time.monotonic() + LOOK_EVERY_S)
 
     def _raylet(self, fault: Fault) -> Deed | None:
         self._until_all_nodes()
@@ -166,17 +168,17 @@ class Injector:
 
     def _replace(self, node: ClusterNode) -> None:
         self.ground.forget(node)
-        self._add_worker(STARTS_MAX)
+        threading.Thread(target=self._add_worker, name="replace").start()  # what is stopped must go on in time
 
-    def _add_worker(self, attempts: int) -> None:
+    def _add_worker(self) -> None:
         """A node that cannot start now, because no head leads, is tried again."""
-        try:
-            self.ground.add_worker()
-        except NodeStartError as error:
-            self._say(f"a node did not start: {error}")
-            if attempts > 1:
-                self._later(START_AGAIN_S, lambda: self._add_worker(attempts - 1))
-                return
+        for _ in range(STARTS_MAX):
+            try:
+                self.ground.add_worker()
+                break
+            except NodeStartError as error:
+                self._say(f"a node did not start: {error}")
+                time.sleep(START_AGAIN_S)
         self._replacing -= 1
 
     # --- etcd ---------------------------------------------------------------------------------------------------------
