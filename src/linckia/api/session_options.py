@@ -180,6 +180,8 @@ def resolve_address(options: InitOptions) -> Found | str | None:
     address = options.address or environment.option("ADDRESS") or None
     if address == "local":
         return None
+    if address is not None and not isinstance(address, str):
+        raise TypeError(f"init(address={address!r}): expected a string, found {type(address).__name__}")
     if address is not None and address.startswith("etcd://"):
         address = _heads_at(address)
     if address is not None and "://" in address:
