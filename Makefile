@@ -43,16 +43,16 @@ setup: $(DEV)
 demo: $(RUNTIME)
 	@$(PY) -m linckia.cli.main demo
 
-# What mostly computes runs beside what mostly waits for processes: two cores, two runs, one verdict.
-PURE := tests/unit tests/sim tests/tidy tests/contract
+# Two runs side by side, one verdict: tests compute little and wait much.
+BESIDE := tests/unit tests/sim tests/tidy tests/contract tests/fault
 test: setup
 ifeq ($(PYTEST_ARGS),)
-	@$(PY) -m pytest -q $(PURE) > $(VENV)/pure-tests.log 2>&1 & pure=$$!; \
-	$(PY) -m pytest tests --durations=5 $(PURE:%=--ignore=%); others=$$?; \
-	wait $$pure; pure=$$?; \
-	echo "beside it, $(PURE):"; \
-	if test $$pure -eq 0; then tail -n 3 $(VENV)/pure-tests.log; else cat $(VENV)/pure-tests.log; fi; \
-	test $$others -eq 0 -a $$pure -eq 0
+	@$(PY) -m pytest -q $(BESIDE) > $(VENV)/tests-beside.log 2>&1 & beside=$$!; \
+	$(PY) -m pytest tests --durations=5 $(BESIDE:%=--ignore=%); others=$$?; \
+	wait $$beside; beside=$$?; \
+	echo "beside it, $(BESIDE):"; \
+	if test $$beside -eq 0; then tail -n 3 $(VENV)/tests-beside.log; else cat $(VENV)/tests-beside.log; fi; \
+	test $$others -eq 0 -a $$beside -eq 0
 else
 	$(PY) -m pytest tests --durations=5 $(PYTEST_ARGS)
 endif

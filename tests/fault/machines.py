@@ -54,8 +54,9 @@ class Machine:
         return found
 
     def log(self) -> str:
-        """The node's log."""
-        return Path(self.facts["session_dir"], "logs", "node.log").read_text()
+        """The node's log, and on a head the head's."""
+        logs = Path(self.facts["session_dir"], "logs")
+        return "".join(path.read_text() for path in (logs / "node.log", logs / "head.log") if path.exists())
 
     def kill(self) -> None:
         """SIGKILL to the node process."""

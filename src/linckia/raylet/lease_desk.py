@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 Handler = Callable[[Any, Any], None]
 REMOVED_GROUPS_KEPT = 10_000
+OBJECT_STORE = "object_store_memory"
 
 
 class LeaseDesk:
@@ -308,6 +309,12 @@ class LeaseDesk:
             self.raylet.reactor.call_later(pause_s, self.report)
         else:
             self.raylet.reactor.call_soon(self.report)
+
+    @property
+    def store_has_changed(self) -> bool:
+        """The object store holds more or less than the head was told; nobody decides by that, so it may wait."""
+        now = self.raylet.with_free_store(self.manager.available).get(OBJECT_STORE, 0)
+        return now != self._reported.get(OBJECT_STORE, now)
 
     def say_again(self, amounts: Iterable[str]) -> None:
         """The head took these names off its view when it sent work here: tell it how they are, changed or not."""

@@ -170,7 +170,7 @@ class Raylet:
         return not works and not self.objects.primary_bytes()
 
     def _heartbeat(self) -> None:
-        if self.is_idle() is not self.desk.reported_idle:
+        if self.is_idle() is not self.desk.reported_idle or self.desk.store_has_changed:
             self.desk.schedule_report()
         if self.gcs.up:
             self.gcs.post(m.Heartbeat(self.options.node.node_id, *self.memory.facts()))
