@@ -63,8 +63,8 @@ class GcsLink:
     # --- connecting ---------------------------------------------------------------------------------------------------
 
     def open(self) -> None:
-        """Begin to connect; never blocks."""
-        if self.closed:
+        """Begin to connect; never blocks. One attempt at a time."""
+        if self.closed or self._conn is not None:
             return
         try:
             conn = self.reactor.connect(self.endpoint, self.identity, self._deliver, self._lost, route=HEAD_ROUTE)
@@ -92,8 +92,8 @@ class GcsLink:
             conn.close(reason)
 
     def _lost(self, conn: Connection, reason: str) -> None:
-        if conn is not self._conn and self._conn is not None:
-            return  # one that we hung up on
+        if conn is not self._conn:
+            return  # one that we hung up on: whoever did goes on
         was_up, self.up, self._conn = self.up, False, None
         self.last_error = reason
         if self.closed:
