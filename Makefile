@@ -48,6 +48,7 @@ BESIDE := tests/unit tests/sim tests/tidy tests/contract tests/fault
 test: setup
 ifeq ($(PYTEST_ARGS),)
 	@$(PY) -m pytest -q $(BESIDE) > $(VENV)/tests-beside.log 2>&1 & beside=$$!; \
+	trap "kill $$beside; exit 130" INT TERM; \
 	$(PY) -m pytest tests --durations=5 $(BESIDE:%=--ignore=%); others=$$?; \
 	wait $$beside; beside=$$?; \
 	echo "beside it, $(BESIDE):"; \

@@ -57,8 +57,8 @@ def restore(head: Head, stored: dict[bytes, bytes]) -> None:
     for name, value in tables.get(records.KV, {}).items():
         namespace, key = records.split_kv_key(name)
         head.gcs.kv.setdefault(namespace, {})[key] = value
-    for job_id, value in sorted(tables.get(records.JOBS, {}).items()):
-        head.gcs.jobs[job_id] = decode_job(value)
+    for _job_id, value in sorted(tables.get(records.JOBS, {}).items()):
+        head.gcs.add_job(decode_job(value))
     for value in tables.get(records.DEMAND, {}).values():
         row = records.decode_demand(value)
         head.demand.constraints, head.demand.selectors = row.bundles, row.selectors

@@ -61,6 +61,7 @@ class Gcs:
         self.nodes.on_back.append(self._tell_jobs)
         self.nodes.on_dead.append(self._node_dead)
         self.jobs: dict[bytes, JobRecord] = {}
+        self._job_of_driver: dict[bytes, bytes] = {}
         self.jobs_seen = 0
         self.kv: dict[str, dict[bytes, bytes]] = {}
         self.clients: dict[bytes, Any] = {}  # worker id -> connection that last sent something
@@ -124,19 +125,24 @@ class Gcs:
 
     def on_register_job(self, peer: Any, message: m.RegisterJob) -> None:
         """A driver begins: jobs are numbered from 1. One that asks again, of another head, has its number."""
-        for known in self.jobs.values():
-            if known.driver.worker_id == message.driver.worker_id:
-                self.reply(peer, m.JobRegistered(message.rid, known.job_id, message.driver.worker_id))
-                return
+        known = self._job_of_driver.get(message.driver.worker_id)
+        if known is not None:
+            self.reply(peer, m.JobRegistered(message.rid, known, message.driver.worker_id))
+            return
         self.jobs_seen += 1
         job_id = JobID.from_int(self.jobs_seen).binary()
         started_s = environment.wall_time_s()
         job = JobRecord(job_id, message.driver, message.pid, message.config, peer.peer_id, started_s=started_s)
-        self.jobs[job_id] = job
+        self.add_job(job)
         self.outbox.touch(records.META)
         self.outbox.touch(records.JOBS, job_id)
         self.reply(peer, m.JobRegistered(message.rid, job_id, message.driver.worker_id))
         self.nodes.broadcast(_started(job), besides=peer)
+
+    def add_job(self, job: JobRecord) -> None:
+        """A new one, or one that the last head knew."""
+        self.jobs[job.job_id] = job
+        self._job_of_driver[job.driver.worker_id] = job.job_id
 
     def _tell_jobs(self, node: Any) -> None:
         """A node that joins hears of all jobs that run."""
@@ -173,7 +179,7 @@ class Gcs:
         self.outbox.touch(records.JOBS, job.job_id)
         ended = [each for each, known in self.jobs.items() if known.finished]
         for oldest in ended[: max(0, len(ended) - ENDED_JOBS_KEPT_MAX)]:
-            del self.jobs[oldest]
+            del self._job_of_driver[self.jobs.pop(oldest).driver.worker_id]
             self.outbox.touch(records.JOBS, oldest)
         self.nodes.broadcast(m.JobEnded(job.job_id))
         for callback in self.on_job_finished:

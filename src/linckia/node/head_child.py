@@ -23,7 +23,7 @@ from linckia.base.backoff import Backoff
 from linckia.base.limits import HEAD_CHILD_MAX_BYTES, HEAD_STOP_MAX_S
 from linckia.host import environment, process
 from linckia.host.entropy import random_generator
-from linckia.node.head_options import HeadOptions
+from linckia.node.head_options import CONNECTION, STOP, HeadOptions
 from linckia.node.launch import program
 from linckia.rpc.reactor import Reactor
 
@@ -33,7 +33,6 @@ OTHERS_LOOK_S = 0.3
 """Where there may be other heads, nothing is started for so long. They look at this address when their connection to
 the leader breaks, and only a hang-up proves that it is dead; a process that is just starting would let them wait.
 """
-CONNECTION, STOP = b"c", b"stop"
 
 
 class HeadChild:
@@ -56,22 +55,15 @@ class HeadChild:
         if self._is_over:
             return
         mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
-        log_fd = os.open(self._log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        command, boot = program("linckia.node.head_process", "linckia-head")
         try:
-            self.pid = os.posix_spawn(
-                sys.executable,
-                command,
-                {**environment.process_environment(), **boot},
-                file_actions=[
-                    (os.POSIX_SPAWN_DUP2, theirs.fileno(), 0),
-                    (os.POSIX_SPAWN_DUP2, log_fd, 1),
-                    (os.POSIX_SPAWN_DUP2, log_fd, 2),
-                ],
-            )
+            self.pid = self._spawn(theirs)
+        except OSError as error:  # no memory or process left just now
+            print(f"the head process cannot be started, and is tried again: {error}", file=sys.stderr)  # noqa: T201
+            mine.close()
+            self._reactor.call_later(self._pause_s() or BUSY_PAUSE_S, self.start)
+            return
         finally:
             theirs.close()
-            os.close(log_fd)
         self.starts += 1
         self._started_s, self._error = time.monotonic(), ""
         self._channel = mine
@@ -80,6 +72,21 @@ class HeadChild:
         self._pidfd = os.pidfd_open(self.pid)
         self._reactor.register(mine.fileno(), self._on_channel)
         self._reactor.register(self._pidfd, self._on_exit)
+
+    def _spawn(self, channel: socket.socket) -> int:
+        log_fd = os.open(self._log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        command, boot = program("linckia.node.head_process", "linckia-head")
+        files = [
+            (os.POSIX_SPAWN_DUP2, channel.fileno(), 0),
+            (os.POSIX_SPAWN_DUP2, log_fd, 1),
+            (os.POSIX_SPAWN_DUP2, log_fd, 2),
+        ]
+        try:
+            return os.posix_spawn(
+                sys.executable, command, {**environment.process_environment(), **boot}, file_actions=files
+            )
+        finally:
+            os.close(log_fd)
 
     def pass_socket(self, sock: socket.socket) -> None:
         """Somebody wants the head. Closed here, in any case."""

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
+
+CONNECTION: Final = b"c"
+"""On the channel from the node: a socket that asks for the head comes with it."""
+STOP: Final = b"stop"
+"""On the same channel: give up the term and end."""
 
 
 class HeadOptions(NamedTuple):

@@ -29,7 +29,7 @@ from linckia.host.entropy import random_bytes, random_generator
 from linckia.host.tls_files import TlsFiles, TlsFilesError
 from linckia.node.dispatch import each, log_failure
 from linckia.node.head import HeadRoom
-from linckia.node.head_options import HeadOptions
+from linckia.node.head_options import STOP, HeadOptions
 from linckia.node.leadership import Leadership, LeadershipCalls, LeadershipOptions
 from linckia.node.membership import admit
 from linckia.node.replica import Replica
@@ -39,6 +39,7 @@ from linckia.rpc import tls
 from linckia.rpc.endpoints import HEAD_ROUTE
 from linckia.rpc.handshake import Identity
 from linckia.rpc.reactor import Reactor
+from linckia.store.address import without_password
 from linckia.store.errors import StoreError
 from linckia.store.interface import StoreStatus
 from linckia.store.opening import open_store
@@ -173,7 +174,7 @@ class HeadProcess:
         self.leadership.step_down(reason)
 
     def _trouble(self, error: StoreError) -> None:
-        self.fail(f"the store {self.options.store.partition('@')[2] or self.options.store}: {error}")
+        self.fail(f"the store {without_password(self.options.store)}: {error}")
 
     def fail(self, text: str) -> None:
         """This head cannot work; its node tells."""
@@ -194,8 +195,8 @@ class HeadProcess:
             sock = socket.socket(fileno=fd)
             sock.setblocking(False)
             self.reactor.adopt(sock, self.identity, self._on_batch, self._on_close)
-        if not fds:
-            self.stop("its node is gone" if not packet else "asked by its node")
+        if packet in (b"", STOP):  # a connection whose descriptor did not fit into this process is neither
+            self.stop("asked by its node" if packet else "its node is gone")
 
     def _on_batch(self, conn: Any, batch: list[m.Message]) -> None:
         first = batch[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from linckia.gcs.records import MetaRow
+from linckia.gcs.records import FORMAT_VERSION, MetaRow
 from linckia.gcs.restoring import read_meta
 from linckia.node.head_options import HeadOptions
 
@@ -26,7 +26,7 @@ def admit(records: dict[bytes, bytes], options: HeadOptions) -> MetaRow:
     found = read_meta(records)
     mark = token_mark(options.token)
     if found is None:
-        return MetaRow(1, options.session_name, mark)
+        return MetaRow(FORMAT_VERSION, options.session_name, mark)
     if found.token_mark and found.token_mark != mark:
         raise AnotherClusterError(
             f"the store belongs to the cluster {found.session_name!r}, which has another token: give this head that "
