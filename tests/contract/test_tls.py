@@ -273,8 +273,9 @@ def test_a_server_that_never_answers_is_not_waited_for(
     reactor.close()
 
 
-def test_a_server_that_speaks_first_and_plain(files: dict[str, TlsFiles]) -> None:
-    """Its words are there before ours are sent."""
+@pytest.mark.parametrize("words", [b"SSH-2.0-something\r\n", front_door.NO_TLS])
+def test_a_server_that_speaks_first_and_plain(files: dict[str, TlsFiles], words: bytes) -> None:
+    """Its words, and the end of them, are there before ours are sent."""
     reactor, end = Reactor(), End()
     reactor.tls = Tls(files["ours"])
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -282,7 +283,8 @@ def test_a_server_that_speaks_first_and_plain(files: dict[str, TlsFiles]) -> Non
             f"tcp:127.0.0.1:{server.getsockname()[1]}", Identity("driver", b"d" * 28, TOKEN), end.take, end.gone
         )
         peer, _ = server.accept()
-        peer.sendall(b"SSH-2.0-something\r\n")
+        peer.sendall(words)
+        peer.shutdown(socket.SHUT_WR)
         deadline_s = time.monotonic() + 20
         while not end.ends and time.monotonic() < deadline_s:
             reactor.poll(0.05)

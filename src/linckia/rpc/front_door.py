@@ -22,6 +22,9 @@ HEALTH_ROUTE, HEALTH_ANSWER = b"?health", b"ok\n"
 """The one question a stranger may ask: are you there? (linckia_command.py)"""
 SECURE_HEALTH_ROUTE, SECURE_ONLY = b"?health-tls", b"tls"
 """The same with the answer inside TLS; a node with TLS answers the plain question with SECURE_ONLY."""
+NO_TLS = b"no TLS\n"
+"""What a node without TLS answers to the question that wants it. OpenSSL reads while it says its first words, and only
+the five bytes of a record's header tell it that this is none: with fewer it sees a peer that hung up."""
 
 
 class FrontDoor:
@@ -100,9 +103,7 @@ class FrontDoor:
             opening = self.reactor.tls.open(self.reactor, sock, _say_healthy, _no_matter, server_side=True)
             self.reactor.call_later(HANDSHAKE_MAX_S, opening.close)
         elif route in (HEALTH_ROUTE, SECURE_HEALTH_ROUTE):
-            with contextlib.suppress(OSError):
-                sock.send(HEALTH_ANSWER if self.reactor.tls is None else SECURE_ONLY)
-            sock.close()
+            _say(sock, _health_answer(route, secure=self.reactor.tls is not None))
         elif route:
             self.on_route(route, sock)
         else:
@@ -125,9 +126,19 @@ class FrontDoor:
             self._drop(fd)
 
 
+def _health_answer(route: bytes, *, secure: bool) -> bytes:
+    if secure:
+        return SECURE_ONLY
+    return HEALTH_ANSWER if route == HEALTH_ROUTE else NO_TLS
+
+
 def _say_healthy(sock: socket.socket) -> None:
+    _say(sock, HEALTH_ANSWER)
+
+
+def _say(sock: socket.socket, last_words: bytes) -> None:
     with contextlib.suppress(OSError):
-        sock.send(HEALTH_ANSWER)
+        sock.send(last_words)
     sock.close()
 
 
