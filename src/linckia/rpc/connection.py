@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from linckia.rpc.reactor import Reactor
 
 HEADER = struct.Struct("<I")
-RECEIVE_BYTES = 1 << 18
+FD_RECEIVE_BYTES = 1 << 16
 FRAME_MAX_BYTES = 1 << 30
 SEND_FLAGS = int(socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)  # as int: or-ing the enums costs a microsecond
 RECEIVE_FLAGS = int(socket.MSG_DONTWAIT)
@@ -268,26 +268,27 @@ class Connection:
         """Read what is there and deliver complete batches. The peer's hang-up closes the connection."""
         try:
             if self.expect_fds:
-                data, fds, _flags, _addr = socket.recv_fds(self.sock, RECEIVE_BYTES, 4)
+                data, fds, _flags, _addr = socket.recv_fds(self.sock, FD_RECEIVE_BYTES, 4)
                 self.received_fds += fds
+                size = len(data)
+                received = memoryview(data)
             else:
-                data = self.sock.recv(RECEIVE_BYTES, RECEIVE_FLAGS)
+                received = self.reactor.received
+                size = self.sock.recv_into(received, 0, RECEIVE_FLAGS)
         except (BlockingIOError, InterruptedError):
             return
         except OSError as error:
             refused = "refused:" in str(error)  # by TLS: it says it all
             self.close(str(error) if refused else f"connection lost: {error}")
             return
-        if not data:
+        if not size:
             self.close(f"connection lost: {self._error}" if self._error else "peer closed the connection")
             return
         pending = self._input
-        if not pending and self.established:
-            size = len(data)
-            if size >= 4 and HEADER.unpack_from(data)[0] == size - 4:  # the common case: exactly one frame
-                self._deliver(memoryview(data)[4:])
-                return
-        pending += data
+        if not pending and self.established and size >= 4 and HEADER.unpack_from(received)[0] == size - 4:
+            self._deliver(received[4:size])  # the common case: exactly one frame
+            return
+        pending += received[:size]
         self._consume()
 
     def drain(self) -> None:

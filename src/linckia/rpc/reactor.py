@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 EventHandler = Callable[[int], None]
 
 ACCEPT_PAUSE_S = 0.1
+RECEIVE_BYTES = 1 << 18
 TCP_RTO_MAX_MS = 44  # Linux 6.15; accepted sockets have it from their listener. Not in the socket module yet
 
 
@@ -109,6 +110,9 @@ class Reactor:
         self.before_poll: Callable[[], None] | None = None
         self.on_error: Callable[[Exception], None] | None = None  # of handlers; None: it reaches who polls
         self.blocked_ident = 0  # thread that sleeps in epoll: a signal handler may raise there safely
+        # Every connection reads into the same bytes, one after the other: an allocation of this size for each read may
+        # cost an mmap, two page faults and an munmap, or nothing, depending on how malloc's heap happens to lie.
+        self.received = memoryview(bytearray(RECEIVE_BYTES))
         self._handlers: dict[int, EventHandler] = {}
         self._timers: list[tuple[float, int, Timer]] = []
         self._order = itertools.count()
