@@ -310,6 +310,17 @@ class Reactor:
             self._run_timers()
         return ran
 
+    def take_ready(self) -> None:
+        """Handle what has arrived and send what that makes, without waiting; no timer and nothing of ``call_soon``
+        runs, so that no code of the user does.
+        """
+        handlers = self._handlers
+        for fd, mask in self.epoll.poll(0):
+            handler = handlers.get(fd)
+            if handler is not None:
+                handler(mask)
+        self.flush_dirty()
+
     def poll_spinning(self) -> bool:
         """One turn that looks for events for ``spin_s`` and never sleeps (event loops, before they go to sleep)."""
         if self.spin_s:

@@ -130,6 +130,19 @@ class Progress:
             self._hand_over()
         return True
 
+    def take_ready_if_free(self) -> None:
+        """Handle what has arrived, unless somebody leads: whoever submits a million tasks in a row keeps the workers
+        busy meanwhile, and gets the results as they come. Calls no code of the user.
+        """
+        if self._lead.acquire(blocking=False):
+            try:
+                self.reactor.take_ready()
+                if self._followers:
+                    self._wake_ready()
+            finally:
+                self._lead.release()
+                self._hand_over()
+
     def spin_if_free(self) -> None:
         """Look for messages a little longer before an event loop goes to sleep: a wake-up costs more than that."""
         if self._lead.acquire(blocking=False):

@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+import msgspec
+
 from linckia.host import entropy
 from linckia.worker import current
 
@@ -45,19 +47,22 @@ class RefExtra:
         self.call_site = ""
 
 
-class ObjectRef(Generic[T_co]):
-    """A reference to an object that some process owns. Hashable, picklable, awaitable; equal when the ids are equal."""
+class ObjectRef(msgspec.Struct, Generic[T_co], weakref=True, eq=False):
+    """A reference to an object that some process owns. Hashable, picklable, awaitable; equal when the ids are equal.
 
-    __slots__ = ("__weakref__", "_id", "extra", "hooks", "state", "value")
+    Not tracked by the garbage collector, which would visit a million pending refs again and again: half of what a task
+    cost among so many. What a ref holds is bytes, other refs, and hooks and a task record that go with its value.
+    """
 
-    def __init__(self, id: bytes) -> None:
-        if len(id) != ID_BYTES:
-            raise ValueError(f"ObjectRef needs {ID_BYTES} bytes, got {len(id)}")
-        self._id = id
-        self.state = PENDING
-        self.value: Any = None  # the TaskRecord while pending
-        self.hooks: list[Callable[[ObjectRef[Any]], None]] | None = None
-        self.extra: RefExtra | None = None
+    _id: bytes
+    state: int = PENDING
+    value: Any = None  # the TaskRecord while pending
+    hooks: list[Callable[[Any], None]] | None = None
+    extra: RefExtra | None = None
+
+    def __post_init__(self) -> None:
+        if len(self._id) != ID_BYTES:
+            raise ValueError(f"ObjectRef needs {ID_BYTES} bytes, got {len(self._id)}")
 
     # --- identity ---------------------------------------------------------------------------------------------------
 

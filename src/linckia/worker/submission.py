@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from linckia.worker.runtime import Runtime
 
 INLINE_ARGUMENTS_MAX_BYTES = 100 * 1024
+LOOK_EVERY = 128  # submissions between looks at what has arrived
 FIRST_RETURN = b"\x01\x00\x00\x00"
 
 
@@ -81,6 +82,8 @@ def submit(
             progress.touch()
     elif not progress._armed:
         progress.arm()
+    if not progress.generation % LOOK_EVERY:
+        progress.take_ready_if_free()
     if runtime.interrupt_pending:
         runtime.check_interrupt()
     return answer
