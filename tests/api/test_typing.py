@@ -54,12 +54,24 @@ def results_are_known() -> None:
     assert_type(linckia.get(linckia.put(b"bytes", replicas=2)), bytes)
 
 
+def references_stand_for_their_values() -> None:
+    """Never run: for the checker. By position, where they are nearly always given."""
+    text = linckia.put("a")
+    assert_type(length.remote(text), ObjectRef[int])
+    assert_type(length.remote(text, 2), ObjectRef[int])
+    assert_type(length.remote(text, times=2), ObjectRef[int])
+    assert_type(length.remote("a", linckia.put(2)), ObjectRef[int])
+    assert_type(length.options(num_cpus=1).remote(text), ObjectRef[int])
+
+
 def wrong_arguments_are_refused() -> None:
     """Never run: for the checker."""
-    length.remote(1)  # pyright: ignore[reportArgumentType]
+    length.remote(1)  # pyright: ignore[reportArgumentType, reportCallIssue]
+    length.options(num_cpus=1).remote(1)  # pyright: ignore[reportArgumentType, reportCallIssue]
+    length.remote(times=linckia.put(2))  # pyright: ignore[reportCallIssue]
     length.remote()  # pyright: ignore[reportCallIssue]
-    length.remote("a", other=2)  # pyright: ignore[reportCallIssue]
-    label.remote("1")  # pyright: ignore[reportArgumentType]
+    length.remote("a", other=2)  # pyright: ignore[reportArgumentType]
+    label.remote("1")  # pyright: ignore[reportArgumentType, reportCallIssue]
     linckia.get(1)  # pyright: ignore[reportArgumentType, reportCallIssue]
 
 

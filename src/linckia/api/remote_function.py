@@ -5,7 +5,7 @@ once per session.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 from linckia.api.options_group import group_target
 from linckia.worker import current
@@ -57,7 +57,19 @@ class RemoteFunction(Generic[P, R]):
     def __call__(self, *_args: Any, **_kwargs: Any) -> Any:
         raise TypeError(f"remote function {self._name} cannot be called directly; use {self._name}.remote()")
 
-    def remote(self, *args: P.args, **kwargs: P.kwargs) -> ObjectRef[R]:
+    # To type checkers: the signature of the function, or anything with a reference among the first arguments, which
+    # stands for its value.
+    @overload
+    def remote(self, _1: ObjectRef[Any], /, *args: Any, **kwargs: Any) -> ObjectRef[R]: ...
+    @overload
+    def remote(self, _1: Any, _2: ObjectRef[Any], /, *args: Any, **kwargs: Any) -> ObjectRef[R]: ...
+    @overload
+    def remote(self, _1: Any, _2: Any, _3: ObjectRef[Any], /, *args: Any, **kwargs: Any) -> ObjectRef[R]: ...
+    @overload
+    def remote(self, _1: Any, _2: Any, _3: Any, _4: ObjectRef[Any], /, *args: Any, **kwargs: Any) -> ObjectRef[R]: ...
+    @overload
+    def remote(self, *args: P.args, **kwargs: P.kwargs) -> ObjectRef[R]: ...
+    def remote(self, *args: Any, **kwargs: Any) -> ObjectRef[R]:
         """Submit one task; returns at once.
 
         Arguments that are ObjectRefs are replaced by their values before the task starts. TypeError when the
@@ -179,7 +191,17 @@ class OptionedFunction(Generic[P, R]):
         self._function, self._options = function, options
         self._bound: BoundFunction | None = None
 
-    def remote(self, *args: P.args, **kwargs: P.kwargs) -> ObjectRef[R]:
+    @overload
+    def remote(self, _1: ObjectRef[Any], /, *args: Any, **kwargs: Any) -> ObjectRef[R]: ...
+    @overload
+    def remote(self, _1: Any, _2: ObjectRef[Any], /, *args: Any, **kwargs: Any) -> ObjectRef[R]: ...
+    @overload
+    def remote(self, _1: Any, _2: Any, _3: ObjectRef[Any], /, *args: Any, **kwargs: Any) -> ObjectRef[R]: ...
+    @overload
+    def remote(self, _1: Any, _2: Any, _3: Any, _4: ObjectRef[Any], /, *args: Any, **kwargs: Any) -> ObjectRef[R]: ...
+    @overload
+    def remote(self, *args: P.args, **kwargs: P.kwargs) -> ObjectRef[R]: ...
+    def remote(self, *args: Any, **kwargs: Any) -> ObjectRef[R]:
         """See :meth:`RemoteFunction.remote`."""
         bound = self._bound
         runtime = current.runtime
