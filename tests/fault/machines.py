@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from namespaces import Host, Network
 from programs import SOURCE
 from watching import is_gone, until
 
@@ -27,6 +26,7 @@ import linckia
 from linckia.host import session
 from linckia.protocol import messages as m
 from linckia.rpc.ask import AskError, ask
+from linckia.testing.namespaces import Host, Network
 
 PORT = 6379
 TOKEN = "5" * 64

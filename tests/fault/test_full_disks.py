@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import pytest
 from machines import STORE_BYTES, Machines
-from namespaces import Network, why_not
 from watching import SCALE, is_gone
 
 import linckia
 from linckia import exceptions
+from linckia.testing.namespaces import Network, why_not
 
 pytestmark = [pytest.mark.fault, pytest.mark.skipif(bool(why_not()), reason=why_not())]
 OBJECT_BYTES = 10_000_000

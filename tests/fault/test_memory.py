@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from memory_group import MemoryGroup
 from programs import Program, Programs
 from watching import until
 
 import linckia
 from linckia.host import process_memory
+from linckia.testing.memory_group import MemoryGroup
 
 pytestmark = [pytest.mark.fault, pytest.mark.row("S25", "P16")]
 STATUS, CAP_SYS_RESOURCE = Path("/proc/self/status"), 24

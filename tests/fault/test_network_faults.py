@@ -17,12 +17,12 @@ from typing import Any, NamedTuple
 
 import pytest
 from machines import Machine, Machines
-from namespaces import Network, why_not
 from watching import SCALE, is_gone, until
 
 import linckia
 from linckia import exceptions
 from linckia.base.limits import NODE_LEASE_TTL_S
+from linckia.testing.namespaces import Network, why_not
 from linckia.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 pytestmark = [pytest.mark.fault, pytest.mark.slow, pytest.mark.skipif(bool(why_not()), reason=why_not())]

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import typer
 
-from linckia.testing.chaos import judging, reporting, schedule
+from linckia.testing.chaos import judging, places, reporting, schedule
 from linckia.testing.chaos.ground import GroundError, Size
 from linckia.testing.chaos.runner import run as run_chaos
 from linckia.testing.chaos.schedule import Plan
@@ -39,13 +39,20 @@ def plan(seed: int, for_: str, every: str, lasts: str) -> Plan:
     return Plan(seed, seconds(for_), seconds(every), (), lasts_s=seconds(lasts) if lasts else 0.0)
 
 
-def run(wanted: Plan, faults: str, cluster: Size, report: str, form: str) -> int:
-    """Exit code: 1 when something was lost or done twice, 2 when it could not be run."""
+def run(wanted: Plan, faults: str, cluster: Size | str, report: str, form: str) -> int:
+    """``cluster``: what to start, or the address of one that runs. Exit code: 1 when something was lost or done twice,
+    2 when it could not be run.
+    """
+    impossible = places.impossible()
+    if isinstance(cluster, str):
+        impossible |= dict.fromkeys(schedule.not_for_found(), "the cluster was not started by this command")
     try:
-        kinds = schedule.kinds_of(faults, cluster.store == "etcd")
+        kinds = schedule.kinds_of(faults, isinstance(cluster, str) or cluster.store == "etcd", impossible)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     wanted = msgspec.structs.replace(wanted, kinds=kinds)
+    if isinstance(cluster, Size):
+        cluster = cluster._replace(needs=schedule.needs(kinds))
     command = shlex.join(["linckia", *sys.argv[1:]])
     try:
         result = run_chaos(wanted, cluster, _say, command)

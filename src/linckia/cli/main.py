@@ -22,7 +22,7 @@ PROGRAM_ARGUMENTS = {"allow_interspersed_args": False}
 head_app = typer.Typer(no_args_is_help=True, help="Heads of a cluster that has several.")
 chaos_app = typer.Typer(
     invoke_without_command=True,
-    help="Hurt a cluster that is started for it, and count what is lost. Nothing else on this machine is touched.",
+    help="Hurt a cluster that is started for it, or one that runs, and count what is lost. Nothing else is touched.",
 )
 tls_app = typer.Typer(no_args_is_help=True, help="Certificates for connections between nodes.")
 app = typer.Typer(
@@ -406,10 +406,21 @@ def chaos(  # noqa: PLR0913 - the size of a cluster and of a schedule
     faults: Annotated[
         str,
         typer.Option(
-            help="Of head, raylet, worker, etcd, etcd-all, stop-head, stop-raylet, stop-worker, stop-etcd, stop, all."
+            help="Kill: head, raylet, worker, etcd, etcd-all. Stop: stop-head, stop-raylet, stop-worker, stop-etcd. "
+            "Cut: cut-node, deaf-node, mute-node, cut-head, cut-store. Lose: host, host-etcd. Disk: "
+            "full-store, full-spill, slow-disk. And memory. Groups: stop, cut, lost, disk, all. Default: "
+            "head,raylet,worker,stop, without raylet with --address."
         ),
-    ] = "head,raylet,worker,stop",
-    lasts: Annotated[str, typer.Option(metavar="TIME", help="Of SIGSTOPs and dead etcd members; default: drawn.")] = "",
+    ] = "",
+    lasts: Annotated[str, typer.Option(metavar="TIME", help="Of what is undone again; default: drawn.")] = "",
+    address: Annotated[
+        str,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="Hurt a cluster that runs already, `auto` or its address: processes of this machine that belong to "
+            "it, whoever's work they do. Killed nodes are not replaced.",
+        ),
+    ] = "",
     store: Annotated[
         str, typer.Option(help="`session` (SQLite), `sqlite:/path`, `etcd` (starts three members).")
     ] = "session",
@@ -419,7 +430,7 @@ def chaos(  # noqa: PLR0913 - the size of a cluster and of a schedule
     report: ReportFile = "",
     form: ReportForm = "markdown",
 ) -> None:
-    """Run a workload that checks itself on a new cluster, kill and stop its processes, and report.
+    """Run a workload that checks itself on a new cluster (or with --address on one that runs), hurt it, and report.
 
     Exit code 1 when anything that was acknowledged is lost or was done twice.
     """
@@ -427,9 +438,10 @@ def chaos(  # noqa: PLR0913 - the size of a cluster and of a schedule
         return
     from linckia.cli import chaos as runs  # noqa: PLC0415 - start-up time
 
-    size = runs.size(store, nodes, heads, cpus)
+    cluster = address or runs.size(store, nodes, heads, cpus)
+    words = faults or ("head,worker,stop" if address else "head,raylet,worker,stop")
     plan = runs.plan(seed, for_, every, lasts)
-    raise typer.Exit(runs.run(plan, faults, size, report, form))
+    raise typer.Exit(runs.run(plan, words, cluster, report, form))
 
 
 @chaos_app.command()

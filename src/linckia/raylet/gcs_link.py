@@ -10,11 +10,13 @@ an old leader's: it is not listened to. Built by node/rooms.py.
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from linckia.base.backoff import Backoff
 from linckia.base.limits import HEAD_RETRY_MAX_S, HEAD_SILENT_MAX_S, LINK_ACK_AFTER_S, LINK_ACK_EVERY, LINK_WINDOW_MAX
+from linckia.core.links.terms import Terms
 from linckia.core.links.windows import ReceiveCount, SendWindow
 from linckia.host.entropy import random_generator
 from linckia.protocol import messages as m
@@ -47,7 +49,7 @@ class GcsLink:
         self.peer_id, self.peer_role = b"gcs", "gcs"
         self.closed = False
         self.up = False
-        self.epoch = 0
+        self.terms = Terms()
         self._head = b""  # instance of the head that the session is with
         self._conn: Connection | None = None
         self._window: SendWindow[m.Message] = SendWindow(LINK_WINDOW_MAX)
@@ -59,6 +61,11 @@ class GcsLink:
         self.rng = random_generator()  # replaced by the simulator
         self.last_error = "no answer"
         self.on_presence: Callable[[bool], None] = lambda _is_up: None  # the head is away, or there again
+
+    @property
+    def epoch(self) -> int:
+        """The highest term that is known."""
+        return self.terms.epoch
 
     # --- connecting ---------------------------------------------------------------------------------------------------
 
@@ -129,7 +136,9 @@ class GcsLink:
 
     def leader_is(self, address: str, epoch: int) -> None:
         """A head says that it leads by that epoch. The one that we talk to may be stopped, or cut off from us alone."""
-        if epoch > self.epoch and not self.closed:
+        if epoch < self.epoch:
+            self.terms.refused()
+        elif epoch > self.epoch and not self.closed:
             self._learn([address])
             self.up = False
             self._hang_up("another head leads")
@@ -145,6 +154,7 @@ class GcsLink:
 
     def _deliver(self, conn: Connection, batch: list[m.Message]) -> None:
         if conn is not self._conn:
+            self.terms.refused(len(batch))
             return
         for message in batch:
             kind = type(message)
@@ -155,9 +165,11 @@ class GcsLink:
             elif kind is m.NotLeader:
                 self._not_leader(message)  # type: ignore[arg-type]
             elif not self.up or conn is not self._conn:
-                return  # of a session that has ended
+                self.terms.refused()  # and the rest: of a session that has ended
+                return
             else:
                 is_due = self._received.add()
+                self.terms.heard(time.monotonic())
                 if kind is m.HeadsChanged:
                     self._learn(message.heads)  # type: ignore[attr-defined]
                 else:
@@ -169,6 +181,7 @@ class GcsLink:
             self.last_error = (
                 f"the head at {self.endpoint} leads by epoch {message.epoch}, which {self.epoch} has ended"
             )
+            self.terms.refused()
             self._hang_up(self.last_error)
             self._try_next()
             return
@@ -176,7 +189,9 @@ class GcsLink:
             self._patience.cancel()
         if self._head:
             print(f"the head at {self.endpoint} is back", file=sys.stderr)  # noqa: T201
-        self.epoch, self.up, self._attempt = message.epoch, True, 0
+        if ended := self.terms.begin(message.epoch):
+            print(ended, file=sys.stderr)  # noqa: T201
+        self.up, self._attempt = True, 0
         self._failed.clear()
         self.on_presence(True)
         if message.resumed:

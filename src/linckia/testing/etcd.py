@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import os
 import shutil
 import signal
@@ -18,10 +19,13 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from linckia.testing.namespaces import Host
+
 READY_MAX_S = 60.0
 PROBE_MAX_S = 2.0
 LOOK_EVERY_S = 0.02
 LOG_SHOWN_CHARS = 2000
+HOST_PORTS = [2379, 2380]
 
 
 def missing() -> str:
@@ -32,19 +36,20 @@ def missing() -> str:
 class EtcdMember:
     """One server process."""
 
-    def __init__(self, number: int, folder: Path, scheme: str, extra: Sequence[str]) -> None:
-        self.name = f"m{number}"
+    def __init__(self, number: int, folder: Path, scheme: str, extra: Sequence[str], host: Host | None = None) -> None:
+        self.name, self.host = f"m{number}", host
         self.folder = folder / self.name
         self.folder.mkdir(parents=True, exist_ok=True)
-        client, peer = _free_ports(2)
-        self.endpoint = f"127.0.0.1:{client}"
-        self.client_url, self.peer_url = f"{scheme}://{self.endpoint}", f"http://127.0.0.1:{peer}"
+        address, (client, peer) = (host.address, HOST_PORTS) if host else ("127.0.0.1", _free_ports(2))
+        self.endpoint = f"{address}:{client}"
+        self.client_url, self.peer_url = f"{scheme}://{self.endpoint}", f"http://{address}:{peer}"
         self.extra = list(extra)
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, cluster: str) -> None:
         """On what it has on disk, or anew."""
         command = [
+            *(self.host.enter() if self.host else ()),
             *("etcd", "--name", self.name, "--data-dir", str(self.folder / "data"), "--log-level", "warn"),
             *("--listen-client-urls", self.client_url, "--advertise-client-urls", self.client_url),
             *("--listen-peer-urls", self.peer_url, "--initial-advertise-peer-urls", self.peer_url),
@@ -93,10 +98,20 @@ class EtcdMember:
 class EtcdCluster:
     """``size`` members, started; close() ends them and leaves the folder to its owner."""
 
-    def __init__(self, folder: Path, size: int = 1, *, tls: tuple[str, str] | None = None) -> None:
-        """``tls``: files of the servers' certificate and key."""
+    def __init__(
+        self,
+        folder: Path,
+        size: int = 1,
+        *,
+        tls: tuple[str, str] | None = None,
+        hosts: Sequence[Host | None] = (),
+    ) -> None:
+        """``tls``: files of the servers' certificate and key. ``hosts``: where each member runs; the caller reaches
+        them all.
+        """
         extra = ["--cert-file", tls[0], "--key-file", tls[1]] if tls else []
-        self.members = [EtcdMember(n, folder, "https" if tls else "http", extra) for n in range(size)]
+        where = hosts or [None] * size
+        self.members = [EtcdMember(n, folder, "https" if tls else "http", extra, where[n]) for n in range(size)]
         self._urls = ",".join(f"{member.name}={member.peer_url}" for member in self.members)
         self.start()
 
@@ -105,11 +120,15 @@ class EtcdCluster:
         """For ``EtcdAddress``."""
         return tuple(member.endpoint for member in self.members)
 
+    def launch(self) -> None:
+        """All that do not run, or have ended by themselves; does not wait."""
+        for member in self.members:
+            if member.process is None or member.process.poll() is not None:
+                member.start(self._urls)
+
     def start(self) -> None:
         """All that do not run; returns when all members serve."""
-        for member in self.members:
-            if member.process is None:
-                member.start(self._urls)
+        self.launch()
         deadline_s = time.monotonic() + READY_MAX_S
         for member in self.members:
             while not member.is_healthy():
@@ -121,11 +140,26 @@ class EtcdCluster:
                 time.sleep(LOOK_EVERY_S)
 
     def control(self, *words: str) -> str:
-        """``etcdctl words``, on the first endpoint; what it printed."""
-        command = ["etcdctl", "--endpoints", self.members[0].client_url, *words]
+        """``etcdctl words`` at the members that run; what it printed."""
+        running = [member.client_url for member in self.members if member.process is not None]
+        command = ["etcdctl", "--endpoints", ",".join(running), *words]
         environment = {**os.environ, "ETCDCTL_API": "3"}
         done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=True)
         return done.stdout
+
+    def leader(self) -> EtcdMember | None:
+        """The member that leads; None while nobody knows of one."""
+        try:
+            text = self.control("endpoint", "status", "-w", "json")
+        except subprocess.CalledProcessError as error:  # one that does not answer; what the others said is there
+            text = error.stdout
+        except subprocess.TimeoutExpired:
+            return None
+        told = json.loads(text) if text.startswith("[") else []
+        for each in told:
+            if each["Status"]["header"]["member_id"] == each["Status"].get("leader"):
+                return next(member for member in self.members if member.client_url == each["Endpoint"])
+        return None
 
     def close(self) -> None:
         """Idempotent."""

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from linckia.testing.chaos import checking, questions, reporting, schedule
+from linckia.testing.chaos import checking, questions, reporting, schedule, stale
 from linckia.testing.chaos.availability import Successes, service, spread
 from linckia.testing.chaos.history import Deed, Execution, Op, Outcome, read_ledger, read_ops
 from linckia.testing.chaos.results import Result, Seen, summarise
@@ -214,3 +214,65 @@ def test_each_question_has_an_experiment_or_says_where() -> None:
         asked = [number for each in questions.experiments(store) for number in each.answers]
         assert sorted([*asked, *questions.ELSEWHERE]) == sorted(questions.QUESTIONS)
         assert set(asked) == set(questions.RULES)
+
+
+# --- old terms --------------------------------------------------------------------------------------------------------
+
+ENDED = (
+    "term {} ended here: {} messages of it, the last at {} s of the monotonic clock; refused of ended terms so far: {}"
+)
+
+
+def test_what_a_node_heard_after_its_leader_went_on_is_counted() -> None:
+    rounds = [
+        stale.Round(3, 17, stopped_s=10.0, continued_s=13.0, write_accepted=False),
+        stale.Round(17, 40, stopped_s=20.0, continued_s=23.0, write_accepted=False),
+    ]
+    kept = "\n".join([ENDED.format(3, 50, 9.5, 1), ENDED.format(17, 60, 19.9, 4)])
+    heads = ["12.3 this head leads no more: its lease ended\n12.4 this head leads no more: another head leads"]
+    found = stale.count(rounds, 4, [kept, ""], heads)
+    assert found.good
+    assert (found.rounds, found.writes_tried, found.commands_refused, found.terms_looked_at) == (2, 2, 4, 2)
+    assert found.ends == {"its lease ended": 1, "another head leads": 1}
+    heard_late = ENDED.format(17, 61, 23.1, 4)
+    assert stale.count(rounds, 4, [kept, heard_late], heads).commands_accepted == 1
+
+
+def test_without_logs_nothing_is_proved() -> None:
+    assert not stale.count([stale.Round(3, 17, 1.0, 4.0, write_accepted=False)], 0, [""], []).good
+
+
+def test_a_write_of_an_old_term_makes_a_run_bad() -> None:
+    found = stale.count([stale.Round(3, 17, 1.0, 4.0, write_accepted=True)], 0, [], [])
+    assert not found.good
+    assert found.writes_accepted == 1
+
+
+def test_a_leader_that_nobody_followed_proves_nothing() -> None:
+    found = stale.count([stale.Round(3, 0, 1.0, 4.0, write_accepted=True)], 0, [], [])
+    assert (found.rounds, found.without_follower, found.writes_tried, found.writes_accepted) == (0, 1, 0, 0)
+
+
+# --- what a cluster stands on -----------------------------------------------------------------------------------------
+
+
+def test_what_cannot_be_done_here_is_left_out_of_groups_and_refused_by_name() -> None:
+    missing = {"cut-node": "namespaces need root"}
+    assert schedule.kinds_of("cut", with_etcd=False, impossible=missing) == ("deaf-node", "mute-node")
+    with pytest.raises(ValueError, match="'cut-node' cannot be done: namespaces need root"):
+        schedule.kinds_of("cut-node", with_etcd=False, impossible=missing)
+
+
+def test_faults_say_what_they_need() -> None:
+    assert schedule.needs(("head", "worker")) == ()
+    assert schedule.needs(("host", "cut-node", "full-spill")) == ("hosts", "small disks")
+    assert set(schedule.not_for_found()) & {"host", "etcd", "memory", "stale-head"} == {
+        "host", "etcd", "memory", "stale-head",
+    }  # fmt: skip
+
+
+def test_a_class_is_available_when_it_answered_within_a_second() -> None:
+    ops = [op("task", number, number, 0.3) for number in range(9)] + [op("task", 9, 9.0, 1.5)]
+    found = service(ops, 0, 20 * S)
+    assert (found.within, found.within_1s) == (0.0, 0.9)
+    assert found.time_1s == pytest.approx(1 - 0.5 / 20)

@@ -12,7 +12,7 @@ from itertools import pairwise
 
 import msgspec
 
-from linckia.testing.chaos.history import Op, limit_s
+from linckia.testing.chaos.history import AVAILABLE_WITHIN_S, Op, limit_s
 
 SLOT_NS = 100_000_000
 
@@ -58,6 +58,10 @@ class Service(msgspec.Struct, frozen=True):
     """Share of slots of 100 ms in which nobody waited beyond the limit throughout."""
     longest_s: float
     """The longest pause between two successes."""
+    within_1s: float = 0.0
+    """Share of operations that succeeded within 1 s."""
+    time_1s: float = 0.0
+    """Share of time in which nobody waited for more than 1 s."""
 
 
 def service(ops: Sequence[Op], from_ns: int, to_ns: int) -> Service:
@@ -65,14 +69,31 @@ def service(ops: Sequence[Op], from_ns: int, to_ns: int) -> Service:
     ops = [op for op in ops if op.ended_ns > from_ns and op.began_ns < to_ns]
     if not ops or to_ns <= from_ns:
         return Service(0, 0.0, 0.0, 0.0, (to_ns - from_ns) / 1e9)
-    limit_ns = int(limit_s(ops[0].kind) * 1e9)
-    good = sum(op.outcome == "ok" and op.ended_ns - op.began_ns <= limit_ns for op in ops)
-    late = _joined([_late(op, limit_ns, from_ns, to_ns) for op in ops])
-    lost_ns = sum(end - begin for begin, end in late)
+    limit_ns, second_ns = int(limit_s(ops[0].kind) * 1e9), int(AVAILABLE_WITHIN_S * 1e9)
+    late = _waits(ops, limit_ns, from_ns, to_ns)
     slots = max(1, (to_ns - from_ns) // SLOT_NS)
     bad = sum(max(0, (end - from_ns) // SLOT_NS - -((from_ns - begin) // SLOT_NS)) for begin, end in late)
-    longest_s = Successes(ops).longest_pause_s(from_ns, to_ns)
-    return Service(len(ops), good / len(ops), 1 - lost_ns / (to_ns - from_ns), 1 - bad / slots, longest_s)
+    return Service(
+        operations=len(ops),
+        within=_share_within(ops, limit_ns),
+        time=1 - _length(late) / (to_ns - from_ns),
+        slots=1 - bad / slots,
+        longest_s=Successes(ops).longest_pause_s(from_ns, to_ns),
+        within_1s=_share_within(ops, second_ns),
+        time_1s=1 - _length(_waits(ops, second_ns, from_ns, to_ns)) / (to_ns - from_ns),
+    )
+
+
+def _share_within(ops: Sequence[Op], limit_ns: int) -> float:
+    return sum(op.outcome == "ok" and op.ended_ns - op.began_ns <= limit_ns for op in ops) / len(ops)
+
+
+def _waits(ops: Sequence[Op], limit_ns: int, from_ns: int, to_ns: int) -> list[tuple[int, int]]:
+    return _joined([_late(op, limit_ns, from_ns, to_ns) for op in ops])
+
+
+def _length(spans: Sequence[tuple[int, int]]) -> int:
+    return sum(end - begin for begin, end in spans)
 
 
 def _late(op: Op, limit_ns: int, from_ns: int, to_ns: int) -> tuple[int, int]:

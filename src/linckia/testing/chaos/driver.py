@@ -1,5 +1,6 @@
 """The driver of a chaos run, a process of its own: a thread per class of operations, each operation checked and written
-down. ``python -m linckia.testing.chaos.driver ADDRESS FOLDER``; it prints `ready` and goes on until its input ends.
+down. ``python -m linckia.testing.chaos.driver ADDRESS FOLDER CLASSES``; it prints `ready` and goes on until its input
+ends.
 
 At the end it looks whether all that was acknowledged is there, lets go of everything, and waits for the cluster to be
 idle; what it found is in ``end.json``.
@@ -13,7 +14,7 @@ import threading
 import time
 import zlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -23,7 +24,7 @@ import linckia
 from linckia.exceptions import GetTimeoutError, RayError
 from linckia.testing.chaos import deeds
 from linckia.testing.chaos.checking import PARTS
-from linckia.testing.chaos.history import Op, Outcome
+from linckia.testing.chaos.history import SPILLING, Op, Outcome
 from linckia.util.placement_group import (
     PlacementGroup,
     get_placement_group,
@@ -34,10 +35,13 @@ from linckia.util.placement_group import (
 
 NEVER_S = 60.0
 GROUPS_KEPT = 30
+BLOCKS_EACH, BLOCKS_KEPT = 4, 8
 SETTLE_S = 30.0
 KEEPER = "keeper"
 NAMESPACE = "chaos"
 CALLERS = 2
+SMALL_SHARE = 0.01
+"""CPUs of an actor: heads have none, and what runs on their hosts would be lost with them."""
 PACE_S = {
     "task": 0.01,
     "tasks": 0.05,
@@ -47,6 +51,7 @@ PACE_S = {
     "find": 0.05,
     "group": 0.05,
     "object": 0.2,
+    SPILLING: 0.5,
 }
 """Pauses: most of what two cores can do is left to what is being looked at."""
 _never = threading.Event()
@@ -72,7 +77,8 @@ class Load:
         self.over = threading.Event()
         self.kept: deque[tuple[int, PlacementGroup]] = deque()
         self.removed: list[tuple[int, PlacementGroup]] = []
-        counter = linckia.remote(num_cpus=0, max_restarts=-1)(deeds.Counter)
+        self.blocks: deque[tuple[int, Any]] = deque()
+        counter = linckia.remote(num_cpus=SMALL_SHARE, max_restarts=-1)(deeds.Counter)
         self.strict: Any = counter.options(max_task_retries=0).remote(self.ledger)
         self.retried: Any = counter.options(max_task_retries=-1).remote(self.ledger)
         self.short_lived = counter.options(max_task_retries=-1)
@@ -93,6 +99,7 @@ class Load:
             "find": self.find,
             "group": self.group,
             "object": self.object,
+            SPILLING: self.spill,
         }
 
     def task(self, number: int) -> None:
@@ -130,11 +137,27 @@ class Load:
         checksum, turned = got(deeds.turned.remote(block_ref))
         expect((checksum, turned == block[::-1]), (zlib.crc32(block), True))
 
+    def spill(self, number: int) -> None:
+        """What was put is there although it does not all fit; what cannot be put is told."""
+        for part in range(number * BLOCKS_EACH, (number + 1) * BLOCKS_EACH):
+            self.blocks.append((part, linckia.put(_block(part))))
+            if len(self.blocks) > BLOCKS_KEPT:
+                self.read_block()
+
+    def read_block(self) -> None:
+        """The oldest."""
+        part, ref = self.blocks.popleft()
+        expect(zlib.crc32(got(ref)), zlib.crc32(_block(part)))
+
     # --- the end ------------------------------------------------------------------------------------------------------
 
     def look(self) -> list[str]:
         """`class number` of what is not as it was acknowledged."""
         missing = []
+        while self.blocks:
+            part = self.blocks[0][0]
+            outcome, value = carry_out(lambda _number: self.read_block(), part)
+            missing += [f"{SPILLING} {part} ({value})"] * (outcome != "ok")
         deadline_s = time.monotonic() + SETTLE_S
         for number, group in self.kept:
             while not _is_there(number, group):
@@ -163,6 +186,10 @@ class Load:
                 return time.monotonic() - began_s
             _never.wait(0.05)
         return None
+
+
+def _block(part: int) -> bytes:
+    return part.to_bytes(8, "little") * (deeds.BLOCK_BYTES * 10 // 8)
 
 
 def _is_there(number: int, group: PlacementGroup) -> bool:
@@ -214,14 +241,14 @@ def carry_out(operation: Callable[[int], str | None], number: int) -> tuple[Outc
         return "failed", f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
-def main(address: str, folder: Path) -> None:
+def main(address: str, folder: Path, kinds: Sequence[str]) -> None:
     """Until standard input ends."""
     linckia.init(address=address, log_to_driver=False, namespace=NAMESPACE)
     load = Load(folder)
     lock = threading.Lock()
     with (folder / "history").open("w") as file:
         threads = []
-        for kind in PACE_S:
+        for kind in kinds:
             numbers = itertools.count()
             for _ in range(CALLERS if kind == "call" else 1):
                 threads.append(threading.Thread(target=repeat, args=(load, kind, numbers, file, lock), name=kind))
@@ -240,4 +267,4 @@ def main(address: str, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    main(sys.argv[1], Path(sys.argv[2]), sys.argv[3].split(","))

@@ -23,11 +23,17 @@ CLASSES = {
     "group": "a placement group is created, kept, and later removed",
     "object": "a 1 MB object goes through a task",
 }
+SPILLING = "spill"
+"""A class of runs that fill the disk for spilled values: blocks that do not fit into memory are put, kept and read."""
+NAMES = {**CLASSES, SPILLING: "40 MB are put, and what was put before is read again, most of it from the disk"}
 WITHOUT_RETRIES = frozenset({"call"})
 CONTROL = frozenset({"creation", "find", "group"})
 """Need the head; the others do not."""
-LIMIT_S = {"task": 0.05, "call": 0.05, "retried": 0.05, "tasks": 0.25, "object": 0.5}
+LIMIT_S = {"task": 0.05, "call": 0.05, "retried": 0.05, "tasks": 0.25, "object": 0.5, SPILLING: 5.0}
 CONTROL_MAX_S = 1.0
+AVAILABLE_WITHIN_S = 1.0
+AVAILABLE_SHARE, CONTROL_SHARE = 0.999, 0.99
+"""What is asked of running work and of control: succeeded within that time / attempted."""
 
 
 class Op(msgspec.Struct, frozen=True):

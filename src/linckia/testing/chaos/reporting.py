@@ -6,9 +6,10 @@ from typing import Any
 
 import msgspec
 
-from linckia.testing.chaos.history import CLASSES, limit_s
+from linckia.testing.chaos.history import AVAILABLE_SHARE, CONTROL, CONTROL_SHARE, NAMES, WITHOUT_RETRIES, limit_s
 from linckia.testing.chaos.results import Result
 from linckia.testing.chaos.schedule import KINDS
+from linckia.testing.chaos.stale import Stale
 
 SHOWN_ERRORS = 3
 COLUMNS = (
@@ -25,7 +26,7 @@ def as_json(result: Result) -> str:
 
 def as_markdown(result: Result) -> str:
     """With tables; times in seconds."""
-    parts = [_head(result), _classes(result), _faults(result), _others(result)]
+    parts = [_head(result), _classes(result), _available(result), _faults(result), _others(result)]
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
@@ -48,7 +49,8 @@ def _head(result: Result) -> str:
     lines = [f"# Chaos: {', '.join(facts['kinds']) or 'no faults'} on {facts['store']}", ""]
     if facts.get("command"):
         lines += [f"`{facts['command']}`", ""]
-    cluster = f"{facts['heads']} head(s), {facts['nodes']} nodes of {facts['cpus']} CPUs"
+    needs = "".join(f", {need}" for need in facts.get("needs", ()))
+    cluster = f"{facts['heads']} head(s), {facts['nodes']} nodes of {facts['cpus']} CPUs{needs}"
     faults = f"seed {facts['seed']}, {facts['for_s']:g} s, a fault every {facts['every_s']:g} s"
     machine = f"{facts['cores']} cores, load average {facts['load average']}; Linckia {facts['version']}"
     lines += [f"**{verdict(result)}**", "", f"{cluster}, {faults}; {machine}."]
@@ -68,9 +70,7 @@ def _classes(result: Result) -> str:
             f"| {kind} | {tally.count:,} | {tally.failed}{allowed} | {tally.lost} | {tally.duplicated} | "
             f"{tally.ran_again} | {row.quiet.longest_s:.3f} | {row.faults.longest_s:.3f} | {shares} |"
         )
-    legend = "; ".join(
-        f"{kind}: {CLASSES[kind]}, limit {limit_s(kind):g} s" for kind in result.classes if kind in CLASSES
-    )
+    legend = "; ".join(f"{kind}: {NAMES[kind]}, limit {limit_s(kind):g} s" for kind in result.classes if kind in NAMES)
     notes = (
         f"{legend}. *Within limit*: share of operations that succeeded in that time. *Time*, *slots*: share of time, "
         "and of slots of 100 ms, in which nobody waited for longer. *Ran again*: as declared retries allow."
@@ -78,6 +78,19 @@ def _classes(result: Result) -> str:
     said = [f"* {kind}: {text}" for kind, row in result.classes.items() for text in row.tally.errors[:SHOWN_ERRORS]]
     errors = "\n\nFirst errors:\n" + "\n".join(said) if said else ""
     return "\n".join(rows) + "\n\n" + notes + errors
+
+
+def _available(result: Result) -> str:
+    """What was asked of each class, and what came of it."""
+    rows = ["| class | asked | of operations | of time |", "| --- | --- | --- | --- |"]
+    for kind, row in result.classes.items():
+        asked = f"{CONTROL_SHARE if kind in CONTROL else AVAILABLE_SHARE:.1%}"
+        asked = "fails by choice" if kind in WITHOUT_RETRIES else asked
+        rows.append(f"| {kind} | {asked} | {row.faults.within_1s:.3%} | {row.faults.time_1s:.3%} |")
+    return (
+        "## Available: answered well within 1 s\n\n" + "\n".join(rows) + "\n\nFrom the first fault to the end. *Of "
+        "time*: who waits asks nothing, so each moment in which somebody waited for more than 1 s counts as lost."
+    )
 
 
 def _faults(result: Result) -> str:
@@ -115,6 +128,24 @@ def _others(result: Result) -> str:
         lines.append(f"* Processes of killed nodes that lived a second later: {result.orphans}.")
     if seen.missing:
         lines.append(f"* Missing at the end: {', '.join(seen.missing[:10])}.")
+    if seen.stale is not None:
+        lines += _stale(seen.stale)
+    if seen.troubles:
+        lines.append(f"* **The injector itself failed**: {'; '.join(seen.troubles)}.")
     if seen.skipped:
         lines.append(f"* Faults that found nobody: {len(seen.skipped)}.")
     return "## Beside it\n\n" + "\n".join(lines)
+
+
+def _stale(stale: Stale) -> list[str]:
+    ends = ", ".join(f"{why} ({count})" for why, count in sorted(stale.ends.items())) or "none"
+    followed = f"{stale.rounds}; whom nobody followed in time: {stale.without_follower}"
+    writes = f"{stale.writes_tried} tried, {stale.writes_accepted} accepted"
+    heard = f"of {stale.terms_looked_at} terms of nodes, heard after their leader went on: {stale.commands_accepted}"
+    return [
+        f"* Leaders that were stopped until another one led: {followed}.",
+        f"* Writes in the name of their terms after that: {writes}.",
+        f"* Calls to nodes in the name of their terms: {stale.calls_tried}; {heard}.",
+        f"* Refused by nodes, these and what connections of former leaders still said: {stale.commands_refused}.",
+        f"* Why heads said that they lead no more: {ends}.",
+    ]

@@ -11,8 +11,9 @@ import msgspec
 from linckia.testing.chaos import checking
 from linckia.testing.chaos.availability import Service, Spread, Successes, service, spread
 from linckia.testing.chaos.checking import Tally
-from linckia.testing.chaos.history import CLASSES, Deed, Execution, Op
+from linckia.testing.chaos.history import NAMES, Deed, Execution, Op
 from linckia.testing.chaos.schedule import ENDS_WORK
+from linckia.testing.chaos.stale import Stale
 
 
 class ClassRow(msgspec.Struct, frozen=True):
@@ -43,6 +44,10 @@ class Seen(msgspec.Struct, frozen=True):
     """Processes of the run that lived a second after its end."""
     missing: list[str]
     quiet_s: float | None
+    troubles: list[str] = []
+    """What the injector could not undo."""
+    stale: Stale | None = None
+    """What leaders did after their terms, where that was counted."""
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -73,9 +78,10 @@ class Result(msgspec.Struct, frozen=True):
 
     @property
     def good(self) -> bool:
-        """Nothing lost, nothing duplicated, no impossible answer, terms in order."""
+        """Nothing lost, nothing duplicated, no impossible answer, terms in order, nothing accepted from an old one."""
         ordered = self.seen.epochs == sorted(self.seen.epochs)
-        return not (self.lost or self.duplicated or self.out_of_order) and ordered
+        fenced = self.seen.stale is None or self.seen.stale.good
+        return not (self.lost or self.duplicated or self.out_of_order) and ordered and fenced
 
 
 def summarise(
@@ -96,7 +102,7 @@ def summarise(
             service(by_class[kind], began_ns, first_ns),
             service(by_class[kind], first_ns, ended_ns),
         )
-        for kind in [*CLASSES, *sorted(set(tallies) - set(CLASSES))]
+        for kind in [*NAMES, *sorted(set(tallies) - set(NAMES))]
         if kind in tallies
     }
     kills = [(pid, deed.at_ns) for deed in deeds for pid in deed.ended]
@@ -113,7 +119,7 @@ def summarise(
 
 
 def _faults(deeds: Sequence[Deed], by_class: dict[str, list[Op]], ended_ns: int) -> dict[str, FaultRow]:
-    tracks = {kind: Successes(by_class[kind]) for kind in CLASSES if by_class.get(kind)}
+    tracks = {kind: Successes(by_class[kind]) for kind in NAMES if by_class.get(kind)}
     ends = [*(deed.at_ns for deed in deeds[1:]), ended_ns]
     recovery: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     pause: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))

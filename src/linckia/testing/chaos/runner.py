@@ -14,33 +14,39 @@ import msgspec
 
 import linckia
 from linckia.testing.chaos import schedule
+from linckia.testing.chaos.attached import FoundGround
+from linckia.testing.chaos.disk_faults import DiskFaults, StoreDisk
 from linckia.testing.chaos.driver import End
-from linckia.testing.chaos.ground import Ground, GroundError, Size
-from linckia.testing.chaos.history import Execution, Op, read_ledger, read_ops
+from linckia.testing.chaos.ground import Ground, GroundError, OwnGround, Size
+from linckia.testing.chaos.history import CLASSES, SPILLING, Execution, Op, read_ledger, read_ops
 from linckia.testing.chaos.injecting import Injector
+from linckia.testing.chaos.network_faults import NetworkFaults
+from linckia.testing.chaos.process_faults import ProcessFaults
 from linckia.testing.chaos.results import Result, Seen, summarise
 from linckia.testing.chaos.schedule import Plan
+from linckia.testing.chaos.stale_faults import StaleFaults
 
 DRIVER_START_S = 60.0
 DRIVER_END_S = 180.0
 
 
-def run(plan: Plan, size: Size, say: Callable[[str], None], command: str = "") -> Result:
-    """GroundError when the cluster or the driver cannot be started."""
+def run(plan: Plan, cluster: Size | str, say: Callable[[str], None], command: str = "") -> Result:
+    """``cluster``: what is started, or the address of one that runs. GroundError when it, or the driver, cannot be
+    started.
+    """
     with tempfile.TemporaryDirectory(prefix="lkc-", ignore_cleanup_errors=True) as name:
-        return _run(plan, size, say, command, Path(name))
+        return _run(plan, cluster, say, command, Path(name))
 
 
-def _run(plan: Plan, size: Size, say: Callable[[str], None], command: str, folder: Path) -> Result:
+def _run(plan: Plan, cluster: Size | str, say: Callable[[str], None], command: str, folder: Path) -> Result:
     load_before = os.getloadavg()
-    say(f"starting {size.heads} heads and {size.nodes} nodes on {size.store}")
-    ground = Ground(folder, size)
+    ground = _ground(cluster, folder, say)
     driver: subprocess.Popen[str] | None = None
     try:
-        driver = _start_driver(ground, folder)
+        injector = injector_for(ground, say)
+        driver = start_driver(ground, folder, with_spilling="full-spill" in plan.kinds)
         faults = schedule.draw(plan)
         say(f"{len(faults)} faults in {plan.for_s:g} s, seed {plan.seed}")
-        injector = Injector(ground, say)
         began_ns = time.monotonic_ns()
         injector.run(faults, plan.for_s)
         ended_ns = time.monotonic_ns()
@@ -49,30 +55,68 @@ def _run(plan: Plan, size: Size, say: Callable[[str], None], command: str, folde
         leader = ground.leader(5.0)
         if leader is not None:
             injector.epochs.append(leader["epoch"])
+        stale = injector.find_stale()
     finally:
         if driver is not None and driver.poll() is None:
             driver.kill()
+            driver.wait()
         ground.close()
     left = ground.leftovers()
     ops, ledger, end = _read(folder)
-    facts = (
-        msgspec.structs.asdict(plan)
-        | size._asdict()
-        | {
-            "command": command,
-            "version": linckia.__version__,
-            "load average": f"{load_before[0]:.1f} before, {os.getloadavg()[0]:.1f} after",
-            "cores": os.cpu_count() or 0,
-        }
+    facts = msgspec.structs.asdict(plan) | _described(cluster, ground) | described_machine(load_before)
+    seen = Seen(
+        injector.deeds, injector.skipped, injector.epochs, len(left), end.missing, end.quiet_s, injector.troubles, stale
     )
-    seen = Seen(injector.deeds, injector.skipped, injector.epochs, len(left), end.missing, end.quiet_s)
-    return summarise(facts, ops, ledger, seen, (began_ns, ended_ns))
+    return summarise(facts | {"command": command}, ops, ledger, seen, (began_ns, ended_ns))
 
 
-def _start_driver(ground: Ground, folder: Path) -> subprocess.Popen[str]:
-    words = [sys.executable, "-m", "linckia.testing.chaos.driver", ground.homes[0].endpoint, str(folder)]
+def _ground(cluster: Size | str, folder: Path, say: Callable[[str], None]) -> Ground:
+    if isinstance(cluster, str):
+        found = FoundGround(cluster)
+        say(f"{len(found.local)} nodes of {cluster} are on this machine, {len(found.workers)} may be hurt")
+        return found
+    say(f"starting {cluster.heads} heads and {cluster.nodes} nodes on {cluster.store}")
+    return OwnGround(folder, cluster)
+
+
+def injector_for(ground: Ground, say: Callable[[str], None]) -> Injector:
+    """With all that can be done there."""
+    injector = Injector(ground, say)
+    injector.kinds |= ProcessFaults(injector).kinds() | StoreDisk(injector).kinds()
+    if isinstance(ground, OwnGround):
+        injector.kinds |= DiskFaults(injector, ground).kinds()
+        if ground.places.network is not None:
+            injector.kinds |= NetworkFaults(injector, ground, ground.places.network).kinds()
+        stale = StaleFaults(injector, ground)
+        injector.kinds |= stale.kinds()
+        injector.find_stale = stale.found
+    return injector
+
+
+def _described(cluster: Size | str, ground: Ground) -> dict[str, object]:
+    if isinstance(ground, FoundGround):
+        cpus = "/".join(f"{node.cpus:g}" for node in ground.local)
+        return {"store": f"the cluster {cluster}", "heads": ground.heads, "nodes": len(ground.local), "cpus": cpus}
+    assert isinstance(cluster, Size)
+    return cluster._asdict()
+
+
+def described_machine(load_before: tuple[float, float, float]) -> dict[str, object]:
+    """Version, cores and load: what figures are worth."""
+    return {
+        "version": linckia.__version__,
+        "load average": f"{load_before[0]:.1f} before, {os.getloadavg()[0]:.1f} after",
+        "cores": os.cpu_count() or 0,
+    }
+
+
+def start_driver(ground: Ground, folder: Path, *, with_spilling: bool = False) -> subprocess.Popen[str]:
+    """It loads the cluster until its standard input ends. GroundError."""
+    classes = [*CLASSES, *([SPILLING] if with_spilling else [])]
+    module = [sys.executable, "-m", "linckia.testing.chaos.driver"]
+    words = [*module, ground.endpoint, str(folder), ",".join(classes)]
     log = (folder / "driver.log").open("w")
-    with log:
+    with log, ground.driver_place():
         driver = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True)
     if driver.stdout is None or driver.stdout.readline().strip() != "ready":
         driver.kill()
@@ -88,6 +132,8 @@ def _end_driver(driver: subprocess.Popen[str]) -> None:
     except subprocess.TimeoutExpired:
         driver.kill()
         driver.wait()
+    if driver.stdout is not None:
+        driver.stdout.close()
 
 
 def _read(folder: Path) -> tuple[list[Op], list[Execution], End]:

@@ -138,6 +138,11 @@ class Network:
         self._at_hub("route", "replace", "blackhole", f"{target.address}/32")
         run("ip", "-n", source.namespace, "route", "replace", f"{target.address}/32", "via", HUB_ADDRESS)
 
+    def part(self, one: Host, other: Host) -> None:
+        """These two do not reach each other; everybody else reaches both."""
+        self.one_way(one, other)
+        self.one_way(other, one)
+
     def isolate(self, *hosts: Host) -> None:
         """These do not reach each other; everybody else reaches all."""
         for host in hosts:
@@ -154,10 +159,9 @@ class Network:
         self._at_hub("link", "set", host.port, "up")
         self._at_hub("link", "set", host.port, "type", "bridge_slave", "isolated", "off")
         for other in self.hosts.values():
-            quiet = {"capture_output": True, "timeout": 30}
             for source, target in ((host, other), (other, host)):
                 route = ["route", "del", f"{target.address}/32", "via", HUB_ADDRESS]
-                subprocess.run(["ip", "-n", source.namespace, *route], **quiet)  # type: ignore[call-overload]
+                subprocess.run(["ip", "-n", source.namespace, *route], capture_output=True, timeout=30)
         for namespace, device in ((self.hub, host.port), (host.namespace, "eth0")):
             subprocess.run(["tc", "-n", namespace, "qdisc", "del", "dev", device, "root"], capture_output=True)
 
