@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import linckia.exceptions  # noqa: F401  (cloudpickle pickles classes of modules that are not loaded by value)
 from linckia.api.log_printer import LogPrinter
@@ -39,10 +39,10 @@ def connect(endpoint: str, session_dir: str, token_path: str, options: InitOptio
         runtime.reactor.on_error = report_failure
     except OSError as error:
         raise ConnectionError(f"cannot connect to the cluster at {endpoint}: {error}") from error
-    config = _job_config(options)
+    runtime.runtime_env = env = _runtime_env(runtime, options)
+    config = _job_config(options, env)
     runtime.job_config = config
     runtime.session_dir = session_dir
-    runtime.runtime_env = dict(options.given.get("runtime_env") or {})
     printer = LogPrinter(prefix=options.given.get("logging_config") is None) if options.log_to_driver else None
     runtime.log_printer = printer
     runtime.on_log_lines = printer.print if printer is not None else None
@@ -69,7 +69,21 @@ def connect(endpoint: str, session_dir: str, token_path: str, options: InitOptio
     return runtime
 
 
-def _job_config(options: InitOptions) -> JobConfig:
+def _runtime_env(runtime: Runtime, options: InitOptions) -> dict[str, Any]:
+    """With the directories of this machine in the cluster; before the job is known, whose workers will want them."""
+    env = dict(options.given.get("runtime_env") or {})
+    if not env.get("working_dir") and not env.get("py_modules"):
+        return env
+    from linckia.api.runtime_envs import uploaded  # noqa: PLC0415  (start-up time)
+
+    try:
+        return uploaded(runtime, env)
+    except (ValueError, errors.RaySystemError):
+        runtime.close()
+        raise
+
+
+def _job_config(options: InitOptions, env: dict[str, Any]) -> JobConfig:
     given = options.job_config
     main = sys.modules.get("__main__")
     script = getattr(main, "__file__", None)
@@ -81,12 +95,14 @@ def _job_config(options: InitOptions) -> JobConfig:
     return JobConfig(
         namespace=options.namespace or getattr(given, "ray_namespace", None) or entropy.random_bytes(16).hex(),
         sys_path=list(dict.fromkeys(paths)),
-        cwd=os.getcwd(),
+        cwd="" if env.get("working_dir") else os.getcwd(),
         entrypoint=" ".join(sys.argv) or "python",
         log_to_driver=options.log_to_driver,
         as_ray=as_ray is not None and as_ray.is_installed(),
         logging_config=pickle.dumps(logging_config) if logging_config is not None else b"",
-        env_vars=dict((options.given.get("runtime_env") or {}).get("env_vars") or {}),
+        env_vars=dict(env.get("env_vars") or {}),
+        working_dir=env.get("working_dir") or "",
+        py_modules=list(env.get("py_modules") or ()),
         profiling=environment.option_on("PROFILING", default=False),
         default_actor_lifetime=getattr(given, "default_actor_lifetime", None) or "non_detached",
     )

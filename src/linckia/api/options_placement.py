@@ -1,11 +1,10 @@
-"""Options that say where work runs: strategies, labels, the deprecated placement_group options, runtime_env paths.
+"""Options that say where work runs: strategies, labels, the deprecated placement_group options.
 
 Checks for the tables in `options_rules.py`.
 """
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Mapping
 
@@ -26,7 +25,6 @@ _DEPRECATED = {
     "placement_group_bundle_index": -1,
     "placement_group_capture_child_tasks": None,
 }
-_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://.+")
 
 
 def strategy(name: str, value: object) -> object:
@@ -84,31 +82,6 @@ def fallback_strategy(name: str, value: object) -> object:
             raise bad_value(name, "a list of dicts whose label_selector is a dict", value)
         label_selector(name, selector)
     return list(value)
-
-
-def runtime_env(name: str, value: object) -> object:
-    """A runtime environment of a task or actor, or None: a dict without local paths, which only a job may have."""
-    if value is None:
-        return None
-    if not isinstance(value, dict):
-        raise wrong_type(name, "a dict, a RuntimeEnv or None", value)
-    modules = value.get("py_modules")
-    if modules is not None and not isinstance(modules, (list, tuple)):
-        raise wrong_type(f"{name}['py_modules']", "a list of URIs", modules)
-    for field, path in (("working_dir", value.get("working_dir")), *(("py_modules", one) for one in modules or ())):
-        if path is not None and not isinstance(path, str):
-            raise wrong_type(f"{name}['{field}']", "a URI; modules are uploaded for a whole job only", path)
-        if path is not None and not _URI.fullmatch(path):
-            raise ValueError(
-                f"option {name}['{field}']: {path!r} is not a URI; local directories and modules are uploaded for a "
-                "whole job only: give them to linckia.init(runtime_env=...)"
-            )
-    variables = value.get("env_vars")
-    if variables is not None and not (
-        isinstance(variables, dict) and all(isinstance(one, str) for pair in variables.items() for one in pair)
-    ):
-        raise wrong_type(f"{name}['env_vars']", "a dict of str to str", variables)
-    return dict(value)
 
 
 def check_group_with_strategy(given: Mapping[str, object]) -> None:

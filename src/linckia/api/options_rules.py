@@ -21,6 +21,15 @@ class Rule(NamedTuple):
 
 Rules = Mapping[str, Rule]
 
+
+def _runtime_env(name: str, value: object) -> object:
+    if value is None:
+        return None
+    from linckia.api.runtime_envs import of_task  # noqa: PLC0415  (start-up time: most have none)
+
+    return of_task(name, value)
+
+
 _PLACED: Rules = {
     "num_cpus": Rule(values.quantity),
     "num_gpus": Rule(values.gpus),
@@ -33,7 +42,7 @@ _PLACED: Rules = {
     "placement_group": Rule(placement.group, placement.DEFAULT_GROUP),
     "placement_group_bundle_index": Rule(placement.bundle_index, -1),
     "placement_group_capture_child_tasks": Rule(values.flag(none_is_allowed=True)),
-    "runtime_env": Rule(placement.runtime_env),
+    "runtime_env": Rule(_runtime_env),
     "enable_task_events": Rule(values.flag(none_is_allowed=False), True),
     "_labels": Rule(values.text_labels),
 }

@@ -55,6 +55,10 @@ def parse(address: str | None, options: dict[str, Any]) -> InitOptions:
         )
     _check_namespace(options.get("namespace"))
     _check_kinds(options)
+    if options.get("runtime_env") is not None:
+        from linckia.api.runtime_envs import of_job  # noqa: PLC0415  (start-up time)
+
+        options["runtime_env"] = of_job(options["runtime_env"])
     _check_isolation(options)
     temp_dir = options.get("_temp_dir")
     if temp_dir is not None and not os.path.isabs(temp_dir):

@@ -96,6 +96,8 @@ class JobConfig(msgspec.Struct, array_like=True, frozen=True):
     metadata: dict[str, str] = {}
     logging_config: bytes = b""  # pickled LoggingConfig, empty for none
     profiling: bool = False  # workers report task events for timeline()
+    working_dir: str = ""  # URI of a package that becomes the workers' directory
+    py_modules: list[str] = []  # URIs of packages that become importable
 
 
 class NodeInfo(msgspec.Struct, array_like=True, frozen=True):

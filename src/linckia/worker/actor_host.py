@@ -100,6 +100,8 @@ class ActorHost:
         context.name = f"{self.spec.class_name}.__init__"
         token = task_context.active.set(context)
         try:
+            if self.executor.setup_failure is not None:
+                raise self.executor.setup_failure
             self.cls = pickle.loads(self.spec.class_blob)
             push = m.Push(b"\x00" * 24, 0, self.spec.args, self.spec.extras)
             held: set[bytes] = set()

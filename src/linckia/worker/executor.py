@@ -81,6 +81,7 @@ class Executor:
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
         self.queue: deque[tuple[Peer, m.Push]] = deque()
+        self.setup_failure: BaseException | None = None  # the job's environment: no task of it can run here
         self.controls: deque[Any] = deque()  # callables the main thread runs between tasks
         self.exiting = False
         self.actor: Any = None  # ActorHost once this worker hosts an actor
@@ -278,6 +279,7 @@ class Executor:
 
     def _load(self, peer: Peer, template: ExecTemplate) -> None:
         """Unpickle the function in the main thread: importing user modules may take long and run user code."""
+        template.failure = template.failure or self.setup_failure
         if template.function is None and template.failure is None:
             function_id = template.definition.function_id
             loaded = self.run.functions.get(function_id)

@@ -18,6 +18,7 @@ import linckia.exceptions  # (cloudpickle pickles classes of modules that are no
 import linckia.serialization.pickler  # (before the fork, as the next two: every worker needs them soon, and one whose
 import linckia.shm.arena  # task has opened too many files cannot read a module any more)
 import linckia.shm.segment  # noqa: F401
+from linckia.base import errors
 from linckia.host import environment
 from linckia.model.specs import ActorSpec, JobConfig
 from linckia.protocol import messages as m
@@ -79,8 +80,10 @@ class WorkerProcess:
         if job.cwd and os.path.isdir(job.cwd):
             os.chdir(job.cwd)
         environment.update(job.env_vars)
-        if job.env_vars:
-            self.runtime.runtime_env = {"env_vars": dict(job.env_vars)}
+        given = {"env_vars": dict(job.env_vars), "working_dir": job.working_dir, "py_modules": list(job.py_modules)}
+        self.runtime.runtime_env = {field: value for field, value in given.items() if value}
+        if job.working_dir or job.py_modules:
+            self._enter_packages(job.working_dir, job.py_modules)
         if job.profiling:
             from linckia.worker.task_events import Profile  # noqa: PLC0415  (only jobs that asked for it)
 
@@ -91,12 +94,24 @@ class WorkerProcess:
             importlib.import_module("linckia.as_ray").install()  # by name: it stands above this room and is optional
 
     def _enter_environment(self, runtime_env: bytes) -> None:
-        """``env_vars`` of a runtime environment, ``${NAME}`` replaced (R 9.7); other fields are not built yet."""
+        """``env_vars`` of a runtime environment, ``${NAME}`` replaced (R 9.7), and packages that the job uploaded."""
         fields = json.loads(runtime_env)
         variables = fields.get("env_vars") or {}
         merged = {**self.runtime.runtime_env.get("env_vars", {}), **variables}
         self.runtime.runtime_env = {**self.runtime.runtime_env, **fields, "env_vars": merged}
         environment.update({name: environment.expand(value) for name, value in variables.items()})
+        places = [fields.get("working_dir") or "", *(fields.get("py_modules") or ())]
+        uploaded = [place if place.startswith("gcs://") else "" for place in places]
+        if any(uploaded):
+            self._enter_packages(uploaded[0], [uri for uri in uploaded[1:] if uri])
+
+    def _enter_packages(self, working_dir: str, py_modules: list[str]) -> None:
+        from linckia.worker import packages  # noqa: PLC0415  (few jobs have directories)
+
+        try:
+            packages.enter(self.runtime, working_dir, py_modules)
+        except errors.RuntimeEnvSetupError as error:
+            self.executor.setup_failure = error
 
     def _on_actor(self, _peer: Peer, message: m.ActorStarting) -> None:
         from linckia.worker.actor_host import ActorHost  # noqa: PLC0415  (asyncio only where an actor lives)

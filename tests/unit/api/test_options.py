@@ -280,6 +280,7 @@ def test_node_affinity_as_messages_carry_it() -> None:
 
 
 @pytest.mark.row("2.15", "4.4")
+@pytest.mark.filterwarnings("ignore:.* has no effect yet")
 def test_equal_environments_have_equal_keys() -> None:
     one = task(runtime_env={"pip": ["a"], "env_vars": {"A": "1", "B": "2"}})
     other = task(runtime_env={"env_vars": {"B": "2", "A": "1"}, "pip": ["a"]})
@@ -288,6 +289,7 @@ def test_equal_environments_have_equal_keys() -> None:
     assert task().runtime_env_key() == task(runtime_env={}).runtime_env_key() == ""
 
 
+@pytest.mark.filterwarnings("ignore:.* has no effect yet")
 def test_options_are_frozen_and_do_not_follow_the_users_dict() -> None:
     written: dict[str, Any] = {"resources": {"a": 1}, "label_selector": {"a": "b"}, "runtime_env": {"pip": ["a"]}}
     options = parse_task_options(written)

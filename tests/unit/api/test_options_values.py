@@ -318,6 +318,7 @@ def test_a_bad_value_is_refused_and_named(parse: Parser, name: str, value: objec
         *cases(METHOD_GOOD, "method", "call", "method.options"),
     ],
 )
+@pytest.mark.filterwarnings("ignore:.* has no effect yet")
 def test_a_good_value_is_kept(parse: Parser, name: str, value: object, kept: object) -> None:
     options = parse({name: value})
     assert getattr(options, name.lstrip("_")) == kept
