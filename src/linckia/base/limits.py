@@ -111,7 +111,9 @@ FAILURES_KEPT_MAX: Final = 1000
 HEAD_AWAY_WARN_S: Final = 5.0
 """Programs are told that no head answers after so long."""
 HEAD_SILENT_MAX_S: Final = 1.0
-"""A raylet waits so long for a head that neither leads nor knows who does, before it asks another one."""
+"""A raylet waits so long for a head that does not answer, or neither leads nor knows who does, before it asks another
+one; for one that does not answer longer in each round of all heads.
+"""
 LEASE_HOPS_MAX: Final = 6
 """A lease request is passed on between raylets at most so often; then it waits where it can run."""
 AVOID_UNREACHABLE_S: Final = 10.0

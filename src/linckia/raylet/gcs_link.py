@@ -81,15 +81,23 @@ class GcsLink:
             return
         self._conn = conn
         conn.on_established = self._established
+        if len(self.endpoints) > 1:  # a head that is stopped: its node takes the connection, nobody answers
+            rounds = self._attempt // len(self.endpoints)
+            self._wait_for(conn, HEAD_SILENT_MAX_S * (1 + rounds), f"{self.endpoint} does not answer")
 
     def _established(self, conn: Connection) -> None:
         conn.post(m.LinkHello(self.node_id, self._head, self._received.told(), self.epoch))
-        self._patience = self.reactor.call_later(HEAD_SILENT_MAX_S, lambda: self._too_long(conn))
+        self._wait_for(conn, HEAD_SILENT_MAX_S, f"{self.endpoint} knows no head that leads")
 
-    def _too_long(self, conn: Connection) -> None:
-        """It neither leads nor knows who does."""
+    def _wait_for(self, conn: Connection, patience_s: float, otherwise: str) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+        self._patience = self.reactor.call_later(patience_s, lambda: self._too_long(conn, otherwise))
+
+    def _too_long(self, conn: Connection, error: str) -> None:
+        """Another head may lead."""
         if conn is self._conn and not self.up:
-            self.last_error = f"{self.endpoint} knows no head that leads"
+            self.last_error = error
             self._hang_up("it does not lead")
             self._try_next()
 

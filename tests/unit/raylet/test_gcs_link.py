@@ -13,6 +13,8 @@ from linckia.raylet.gcs_link import GcsLink
 from linckia.rpc.handshake import Identity
 from linckia.rpc.reactor import Reactor
 
+AT_ONCE_S = 0.5
+
 
 class Conn:
     """A connection as the real one behaves: whoever closes it, its owner is told."""
@@ -64,9 +66,10 @@ class World:
         self.timers.append((delay_s, timer, callback))
         return timer
 
-    def run_timers(self) -> None:
-        """All that were set until now."""
-        due, self.timers = self.timers, []
+    def run_timers(self, up_to_s: float = 10.0) -> None:
+        """All that were set until now for so long or less."""
+        due = [each for each in self.timers if each[0] <= up_to_s]
+        self.timers = [each for each in self.timers if each[0] > up_to_s]
         for _, timer, callback in due:
             if not timer.cancelled:
                 callback()
@@ -81,7 +84,7 @@ def world() -> World:
     return World()
 
 
-def link_to(world: World, *heads: str) -> tuple[GcsLink, list[list[m.Message]]]:
+def link_to(world: World, *heads: str, established: bool = True) -> tuple[GcsLink, list[list[m.Message]]]:
     begun: list[list[m.Message]] = []
     link = GcsLink(
         cast(Reactor, world),
@@ -94,7 +97,8 @@ def link_to(world: World, *heads: str) -> tuple[GcsLink, list[list[m.Message]]]:
     )
     link.rng = Random(1)
     link.open()
-    world.conns[-1].on_established(world.conns[-1])
+    if established:
+        world.conns[-1].on_established(world.conns[-1])
     return link, begun
 
 
@@ -102,7 +106,7 @@ def test_a_standby_sends_it_on_by_one_connection(world: World) -> None:
     _link, begun = link_to(world, "a:1")
     world.conns[0].hear(m.NotLeader("b:1", 5, ["a:1", "b:1"]))
     assert [conn.endpoint for conn in world.living] == ["tcp:b:1"]
-    world.run_timers()
+    world.run_timers(AT_ONCE_S)
     assert len(world.living) == 1, "hanging up is no reason to try again"
     world.conns[-1].on_established(world.conns[-1])
     world.conns[-1].hear(m.LinkWelcome(b"head", 5, resumed=False))
@@ -118,6 +122,35 @@ def test_who_neither_leads_nor_knows_is_left_after_a_while(world: World) -> None
         world.run_timers()
         assert len(world.living) <= 1
     assert {conn.endpoint for conn in world.conns} == {"tcp:a:1", "tcp:b:1"}
+
+
+def test_a_stopped_head_does_not_keep_who_joins_from_asking_the_next(world: World) -> None:
+    """Its node takes the connection, and the head never answers the handshake; that would be given up after 10 s."""
+    link_to(world, "a:1", "b:1", established=False)
+    assert world.timers[-1][0] <= 1.0
+    world.run_timers()
+    world.run_timers()
+    assert [conn.endpoint for conn in world.living] == ["tcp:b:1"]
+    world.conns[-1].on_established(world.conns[-1])
+    world.conns[-1].hear(m.LinkWelcome(b"head", 5, resumed=False))
+    world.run_timers()
+    assert [conn.endpoint for conn in world.living] == ["tcp:b:1"]
+
+
+def test_patience_with_heads_grows_with_the_rounds(world: World) -> None:
+    link_to(world, "a:1", "b:1", established=False)
+    waited = []
+    for _ in range(8):
+        waited += [delay_s for delay_s, timer, _ in world.timers if not timer.cancelled and delay_s >= 1.0]
+        world.run_timers()
+    assert waited == sorted(waited)
+    assert waited[-1] >= 2.0, "a machine that needs a second for a handshake joins all the same"
+
+
+def test_an_only_head_is_waited_for(world: World) -> None:
+    link_to(world, "a:1", established=False)
+    world.run_timers()
+    assert len(world.living) == 1
 
 
 def test_an_older_term_is_not_listened_to(world: World) -> None:
@@ -139,7 +172,7 @@ def test_a_new_leader_that_calls_is_followed_at_once(world: World) -> None:
     link.leader_is("b:1", 2)
     assert [conn.endpoint for conn in world.living] == ["tcp:a:1"], "an older term"
     link.leader_is("b:1", 4)
-    world.run_timers()
+    world.run_timers(AT_ONCE_S)
     assert [conn.endpoint for conn in world.living] == ["tcp:b:1"]
 
 
