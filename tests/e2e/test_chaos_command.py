@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from linckia.host import session
 from tests.e2e.world import World
 
 pytestmark = pytest.mark.e2e
@@ -31,3 +32,26 @@ def test_chaos_refuses_what_it_cannot_do(world: World) -> None:
     assert "needs a cluster on etcd" in world.linckia("chaos", "--faults", "etcd-all", code=2)
     assert "is no time" in world.linckia("chaos", "--for", "soon", code=2)
     assert "need --store etcd" in world.linckia("chaos", "--heads", "2", code=2)
+
+
+@pytest.mark.fault
+def test_chaos_hurts_a_cluster_that_runs_and_leaves_it_running(world: World) -> None:
+    world.linckia("start", "--head", "--port=0", "--num-cpus=3")
+    try:
+        (before,) = session.live_sessions(world.folder)
+        report = Path(world.folder, "report.json")
+        short = ("--address", "auto", "--for", "6s", "--every", "1s", "--lasts", "500ms", "--format", "json")
+        said = world.linckia("chaos", *short, "--faults", "worker,stop-head,raylet", "--report", str(report))
+        found = json.loads(report.read_text())
+        assert found["verdict"] == {"lost": 0, "duplicated": 0, "good": True}
+        assert "nobody to hit" in said, "the only node is the driver's, and is spared"
+        assert set(found["faults"]) == {"worker", "stop-head"}
+        assert session.live_sessions(world.folder) == [before]
+    finally:
+        world.linckia("stop")
+
+
+def test_chaos_finds_only_clusters_of_this_user(world: World) -> None:
+    said = world.linckia("chaos", "--address", "127.0.0.1:1", code=2)
+    assert "no node of the cluster '127.0.0.1:1' runs on this machine" in said
+    assert "was not started by this command" in world.linckia("chaos", "--address", "auto", "--faults", "host", code=2)

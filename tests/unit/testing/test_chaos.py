@@ -199,6 +199,14 @@ def test_a_good_run() -> None:
         assert questions.answer(number, "etcd", found).verdict in ("kept", "kept, slower"), number
 
 
+def test_a_run_whose_faults_found_nobody() -> None:
+    seen = Seen([], ["raylet at 3 s: there was nobody to hit"], [1], 0, [], 0.5)
+    found = summarise(result(*all_classes()).facts, *all_classes(), seen, (0, 9 * S))
+    assert found.good
+    assert found.faults == {}
+    assert "Faults that found nobody: 1" in reporting.as_markdown(found)
+
+
 def test_bad_runs() -> None:
     ops, ledger = all_classes()
     assert not result(ops, [*ledger, ran("task", 1)]).good
@@ -258,7 +266,8 @@ def test_a_leader_that_nobody_followed_proves_nothing() -> None:
 
 def test_what_cannot_be_done_here_is_left_out_of_groups_and_refused_by_name() -> None:
     missing = {"cut-node": "namespaces need root"}
-    assert schedule.kinds_of("cut", with_etcd=False, impossible=missing) == ("deaf-node", "mute-node")
+    possible = schedule.kinds_of("cut", with_etcd=False, impossible=missing)
+    assert possible == ("deaf-node", "mute-node", "part-node", "cut-head", "cut-heads")
     with pytest.raises(ValueError, match="'cut-node' cannot be done: namespaces need root"):
         schedule.kinds_of("cut-node", with_etcd=False, impossible=missing)
 

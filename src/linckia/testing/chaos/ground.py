@@ -86,13 +86,21 @@ class Ground:
 
     def told(self, timeout_s: float = TOLD_MAX_S) -> dict[str, Any] | None:
         """What `linckia status` asks, of the driver's node; None when it could not tell."""
+        report: dict[str, Any] | None = self._asked("status", timeout_s)
+        return report
+
+    def dead_nodes(self) -> int:
+        """How many the head has declared dead so far, whatever became of them; -1 when it could not tell."""
+        table = self._asked("nodes", HEADS_MAX_S)
+        return sum(not row["alive"] for row in table) if table is not None else -1
+
+    def _asked(self, what: str, timeout_s: float) -> Any:
         try:
             token = Path(self.token_path).read_bytes().strip()
-            answer = ask(self.endpoint, token, m.ClusterQuery(1, "status"), timeout_s)
+            answer = ask(self.endpoint, token, m.ClusterQuery(1, what), timeout_s)
         except (AskError, OSError):
             return None
-        report: dict[str, Any] = msgspec.msgpack.decode(answer.body)
-        return report
+        return msgspec.msgpack.decode(answer.body)
 
     def leader(self, timeout_s: float = HEADS_MAX_S) -> dict[str, Any] | None:
         """The head that leads, once one does."""

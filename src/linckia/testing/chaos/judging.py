@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 import linckia
+from linckia.testing.chaos import places, schedule
 from linckia.testing.chaos.ground import Size
 from linckia.testing.chaos.questions import ELSEWHERE, QUESTIONS, Answer, answer, experiments
 from linckia.testing.chaos.runner import run
@@ -19,12 +20,16 @@ def judge(store: str, only: Sequence[int], say: Callable[[str], None]) -> list[A
     """All questions, or those in ``only``, in order of number. GroundError when the cluster cannot be started."""
     wanted = set(only) or set(QUESTIONS)
     found = [Answer(n, QUESTIONS[n], store, "not run", why) for n, why in ELSEWHERE.items() if n in wanted]
-    size = Size(store, NODES, 3 if store == "etcd" else 1, CPUS)
+    impossible = places.impossible()
     for experiment in experiments(store):
         numbers = [number for number in experiment.answers if number in wanted]
+        kinds = experiment.plan.kinds
+        if why := next((impossible[kind] for kind in kinds if kind in impossible), ""):
+            found += [Answer(number, QUESTIONS[number], store, "not run", why) for number in numbers]
+            continue
         if not numbers:
             continue
-        result = run(experiment.plan, size, say)
+        result = run(experiment.plan, Size(store, NODES, 3 if store == "etcd" else 1, CPUS, schedule.needs(kinds)), say)
         for number in numbers:
             found.append(answer(number, store, result))
             say(f"{number}. {found[-1].question} {found[-1].verdict}: {found[-1].said}")

@@ -29,7 +29,9 @@ class NetworkFaults:
             "cut-node": lambda fault: self._node(fault, self.network.cut),
             "deaf-node": lambda fault: self._node(fault, self._deafen),
             "mute-node": lambda fault: self._node(fault, self._mute),
+            "part-node": self._part,
             "cut-head": self._cut_head,
+            "cut-heads": self._cut_heads,
             "cut-store": self._cut_store,
             "host": lambda fault: self._lose(fault, with_etcd=False),
             "host-etcd": lambda fault: self._lose(fault, with_etcd=True),
@@ -47,6 +49,20 @@ class NetworkFaults:
         self.injector.later(fault.lasts_s, lambda: self.network.heal(host), f"heal {host.name}")
         self.injector.replace_later(node, fault.lasts_s + GONE_AFTER_S, only_if_gone=True)
         return Deed(fault.kind, at_ns, f"node {node.node_id[:8]} on {host.name}", lasts_s=fault.lasts_s)
+
+    def _part(self, fault: Fault) -> Deed | None:
+        node = chosen(self.injector.whole(), fault.draw)
+        if node is None:
+            return None
+        hosts = (self.network.hosts[self.ground.names[node.node_id]], self.network.hosts["driver"])
+        at_ns = time.monotonic_ns()
+        self.network.isolate(*hosts)
+        self.injector.later(fault.lasts_s, lambda: self._heal(hosts), "heal the two")
+        return Deed(fault.kind, at_ns, f"node {node.node_id[:8]} and the driver's", lasts_s=fault.lasts_s)
+
+    def _heal(self, hosts: Sequence[Host]) -> None:
+        for host in hosts:
+            self.network.heal(host)
 
     def _deafen(self, host: Host) -> None:
         for head in self._heads():
@@ -75,6 +91,14 @@ class NetworkFaults:
         self.injector.later(fault.lasts_s, lambda: self.network.heal(host), f"heal {host.name}")
         return Deed(fault.kind, at_ns, name, lasts_s=fault.lasts_s)
 
+    def _cut_heads(self, fault: Fault) -> Deed | None:
+        hosts = self._heads()
+        at_ns = time.monotonic_ns()
+        for host in hosts:
+            self.network.cut(host)
+        self.injector.later(fault.lasts_s, lambda: self._heal(hosts), "heal all heads")
+        return Deed(fault.kind, at_ns, f"{len(hosts)} hosts", lasts_s=fault.lasts_s)
+
     def _cut_store(self, fault: Fault) -> Deed | None:
         if (found := self._leader()) is None:
             return None
@@ -101,8 +125,7 @@ class NetworkFaults:
         frozen = [pidfd for host in hosts for pidfd in freeze(host.pids())]
 
         def come_back() -> None:
-            for host in hosts:
-                self.network.heal(host)
+            self._heal(hosts)
             thaw(frozen)
 
         self.injector.later(fault.lasts_s, come_back, f"bring {name} back")

@@ -118,6 +118,7 @@ def _others(result: Result) -> str:
         + ("in order." if seen.epochs == sorted(seen.epochs) else f"NOT in order: {seen.epochs}."),
         f"* At the end everything was let go of; available equals total {quiet}.",
         f"* Processes that lived a second after the end: {seen.left}.",
+        f"* Nodes that were declared dead: {seen.dead_nodes}.",
     ]
     if result.retry_start.count:
         lines.append(

@@ -48,6 +48,8 @@ class Seen(msgspec.Struct, frozen=True):
     """What the injector could not undo."""
     stale: Stale | None = None
     """What leaders did after their terms, where that was counted."""
+    dead_nodes: int = 0
+    """Nodes that were declared dead, by the end; -1 when the head could not tell."""
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -120,7 +122,7 @@ def summarise(
 
 def _faults(deeds: Sequence[Deed], by_class: dict[str, list[Op]], ended_ns: int) -> dict[str, FaultRow]:
     tracks = {kind: Successes(by_class[kind]) for kind in NAMES if by_class.get(kind)}
-    ends = [*(deed.at_ns for deed in deeds[1:]), ended_ns]
+    ends = [*(deed.at_ns for deed in deeds[1:]), ended_ns][: len(deeds)]
     recovery: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     pause: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     counts: dict[str, int] = defaultdict(int)

@@ -55,7 +55,7 @@ def _run(plan: Plan, cluster: Size | str, say: Callable[[str], None], command: s
         leader = ground.leader(5.0)
         if leader is not None:
             injector.epochs.append(leader["epoch"])
-        stale = injector.find_stale()
+        stale, dead_nodes = injector.find_stale(), ground.dead_nodes()
     finally:
         if driver is not None and driver.poll() is None:
             driver.kill()
@@ -65,7 +65,15 @@ def _run(plan: Plan, cluster: Size | str, say: Callable[[str], None], command: s
     ops, ledger, end = _read(folder)
     facts = msgspec.structs.asdict(plan) | _described(cluster, ground) | described_machine(load_before)
     seen = Seen(
-        injector.deeds, injector.skipped, injector.epochs, len(left), end.missing, end.quiet_s, injector.troubles, stale
+        injector.deeds,
+        injector.skipped,
+        injector.epochs,
+        len(left),
+        end.missing,
+        end.quiet_s,
+        troubles=injector.troubles,
+        stale=stale,
+        dead_nodes=dead_nodes,
     )
     return summarise(facts | {"command": command}, ops, ledger, seen, (began_ns, ended_ns))
 

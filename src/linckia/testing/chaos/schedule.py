@@ -27,7 +27,9 @@ KINDS = {
     "cut-node": "the link of a node's host is down, then up",
     "deaf-node": "what heads send to a node is lost, the other direction works; then healed",
     "mute-node": "what a node sends to heads is lost, the other direction works; then healed",
+    "part-node": "a node and the driver's host do not reach each other, both reach all others; then healed",
     "cut-head": "the link of the leader's host is down, then up",
+    "cut-heads": "the links of all heads' hosts are down, then up",
     "cut-store": "the leader's host does not reach etcd, everybody else reaches both; then healed",
     "host": "the leader's host is lost: its link is down and all its processes are frozen; it comes back later",
     "host-etcd": "the leader's host and that of the member that leads etcd are lost together; they come back later",
@@ -37,11 +39,11 @@ KINDS = {
     "memory": "another program takes a node's memory up to its limit, then ends",
 }
 STOPS = ("stop-head", "stop-raylet", "stop-worker", "stop-etcd")
-CUTS = ("cut-node", "deaf-node", "mute-node", "cut-head", "cut-store")
+CUTS = ("cut-node", "deaf-node", "mute-node", "part-node", "cut-head", "cut-heads", "cut-store")
 LOSSES = ("host", "host-etcd")
 DISKS = ("full-store", "full-spill", "slow-disk")
 GROUPS = {"stop": STOPS, "cut": CUTS, "lost": LOSSES, "disk": DISKS, "all": tuple(KINDS)}
-NEEDS_ETCD = frozenset({"etcd", "etcd-all", "stop-etcd", "stale-head", "cut-head", "cut-store", *LOSSES})
+NEEDS_ETCD = frozenset({"etcd", "etcd-all", "stop-etcd", "stale-head", "cut-store", *LOSSES})
 HOSTS, SMALL_DISKS, TRACER, LITTLE_MEMORY = "hosts", "small disks", "strace", "little memory"
 NEEDS = {
     **dict.fromkeys((*CUTS, *LOSSES), HOSTS),
@@ -65,7 +67,9 @@ LASTS_S = {
     "cut-node": (3.0, 12.0),
     "deaf-node": (3.0, 12.0),
     "mute-node": (3.0, 12.0),
+    "part-node": (3.0, 6.0),
     "cut-head": (1.0, 4.0),
+    "cut-heads": (4.0, 12.0),
     "cut-store": (1.0, 4.0),
     "host": (6.0, 6.0),
     "host-etcd": (7.0, 7.0),
