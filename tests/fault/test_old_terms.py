@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 
+import msgspec
 import pytest
 
 from linckia.testing.chaos.ground import Size
@@ -22,7 +23,8 @@ pytestmark = [pytest.mark.fault, pytest.mark.slow, pytest.mark.skipif(bool(missi
 @pytest.mark.timeout(120 + ROUNDS * 10)
 def test_nothing_of_an_old_term_is_accepted_by_nodes_or_store(capsys: pytest.CaptureFixture[str]) -> None:
     plan = Plan(14, for_s=1.0 + ROUNDS * 0.1, every_s=0.1, kinds=("stale-head",), quiet_s=1.0, lasts_s=0.1)
-    result = run(plan, Size("etcd", nodes=1, heads=3, cpus=2), lambda _text: None)
+    plan = msgspec.structs.replace(plan, classes=("call", "group"))
+    result = run(plan, Size("etcd", nodes=1, heads=2, cpus=2), lambda _text: None)
     found = result.seen.stale
     assert found is not None
     with capsys.disabled():
@@ -36,5 +38,5 @@ def test_nothing_of_an_old_term_is_accepted_by_nodes_or_store(capsys: pytest.Cap
     assert (found.writes_tried, found.writes_accepted) == (ROUNDS, 0)
     assert found.terms_looked_at >= ROUNDS
     assert found.commands_accepted == 0
-    assert found.commands_refused > 0
+    assert found.commands_refused >= found.calls_tried
     assert result.good, result

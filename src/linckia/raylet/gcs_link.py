@@ -145,7 +145,8 @@ class GcsLink:
     def leader_is(self, address: str, epoch: int) -> None:
         """A head says that it leads by that epoch. The one that we talk to may be stopped, or cut off from us alone."""
         if epoch < self.epoch:
-            self.terms.refused()
+            said = f"{address} says that it leads by epoch {epoch}, which {self.epoch} has ended"
+            print(f"{said}; {self.terms.refused()}", file=sys.stderr)  # noqa: T201
         elif epoch > self.epoch and not self.closed:
             self._learn([address])
             self.up = False
@@ -189,7 +190,7 @@ class GcsLink:
             self.last_error = (
                 f"the head at {self.endpoint} leads by epoch {message.epoch}, which {self.epoch} has ended"
             )
-            self.terms.refused()
+            print(f"{self.last_error}; {self.terms.refused()}", file=sys.stderr)  # noqa: T201
             self._hang_up(self.last_error)
             self._try_next()
             return

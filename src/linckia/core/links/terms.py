@@ -21,9 +21,10 @@ class Terms:
         self.heard_count += 1
         self.last_heard_s = now_s
 
-    def refused(self, count: int = 1) -> None:
-        """Something of a term that had ended is not carried out."""
+    def refused(self, count: int = 1) -> str:
+        """So many things of a term that had ended are not carried out; what there is to say of all so far."""
         self.refused_count += count
+        return f"refused of ended terms so far: {self.refused_count}"
 
     def begin(self, epoch: int) -> str:
         """Another term, or the same with another session; what there is to say of the last, empty if nothing."""

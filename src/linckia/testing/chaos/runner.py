@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -44,7 +44,8 @@ def _run(plan: Plan, cluster: Size | str, say: Callable[[str], None], command: s
     driver: subprocess.Popen[str] | None = None
     try:
         injector = injector_for(ground, say)
-        driver = start_driver(ground, folder, with_spilling="full-spill" in plan.kinds)
+        more = [SPILLING] if "full-spill" in plan.kinds else []
+        driver = start_driver(ground, folder, [*(plan.classes or CLASSES), *more])
         faults = schedule.draw(plan)
         say(f"{len(faults)} faults in {plan.for_s:g} s, seed {plan.seed}")
         began_ns = time.monotonic_ns()
@@ -118,9 +119,8 @@ def described_machine(load_before: tuple[float, float, float]) -> dict[str, obje
     }
 
 
-def start_driver(ground: Ground, folder: Path, *, with_spilling: bool = False) -> subprocess.Popen[str]:
+def start_driver(ground: Ground, folder: Path, classes: Sequence[str]) -> subprocess.Popen[str]:
     """It loads the cluster until its standard input ends. GroundError."""
-    classes = [*CLASSES, *([SPILLING] if with_spilling else [])]
     module = [sys.executable, "-m", "linckia.testing.chaos.driver"]
     words = [*module, ground.endpoint, str(folder), ",".join(classes)]
     log = (folder / "driver.log").open("w")

@@ -100,6 +100,8 @@ class Plan(msgspec.Struct, frozen=True):
     quiet_s: float = 3.0
     lasts_s: float = 0.0
     """0: drawn per fault, short or long."""
+    classes: tuple[str, ...] = ()
+    """Of operations, those of the load; empty: all (``history.CLASSES``)."""
 
 
 def kinds_of(words: str, with_etcd: bool, impossible: Mapping[str, str] = NOTHING) -> tuple[str, ...]:

@@ -12,10 +12,8 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-ENDED = re.compile(
-    r"term (?P<epoch>\d+) ended here: (?P<count>\d+) messages of it, the last at (?P<last_s>[\d.]+) s .*"
-    r"so far: (?P<refused>\d+)"
-)
+ENDED = re.compile(r"term (?P<epoch>\d+) ended here: (?P<count>\d+) messages of it, the last at (?P<last_s>[\d.]+) s ")
+REFUSED = re.compile(r"refused of ended terms so far: (\d+)")
 NO_MORE = "this head leads no more: "
 
 
@@ -36,7 +34,6 @@ class TermEnd(msgspec.Struct, frozen=True):
     epoch: int
     count: int
     last_s: float
-    refused: int
 
 
 class Stale(msgspec.Struct, frozen=True):
@@ -67,7 +64,8 @@ def count(rounds: Sequence[Round], calls_tried: int, node_logs: Iterable[str], h
     """From all rounds of a run and the whole logs of its nodes and heads."""
     real = [each for each in rounds if each.next_epoch > each.epoch]
     continued_s = {each.epoch: each.continued_s for each in real}
-    ends_by_node = [term_ends(log) for log in node_logs]
+    logs = list(node_logs)
+    ends_by_node = [term_ends(log) for log in logs]
     heard = [end for ends in ends_by_node for end in ends if end.count and end.epoch in continued_s]
     late = [end for end in heard if end.last_s > continued_s[end.epoch]]
     return Stale(
@@ -78,17 +76,14 @@ def count(rounds: Sequence[Round], calls_tried: int, node_logs: Iterable[str], h
         calls_tried=calls_tried,
         terms_looked_at=sum(end.epoch in continued_s for ends in ends_by_node for end in ends),
         commands_accepted=len(late),
-        commands_refused=sum(ends[-1].refused for ends in ends_by_node if ends),
+        commands_refused=sum(max(map(int, REFUSED.findall(log)), default=0) for log in logs),
         ends=_reasons(head_logs),
     )
 
 
 def term_ends(log: str) -> list[TermEnd]:
     """In order."""
-    return [
-        TermEnd(int(found["epoch"]), int(found["count"]), float(found["last_s"]), int(found["refused"]))
-        for found in ENDED.finditer(log)
-    ]
+    return [TermEnd(int(found["epoch"]), int(found["count"]), float(found["last_s"])) for found in ENDED.finditer(log)]
 
 
 def _reasons(head_logs: Iterable[str]) -> dict[str, int]:
