@@ -93,6 +93,12 @@ class Places:
         with self.memory[name].inside():
             yield
 
+    def kernel_kills(self) -> int | None:
+        """Processes that the kernel has ended for want of memory, on all nodes; None where memory is not limited."""
+        if not self.has_little_memory:
+            return None
+        return sum(group.kernel_kills() for group in self.memory.values())
+
     def disk(self, name: str, size_bytes: int) -> Path:
         """A folder; an empty small disk where there are some."""
         path = self.folder / name

@@ -129,6 +129,8 @@ def _others(result: Result) -> str:
         lines.append(f"* Processes of killed nodes that lived a second later: {result.orphans}.")
     if seen.missing:
         lines.append(f"* Missing at the end: {', '.join(seen.missing[:10])}.")
+    if seen.kernel_kills is not None:
+        lines.append(f"* Processes that the kernel ended for want of memory: {seen.kernel_kills}.")
     if seen.stale is not None:
         lines += _stale(seen.stale)
     if seen.troubles:

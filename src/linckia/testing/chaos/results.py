@@ -50,6 +50,8 @@ class Seen(msgspec.Struct, frozen=True):
     """What leaders did after their terms, where that was counted."""
     dead_nodes: int = 0
     """Nodes that were declared dead, by the end; -1 when the head could not tell."""
+    kernel_kills: int | None = None
+    """What the kernel ended for want of memory; None where memory was not limited."""
 
 
 class Result(msgspec.Struct, frozen=True):

@@ -57,6 +57,7 @@ def _run(plan: Plan, cluster: Size | str, say: Callable[[str], None], command: s
         if leader is not None:
             injector.epochs.append(leader["epoch"])
         stale, dead_nodes = injector.find_stale(), ground.dead_nodes()
+        kernel_kills = ground.places.kernel_kills() if isinstance(ground, OwnGround) else None
     finally:
         if driver is not None and driver.poll() is None:
             driver.kill()
@@ -75,6 +76,7 @@ def _run(plan: Plan, cluster: Size | str, say: Callable[[str], None], command: s
         troubles=injector.troubles,
         stale=stale,
         dead_nodes=dead_nodes,
+        kernel_kills=kernel_kills,
     )
     return summarise(facts | {"command": command}, ops, ledger, seen, (began_ns, ended_ns))
 

@@ -54,7 +54,7 @@ NEEDS = {
 """What the cluster has to stand on, beyond processes."""
 FOUND = frozenset({"head", "raylet", "worker", "stop-head", "stop-raylet", "stop-worker", "slow-disk"})
 """What can be done to a cluster that the run did not start."""
-ENDS_WORK = frozenset({"raylet", "worker", "stop-raylet", "cut-node", "deaf-node", "mute-node", "memory"})
+ENDS_WORK = frozenset({"raylet", "worker", "stop-raylet", "cut-node", "deaf-node", "mute-node", "part-node", "memory"})
 """After these, work may run a second time where retries were declared."""
 LASTS_S = {
     "etcd": (0.5, 0.5),
