@@ -95,6 +95,16 @@ def test_a_node_that_may_have_to_be_replaced_is_not_hit_again(victim: Victim) ->
     assert ground.replaced == ["n1"]
 
 
+def test_a_node_that_ended_by_itself_is_replaced_before_the_next_fault(victim: Victim) -> None:
+    ground = Ground1(victim)
+    ground.gate.set()
+    injector = Injector(ground, lambda _text: None)
+    victim.child.kill()
+    victim.child.wait()
+    assert injector.whole() == []
+    assert ground.replaced == ["n1"]
+
+
 def test_a_node_that_lives_is_not_replaced(victim: Victim) -> None:
     ground = Ground1(victim)
     injector = Injector(ground, lambda _text: None)
@@ -112,3 +122,12 @@ def test_what_cannot_be_undone_is_told(victim: Victim) -> None:
     injector.later(0.0, heal, "heal node0")
     injector.run([], 0.0)
     assert injector.troubles == ["heal node0: no such link"]
+
+
+def test_who_ends_early_undoes_at_once_and_starts_nothing(victim: Victim) -> None:
+    injector = Injector(Ground1(victim), lambda _text: None)
+    done: list[str] = []
+    injector.later(60.0, lambda: done.append("heal"))
+    injector.later(60.0, lambda: done.append("start etcd"), starts=True)
+    injector.close()
+    assert done == ["heal"]

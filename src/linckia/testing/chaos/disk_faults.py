@@ -14,7 +14,7 @@ from linckia.testing.chaos.places import empty, fill
 from linckia.testing.chaos.schedule import Fault
 
 SLOWER_BY_US = 200_000
-ATTACHED_MAX_S = 10.0
+ATTACHED_MAX_S, AGAIN_AFTER_S = 10.0, 0.2
 EATEN_SHARE = 0.93
 """Above the node's threshold (ground.LITTLE_MEMORY_SETTINGS), below what the kernel allows."""
 EATER = """
@@ -79,12 +79,9 @@ class DiskFaults:
         at_ns = time.monotonic_ns()
         fill(disk)
 
-        def free() -> None:
-            empty(disk)
-            if self.ground.etcd is not None:
-                self.ground.etcd.start()  # a member ends when it cannot write
-
-        self.injector.later(fault.lasts_s, free, f"free the disk of {name}")
+        self.injector.later(fault.lasts_s, lambda: empty(disk), f"free the disk of {name}")
+        if self.ground.etcd is not None:  # a member ends when it cannot write
+            self.injector.later(fault.lasts_s + AGAIN_AFTER_S, self.ground.etcd.start, "start etcd", starts=True)
         return Deed(fault.kind, at_ns, f"the disk of {name}", lasts_s=fault.lasts_s)
 
     def _memory(self, fault: Fault) -> Deed | None:

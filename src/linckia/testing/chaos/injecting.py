@@ -42,6 +42,7 @@ class Injector:
         self._pending: list[threading.Thread] = []
         self._hurt: set[str] = set()
         """Ids of nodes that are being replaced, or may have to be."""
+        self._is_over = threading.Event()
 
     def run(self, faults: Sequence[Fault], for_s: float) -> None:
         """Returns when the time is over and everything is undone."""
@@ -50,6 +51,12 @@ class Injector:
             self._sleep_until(began_s + fault.at_s)
             self._do(fault, began_s)
         self._sleep_until(began_s + for_s)
+        self.close(at_once=False)
+
+    def close(self, *, at_once: bool = True) -> None:
+        """Returns when everything is undone. ``at_once``: the cluster ends, so nothing is awaited or started again."""
+        if at_once:
+            self._is_over.set()
         for thread in self._pending:
             thread.join()
 
@@ -68,12 +75,14 @@ class Injector:
 
     # --- for faults ---------------------------------------------------------------------------------------------------
 
-    def later(self, after_s: float, action: Callable[[], object], name: str = "undo") -> None:
-        """In time, whatever happens meanwhile."""
+    def later(self, after_s: float, action: Callable[[], object], name: str = "undo", *, starts: bool = False) -> None:
+        """In time, whatever happens meanwhile. ``starts``: it starts processes, which nobody needs when all ends."""
         due_s = time.monotonic() + after_s
 
         def act() -> None:
-            self._sleep_until(due_s)
+            self._is_over.wait(max(0.0, due_s - time.monotonic()))
+            if self._is_over.is_set() and starts:
+                return
             try:
                 action()
             except (OSError, RuntimeError) as error:  # the run goes on, and its report says so
@@ -108,7 +117,12 @@ class Injector:
         one that is left, or one that is still judged after the last fault.
         """
         deadline_s = time.monotonic() + WHOLE_MAX_S
-        while self._hurt and time.monotonic() < deadline_s:
+        while time.monotonic() < deadline_s:
+            for node in self.ground.workers:
+                if node.node_id not in self._hurt and not node.is_alive():  # it ended late, after it had been judged
+                    self.replace_later(node, 0.0)
+            if not self._hurt:
+                break
             time.sleep(LOOK_EVERY_S)
         return [node for node in self.ground.workers if node.node_id not in self._hurt]
 
@@ -123,7 +137,7 @@ class Injector:
             finally:
                 self._hurt.discard(node.node_id)
 
-        self.later(after_s, act, f"replace node {node.node_id[:8]}")
+        self.later(after_s, act, f"replace node {node.node_id[:8]}", starts=True)
 
     def _replace(self, node: Node) -> None:
         """A node that cannot start now, because no head leads, is tried again."""

@@ -85,7 +85,7 @@ class ProcessFaults:
         at_ns = time.monotonic_ns()
         for number in numbers:
             etcd.members[number].kill()
-        self.injector.later(fault.lasts_s, etcd.start, "start etcd")
+        self.injector.later(fault.lasts_s, etcd.start, "start etcd", starts=True)
         names = ", ".join(etcd.members[number].name for number in numbers)
         return Deed(fault.kind, at_ns, names, lasts_s=fault.lasts_s)
 

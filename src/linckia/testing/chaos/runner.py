@@ -42,8 +42,8 @@ def _run(plan: Plan, cluster: Size | str, say: Callable[[str], None], command: s
     load_before = os.getloadavg()
     ground = _ground(cluster, folder, say)
     driver: subprocess.Popen[str] | None = None
+    injector = injector_for(ground, say)
     try:
-        injector = injector_for(ground, say)
         more = [SPILLING] if "full-spill" in plan.kinds else []
         driver = start_driver(ground, folder, [*(plan.classes or CLASSES), *more])
         faults = schedule.draw(plan)
@@ -59,6 +59,7 @@ def _run(plan: Plan, cluster: Size | str, say: Callable[[str], None], command: s
         stale, dead_nodes = injector.find_stale(), ground.dead_nodes()
         kernel_kills = ground.places.kernel_kills() if isinstance(ground, OwnGround) else None
     finally:
+        injector.close()
         if driver is not None and driver.poll() is None:
             driver.kill()
             driver.wait()
