@@ -86,7 +86,7 @@ class HeadSide:
         raylet.announce()
         relaying.again(unacked)
         for message in unacked:
-            if not _is_stale(message):
+            if not _is_stale(message) and not relaying.is_answered(message):
                 raylet.gcs.post(message)
         if not self._is_first:
             for failed in self.failures.recent(time.monotonic()):

@@ -86,6 +86,19 @@ class Relaying:
                 if id(relayed) not in on_the_way:
                     self.gcs.post(relayed)
 
+    def is_answered(self, message: m.Message) -> bool:
+        """A request whose answer has come, though the last head did not acknowledge the request itself: it is in the
+        store, or was refused, and another head must not be asked.
+        """
+        client = self.clients.get(message.worker_id) if isinstance(message, m.Relayed) else None
+        if client is None or not isinstance(message, m.Relayed):
+            return False
+        inner = decode_batch(message.batch)[0]
+        rid = getattr(inner, "rid", None)
+        if rid is None or isinstance(inner, UNANSWERED):
+            return False
+        return client.asked.get(rid) is not message
+
     def listen_again(self) -> None:
         """Another head: it does not know who listens. Each gets the present state, once more or for the first time."""
         for worker_id, client in self.clients.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from linckia.model.placement import GroupSpec
 from linckia.protocol import messages as m
 from linckia.protocol.batch import decode_batch, encode_batch
 from linckia.raylet.relaying import Relaying
@@ -62,6 +63,19 @@ def test_what_is_asked_twice_is_on_its_way_once() -> None:
     answer(relaying, m.ActorFound(1, None))
     relaying.to_head(driver, m.GetActorByName(1, "a", "n"))
     assert len(head.inner()) == 1, "its answer was lost behind us"
+
+
+def test_what_was_answered_is_not_asked_of_another_head_though_the_last_one_did_not_acknowledge_it() -> None:
+    """A name that was refused must not be given later, when nobody wants it any more."""
+    relaying, head, driver = relay()
+    relaying.to_head(driver, m.CreateGroup(1, GroupSpec(b"g", [{"CPU": 1.0}], "PACK")))
+    relaying.to_head(driver, m.RemoveGroup(b"g"))
+    relaying.to_head(driver, m.GetActorByName(2, "a", "n"))
+    relaying.to_head(driver, m.KillActor(3, b"a", no_restart=True))
+    unacked = list(head.said)
+    assert not any(relaying.is_answered(message) for message in unacked)
+    answer(relaying, m.GroupCreated(1, "a placement group of that name exists"))
+    assert [relaying.is_answered(message) for message in unacked] == [True, False, False, False]
 
 
 def test_a_kill_is_not_said_again() -> None:
