@@ -96,6 +96,9 @@ REPORT_EVERY_S: Final = 0.02
 """A raylet reports changes of its resources to a remote head at most this often."""
 ANNOUNCE_EVERY_S: Final = 0.05
 """What concerns every node (joined, dead, a process or group is gone) is told at most this often, gathered."""
+NEWS_PER_S_MAX: Final = 10_000
+"""So many messages of news the head sends in a second at most: with more than 500 nodes news are gathered for longer
+(2,000 nodes: 0.2 s)."""
 HEAD_RETRY_MAX_S: Final = 2.0
 """The longest pause between two attempts of a raylet to reach the head."""
 LINK_WINDOW_MAX: Final = 100_000

@@ -13,8 +13,9 @@ from linckia.protocol import messages as m
 class NodeRecord:
     """A node that registered; kept for a while after its death."""
 
-    def __init__(self, peer: Any, info: NodeInfo, encoded: bytes) -> None:
+    def __init__(self, peer: Any, info: NodeInfo, encoded: bytes, *, is_new: bool = True) -> None:
         self.peer, self.info, self.encoded = peer, info, encoded
+        self.is_new = is_new  # nobody knows more of it than ``info`` says
         self.available = vectors.to_units(info.resources)
         self.total = dict(self.available)
         self.changes: dict[str, int] = {}  # name -> cluster revision of its last change, oldest first

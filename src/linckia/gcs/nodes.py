@@ -18,6 +18,7 @@ from linckia.base.limits import (
     ANNOUNCE_EVERY_S,
     CLUSTER_EVENTS_KEPT_MAX,
     DEAD_NODES_KEPT_MAX,
+    NEWS_PER_S_MAX,
     SUSPECT_AFTER_S,
     VIEW_BATCH_S,
 )
@@ -112,8 +113,8 @@ class NodeService:
                 node.peer.post(message)
 
     def announce(self, message: m.Message) -> None:
-        """To all living raylets, soon: what is said within ``ANNOUNCE_EVERY_S`` goes in one message, so that a storm of
-        changes costs messages by its length in time, not by changes times nodes.
+        """To all living raylets, soon: what is said within ``ANNOUNCE_EVERY_S`` (with many nodes: longer) goes in one
+        message, so that a storm of changes costs messages by its length in time, not by changes times nodes.
         """
         self._news.append(message)
         self._tell_soon()
@@ -121,7 +122,8 @@ class NodeService:
     def _tell_soon(self) -> None:
         if not self._telling:
             self._telling = True
-            self._call_later(max(0.0, self._told_s + ANNOUNCE_EVERY_S - self.now_s()), self._tell_all)
+            pause_s = _pause_s(ANNOUNCE_EVERY_S, len(self.directory.nodes))
+            self._call_later(max(0.0, self._told_s + pause_s - self.now_s()), self._tell_all)
 
     def _tell_all(self) -> None:
         self._telling = False
@@ -198,7 +200,7 @@ class NodeService:
     def restore(self, row: records.NodeRow) -> None:
         """A node as the last head knew it. One that lived has a lease's time to come to this head."""
         info = _decode_node(row.info)
-        node = self.nodes[info.node_id] = NodeRecord(AbsentPeer(), info, row.info)
+        node = self.nodes[info.node_id] = NodeRecord(AbsentPeer(), info, row.info, is_new=False)
         node.joined_s, node.died_s, node.alive, node.drain = row.joined_s, row.died_s, row.alive, row.drain
         node.preempted = row.drain == "PREEMPTION"
         if not row.alive:
@@ -356,10 +358,13 @@ class NodeService:
         if message.everything:
             available = {**dict.fromkeys(node.available, -1), **available}
             total = {**dict.fromkeys(node.total, -1), **total}
-        _patch(node.available, available)
-        _patch(node.total, total)
+        names = [*_patch(node.available, available), *_patch(node.total, total)]
         self.view.patch(message.node_id, available, total)
-        self._changed(node, [*available, *total])
+        if message.everything and not node.is_new:  # to another head: who knows how much was different then?
+            names = [*available, *total]
+        node.is_new = False
+        if names:
+            self._changed(node, names)
         if self.on_resources and not self._notifying:  # once for many reports
             self._notifying = True
             self._call_later(NOTIFY_EVERY_S, self._notify)
@@ -386,7 +391,7 @@ class NodeService:
             node.changes[name] = self.revision
         if self._interested and not self._flush_scheduled:
             self._flush_scheduled = True
-            self._call_later(VIEW_BATCH_S, self._flush)
+            self._call_later(_pause_s(VIEW_BATCH_S, len(self._interested)), self._flush)
 
     def on_interest(self, peer: Any, message: m.ViewInterest) -> None:
         """A raylet has work that it cannot do itself, or has no longer."""
@@ -397,21 +402,28 @@ class NodeService:
             self._interested.pop(peer.peer_id, None)
 
     def _flush(self) -> None:
+        """Most were told at the same time, and hear the same."""
         self._flush_scheduled = False
-        for node_id in list(self._interested):
-            self._tell(node_id)
+        known: dict[int, m.ViewDelta] = {}
+        for node_id, told in self._interested.items():
+            self.send(node_id, known.get(told) or known.setdefault(told, self._since(told)))
+        self._interested = dict.fromkeys(self._interested, self.revision)
 
     def _tell(self, node_id: bytes) -> None:
-        """What changed since it was told last, its own changes excepted."""
-        told = self._interested[node_id]
+        """What changed since it was told last."""
+        self.send(node_id, self._since(self._interested[node_id]))
+        self._interested[node_id] = self.revision
+
+    def _since(self, told: int) -> m.ViewDelta:
+        """Of all nodes; who knows better about itself leaves that out."""
         changes = []
         for node in reversed(self._by_change.values()):
             if node.changed_at <= told:
                 break
-            if node.info.node_id != node_id:
-                changes.append(node.since(told))
-        self._interested[node_id] = self.revision
-        self.send(node_id, m.ViewDelta(self.revision, changes))
+            delta = node.since(told)
+            if delta.available or delta.total:
+                changes.append(delta)
+        return m.ViewDelta(self.revision, changes)
 
     # --- questions ----------------------------------------------------------------------------------------------------
 
@@ -461,12 +473,20 @@ def _no_probe(_endpoint: str, outcome: Callable[[str, str], None]) -> None:
     outcome("refused", "nobody looked why")
 
 
-def _patch(amounts: vectors.Units, news: vectors.Units) -> None:
-    for name, count in news.items():
-        if count < 0:
-            amounts.pop(name, None)
+def _pause_s(least_s: float, receivers: int) -> float:
+    """Between two messages to so many nodes."""
+    return max(least_s, receivers / NEWS_PER_S_MAX)
+
+
+def _patch(amounts: vectors.Units, news: vectors.Units) -> list[str]:
+    """Carry out; the names whose amount is another one now. Negative: the name is gone."""
+    changed = [name for name, count in news.items() if amounts.get(name, -1) != max(count, -1)]
+    for name in changed:
+        if news[name] < 0:
+            del amounts[name]
         else:
-            amounts[name] = count
+            amounts[name] = news[name]
+    return changed
 
 
 def _sum(vectors_: Any) -> dict[str, float]:

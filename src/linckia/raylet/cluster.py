@@ -167,7 +167,8 @@ class ClusterSide:
     def on_delta(self, _peer: Any, message: m.ViewDelta) -> None:
         """What other nodes have left."""
         for change in message.changes:
-            self.view.patch(change.node_id, change.available, change.total)
+            if change.node_id != self.node_id:
+                self.view.patch(change.node_id, change.available, change.total)
         self.view.as_of = message.as_of
         if message.changes:
             self._changed()
@@ -199,7 +200,8 @@ class ClusterSide:
         self.raylet.gcs.post(m.ViewInterest(self.view.as_of, on=False))
 
     def head_is_back(self) -> None:
-        """A new connection to the head: it does not know what we listened to."""
+        """A session with a head begins: it does not know what we listened to, and counts its own revisions."""
+        self.view.as_of = 0
         if self._interested:
             self.raylet.gcs.post(m.ViewInterest(0))
 

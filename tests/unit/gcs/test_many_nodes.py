@@ -9,7 +9,9 @@ import msgspec
 import pytest
 
 from linckia.base.limits import NODE_LEASE_TTL_S, SUSPECT_AFTER_S
+from linckia.core.leases.vectors import to_units
 from linckia.core.nodes.directory import Effect
+from linckia.gcs import nodes, records
 from linckia.gcs.actor_placement import LOOKED_AT_MAX, ActorPlacement
 from linckia.gcs.service import Gcs
 from linckia.model.specs import ActorSpec, JobConfig, NodeInfo
@@ -92,6 +94,67 @@ def test_a_node_that_joins_and_dies_within_one_batch_is_told_in_this_order() -> 
     joined = next(i for i, each in enumerate(peer.heard) if isinstance(each, m.NodesChanged) and each.joined)
     dead = next(i for i, each in enumerate(peer.heard) if isinstance(each, m.NodesChanged) and each.dead)
     assert joined < dead
+
+
+def report(node_id: bytes, revision: int, *, everything: bool = False, **amounts: float) -> m.ResourceReport:
+    units = to_units(amounts)
+    return m.ResourceReport(node_id, revision, units, [], units if everything else {}, [], [], everything=everything)
+
+
+def deltas(peer: Peer) -> list[m.ViewDelta]:
+    return [each for each in peer.heard if isinstance(each, m.ViewDelta)]
+
+
+@pytest.mark.row("P18")
+def test_the_view_is_told_by_what_differs_and_made_once_for_all_who_listen() -> None:
+    head = Head()
+    peers = [head.join(b"n%d" % number, CPU=2.0) for number in range(4)]
+    for number, peer in enumerate(peers[:3]):
+        head.gcs.on_message(peer, m.ViewInterest(0))
+        head.gcs.on_message(peer, report(peer.peer_id, 1, everything=True, CPU=2.0))
+        assert not deltas(peer)[-1].changes, number
+    head.pass_time(1.0)
+    assert {len(deltas(peer)) for peer in peers[:3]} == {1}, "what a node said of itself was known"
+    head.gcs.on_message(peers[3], report(b"n3", 1, CPU=1.0))
+    head.gcs.on_message(peers[0], report(b"n0", 2, CPU=1.5))
+    head.pass_time(1.0)
+    last = [deltas(peer)[-1] for peer in peers[:3]]
+    assert last[0] is last[1] is last[2]
+    assert {change.node_id: change.available for change in last[0].changes} == {
+        b"n3": {"CPU": 10_000},
+        b"n0": {"CPU": 15_000},
+    }
+    assert not deltas(peers[3])
+
+
+def test_another_head_tells_all_that_a_node_says_though_it_is_as_its_record_has_it() -> None:
+    """Who listened to the last head may believe otherwise."""
+    head = Head()
+    info = NodeInfo(b"old", "ip", "host", "", 1, {"CPU": 2.0}, {}, is_head=False)
+    head.gcs.nodes.restore(records.NodeRow(msgspec.msgpack.encode(info), alive=True, joined_s=0.0))
+    peer = head.join(b"n0", CPU=2.0)
+    head.gcs.on_message(peer, m.ViewInterest(0))
+    back = head.join(b"old", CPU=2.0)
+    head.gcs.on_message(back, report(b"old", 1, everything=True, CPU=2.0))
+    head.pass_time(1.0)
+    told = [change for each in deltas(peer) for change in each.changes if change.node_id == b"old"]
+    assert [change.available for change in told] == [{"CPU": 20_000}]
+
+
+@pytest.mark.row("P18")
+def test_with_many_nodes_news_are_gathered_for_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nodes, "NEWS_PER_S_MAX", 100)
+    head = Head()
+    peers = [head.join(b"n%02d" % number, CPU=1.0) for number in range(50)]
+    head.pass_time(2.0)
+    before = sum(peer.frames for peer in peers)
+    for number in range(200):
+        head.gcs.nodes.announce(m.WorkerFailed(b"w%d" % number, "it ended"))
+        head.pass_time(0.01)
+    head.pass_time(1.0)
+    assert 150 <= sum(peer.frames for peer in peers) - before <= 300
+    for peer in peers:
+        assert sum(isinstance(each, m.WorkerFailed) for each in peer.heard) == 200
 
 
 def test_an_actor_behind_many_hopeless_ones_gets_its_node_and_nobody_is_warned_twice() -> None:

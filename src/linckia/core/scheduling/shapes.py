@@ -4,7 +4,7 @@ at every node. Pure; owned by ``view.py``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from linckia.core.leases.vectors import Units, fits
 
@@ -87,13 +87,16 @@ def _put(nodes: NodeSet, node_id: bytes, inside: bool) -> None:
 
 
 class ShapeTable:
-    """The shapes asked for most recently; ``fill`` feeds a new one with all nodes."""
+    """The shapes asked for most recently; ``fill`` feeds a new one with all nodes. They are found by the names they
+    ask for too: news of an amount concerns no others.
+    """
 
     KEPT = 64
 
     def __init__(self, fill: Callable[[Shape], None]) -> None:
         self._fill = fill
         self._shapes: dict[ShapeKey, Shape] = {}
+        self._by_name: dict[str, dict[ShapeKey, Shape]] = {}
 
     def get(self, need: Units, placement: Units) -> Shape:
         """The index of a shape; made at first use, forgotten when unused for long."""
@@ -103,9 +106,27 @@ class ShapeTable:
             shape = Shape(need, placement)
             self._fill(shape)
             if len(self._shapes) >= self.KEPT:
-                del self._shapes[next(iter(self._shapes))]
+                self._forget(next(iter(self._shapes)))
+            for name in (*need, *placement):
+                self._by_name.setdefault(name, {})[key] = shape
         self._shapes[key] = shape
         return shape
+
+    def _forget(self, key: ShapeKey) -> None:
+        shape = self._shapes.pop(key)
+        for name in {**shape.need, **shape.placement}:
+            named = self._by_name[name]
+            del named[key]
+            if not named:
+                del self._by_name[name]
+
+    def asking_for(self, names: Iterable[str]) -> Iterable[Shape]:
+        """Those to which the amounts of these names matter, each once."""
+        by_name = self._by_name
+        found = [by_name[name] for name in names if name in by_name]
+        if len(found) == 1:
+            return found[0].values()
+        return {key: shape for named in found for key, shape in named.items()}.values()
 
     def __iter__(self) -> Iterator[Shape]:
         return iter(self._shapes.values())

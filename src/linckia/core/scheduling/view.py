@@ -6,7 +6,7 @@ late, so whoever acts on it must be able to hear "no" from the node itself.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from linckia.core.leases import vectors
 from linckia.core.leases.vectors import Units
@@ -79,10 +79,12 @@ class ClusterView:
         if available == node.available and (total is None or total == node.total):
             return
         self.gains += _gains(node.available, available) or _gains(node.total, total or {})
+        changed = _differences(node.available, available)
         node.available = dict(available)
         if total is not None:
+            changed += _differences(node.total, total)
             node.total = dict(total)
-        self._update(node)
+        self._amounts_changed(node, changed)
 
     def patch(self, node_id: bytes, available: Units, total: Units) -> None:
         """Single amounts that changed; -1: the name is gone. Unknown nodes are ignored."""
@@ -96,14 +98,14 @@ class ClusterView:
                     amounts.pop(name, None)
                 else:
                     amounts[name] = count
-        self._update(node)
+        self._amounts_changed(node, (*available, *total))
 
     def debit(self, node_id: bytes, need: Units) -> None:
         """Work was just sent there: less is free than it last said."""
         node = self.nodes.get(node_id)
         if node is not None and need:
             vectors.subtract(node.available, need)
-            self._update(node)
+            self._amounts_changed(node, need)
 
     def shape(self, need: Units, placement: Units) -> Shape:
         """The nodes that fit ``need`` (and ``placement``, which only decides feasibility)."""
@@ -117,7 +119,21 @@ class ClusterView:
         for shape in self._shapes:
             shape.update(node.node_id, node.total, node.available, takes_work=node.takes_work)
 
+    def _amounts_changed(self, node: NodeView, names: Collection[str]) -> None:
+        """Of these names; all that asks for others is as it was, but that a node with GPUs is not for everybody."""
+        for shape in self._shapes if "GPU" in names else self._shapes.asking_for(names):
+            shape.update(node.node_id, node.total, node.available, takes_work=node.takes_work)
+
 
 def _gains(before: Units, after: Units) -> bool:
     """Some amount grew that is not a placement group's own."""
-    return any(count > before.get(name, 0) and split(name) is None for name, count in after.items())
+    for name, count in after.items():  # noqa: SIM110 - twice as quick as any(), and asked for every change
+        if count > before.get(name, 0) and split(name) is None:
+            return True
+    return False
+
+
+def _differences(before: Units, after: Units) -> list[str]:
+    """Names whose amounts are not the same."""
+    names = [name for name, count in after.items() if before.get(name) != count]
+    return names + [name for name in before if name not in after]
