@@ -14,7 +14,7 @@ RUNTIME := $(VENV)/.runtime-installed
 DEV := $(VENV)/.dev-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench sim chaos chaos-long diagrams rows clean
+.PHONY: help setup demo test check format bench sim sim-mutants chaos chaos-long diagrams rows clean
 
 help:
 	@echo "make demo      a real job on a real cluster of processes, one worker killed on the way"
@@ -22,6 +22,7 @@ help:
 	@echo "make check     lint, format, types, import contract, house rules"
 	@echo "make bench     Linckia, its peers and the physical limits, alternately in one run"
 	@echo "make sim       the deterministic simulator (SEED=<n> replays one run; NODES=2000 SCENARIO=churn: many machines)"
+	@echo "make sim-mutants  bugs planted on purpose, and how the simulator found each"
 	@echo "make chaos     hurt real clusters for 40 minutes; reports in docs/reports (chaos-long: two hours more)"
 	@echo "make diagrams  write docs/diagrams anew from the life-cycle tables"
 	@echo "make rows      behaviour rows that no test names yet"
@@ -80,6 +81,9 @@ else
 	SEED=$(SEED) SEEDS=$(SEEDS) $(PY) -m pytest tests/sim -m sim $(PYTEST_ARGS)
 	SEED=$(SEED) SEEDS=$(or $(SEEDS),3) $(PY) -m linckia.testing.fleet
 endif
+
+sim-mutants: setup
+	@SEEDS=$(SEEDS) $(PY) -m linckia.testing.fleet.mutants
 
 diagrams: setup
 	$(PY) -m tools.diagrams

@@ -9,31 +9,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 
-from linckia.core.autoscaling.packing import Slot
-from linckia.core.links.windows import ReceiveCount, SendWindow
-from linckia.core.nodes.directory import NodeDirectory
-from linckia.core.placement.directory import GroupDirectory
-from linckia.gcs.actor_placement import ActorPlacement
-from linckia.gcs.actors import ActorService
-from linckia.gcs.journal import Journal
-from linckia.gcs.placement_groups import GroupService
-from linckia.gcs.service import Gcs
 from linckia.protocol import messages as m
-from linckia.raylet.bundles import BundleHost
-from linckia.raylet.gcs_link import GcsLink
-from linckia.raylet.lease_desk import LeaseDesk
-from linckia.raylet.relaying import Relaying
-from linckia.rpc.idempotence import RecentReplies
+from linckia.testing.fleet.mutants import MUTANTS, NODES, SEEDS_MAX, Mutant, hunt
 from linckia.testing.fleet.scenario import Scenario
 from linckia.testing.fleet.scenarios import SCENARIOS, programs
-from linckia.testing.fleet.world import Fleet, FleetFailure
+from linckia.testing.fleet.world import Fleet
 
-NODES = 24
 FIRST = int(os.environ.get("SEED") or 0)
 COUNT = min(4, int(os.environ.get("SEEDS") or (1 if os.environ.get("SEED") else 2)))
 HISTORY = (
@@ -66,85 +50,17 @@ def test_one_seed_is_one_history_in_every_process() -> None:
 # --- does it notice? --------------------------------------------------------------------------------------------------
 
 
-def nothing(*_args: Any, **_options: Any) -> list[Any]:
-    return []
-
-
-def first_ones_only(self: ActorPlacement) -> None:
-    """Those that wait longest, again and again."""
-    self._goes_on = False
-    for spec, restarts, _why in list(self.waiting.values())[:200]:
-        self._start(spec, restarts, is_new=False)
-
-
-def run_every_time(_self: RecentReplies, _client: bytes, _rid: int) -> tuple[bool, None]:
-    """A repeated request is another one."""
-    return True, None
-
-
-def take_unnoticed(self: Slot, need: dict[str, float]) -> None:
-    """A node that a waiting gang needs looks idle."""
-    for name, amount in need.items():
-        self.free[name] = self.free.get(name, 0.0) - amount
-
-
-def commit_at_once(self: GroupDirectory, group_id: bytes, attempt: int, node_id: bytes, now_s: float) -> list[Any]:
-    """The first node that commits stands for all."""
-    group = self.groups[group_id]
-    group.waiting_for.intersection_update([node_id])
-    return committed(self, group_id, attempt, node_id, now_s)
-
-
-committed = GroupDirectory.committed
-
-
-def count_some_twice(self: ReceiveCount, messages: int = 1) -> bool:
-    """One message in fifty counts for two."""
-    return count(self, messages + (self.count % 50 == 0))
-
-
-count = ReceiveCount.add
-
-
-def take_any_head_for_the_last(self: GcsLink, conn: Any, message: Any) -> None:
-    """A head that knows nothing is taken for the one that knew all."""
-    message.resumed = bool(self._head) or message.resumed
-    welcome(self, conn, message)
-
-
-welcome = GcsLink._welcome
-
-MUTANTS: list[tuple[type, str, Callable[..., Any], str]] = [
-    (NodeDirectory, "_pull_brake", nothing, "partition"),
-    (GroupDirectory, "_give_back", nothing, "gangs"),
-    (GroupDirectory, "committed", commit_at_once, "gangs"),
-    (BundleHost, "on_return", nothing, "gangs"),
-    (ActorPlacement, "_go_on", first_ones_only, "gangs"),
-    (RecentReplies, "begin", run_every_time, "lossy"),
-    (Gcs, "_node_dead", nothing, "churn"),
-    (LeaseDesk, "look_again", nothing, "gangs"),
-    (Slot, "take", take_unnoticed, "autoscale"),
-    (SendWindow, "unacked", nothing, "links"),
-    (ReceiveCount, "add", count_some_twice, "links"),
-    (Journal, "touch", nothing, "heads"),
-    (Relaying, "listen_again", nothing, "heads"),
-    (ActorService, "node_runs", nothing, "heads"),
-    (GroupService, "node_runs", nothing, "heads"),
-    (GcsLink, "_welcome", take_any_head_for_the_last, "heads"),
-]
-
-
 @pytest.mark.sim
-@pytest.mark.parametrize(
-    ("owner", "name", "broken", "scenario"), MUTANTS, ids=[f"{o.__name__}.{n}" for o, n, _, _ in MUTANTS]
-)
-def test_a_broken_part_is_found(
-    owner: type, name: str, broken: Callable[..., Any], scenario: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(owner, name, broken)
-    with pytest.raises(FleetFailure, match=rf"replay: make sim SCENARIO={scenario} NODES={NODES} SEED=\d+"):
-        for seed in range(6):
-            Fleet(SCENARIOS[scenario], seed, NODES).run()
+@pytest.mark.parametrize("mutant", MUTANTS, ids=[mutant.name for mutant in MUTANTS])
+def test_a_planted_bug_is_found(mutant: Mutant) -> None:
+    found = hunt(mutant)
+    assert found.seed >= 0, f"nothing notices that {mutant.what}, {mutant.scenario} with seeds 0 to {SEEDS_MAX - 1}"
+
+
+def test_there_are_planted_bugs_of_every_part_and_each_has_a_name_of_its_own() -> None:
+    assert len(MUTANTS) >= 20
+    assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS)
+    assert {mutant.scenario for mutant in MUTANTS} == set(SCENARIOS)
 
 
 # --- what it costs ----------------------------------------------------------------------------------------------------

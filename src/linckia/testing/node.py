@@ -76,11 +76,11 @@ class SimPool(WorkerPool):
         fails = self.rng.random() < self.fork_failures
 
         def fork() -> None:
-            self.forked_as(worker, pid)
             if fails:
                 self.exited_soon(pid)
             else:
                 self.launch(worker_id, pid)
+            self.forked_as(worker, pid)  # which ends it, when that was wanted meanwhile
 
         self.reactor.call_later(self.rng.uniform(0.002, 0.02), fork)
 

@@ -1,9 +1,10 @@
 """A simulated machine of many: a real raylet with its real link to the head, on virtual time.
 
 What is replaced is what needs an operating system (see ``testing/node.py``). A machine *sleeps* until something comes
-that depends on its view of the cluster: what is told to all nodes waits unread till then, because a raylet without
-owners and requests does nothing with it that others could see. So 2,000 machines fit into one process; which ones wake
-is up to the work.
+that depends on its view of the cluster: what is told to all nodes waits unread till then, because a raylet where nobody
+waits does nothing with it that others could see (owners that it serves hang up when they die). A lease for which
+there is room is such a case, one that has to wait is not. So 2,000 machines fit into one process; the work says which
+ones wake.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 from random import Random
 from typing import TYPE_CHECKING, Any, cast
 
+from linckia.core.leases.vectors import fits, to_units
 from linckia.model.specs import NodeInfo
 from linckia.protocol import messages as m
 from linckia.raylet.gcs_link import GcsLink
@@ -20,6 +22,7 @@ from linckia.raylet.worker_pool import WorkerProcess
 from linckia.rpc.handshake import Identity
 from linckia.rpc.reactor import Reactor
 from linckia.shm.segment import Segment
+from linckia.testing.checks import require
 from linckia.testing.fleet.host import Host
 from linckia.testing.fleet.worker import FleetWorker
 from linckia.testing.network import SimConnection
@@ -43,6 +46,8 @@ NO_VIEW_NEEDED = frozenset(
         m.StopActor,
         m.NodeFenced,
         m.SetDraining,
+        m.CancelLease,
+        m.ReturnLease,
     }
 )
 
@@ -60,6 +65,7 @@ class SimMachine:
         self.unread: list[m.Message] = []
         self.workers: dict[bytes, FleetWorker] = {}
         self.changed = False
+        self.epoch = 0  # highest that it acted on
         self.rng = Random(f"machine {fleet.seed} {node_id!r}")
         reactor = cast(Reactor, self.host)
         self.gcs: Any = fleet.network.connect(self.host.endpoint, HEAD) if is_head else self._link(reactor)
@@ -180,14 +186,29 @@ class SimMachine:
 
     def _to_raylet(self, peer: Any, message: m.Message) -> None:
         kind = type(message)
+        epoch = getattr(message, "epoch", self.epoch)
+        require(epoch >= self.epoch, f"{self.node_id!r} obeys a head of epoch {epoch} after one of {self.epoch}")
+        self.epoch = epoch
         if self.asleep:
             if kind in NEWS:
                 self.unread.append(message)
                 return
-            if kind not in NO_VIEW_NEEDED and not (isinstance(message, m.StartActor) and not message.may_wait):
+            if kind not in NO_VIEW_NEEDED and not self._has_room(message):
                 self.wake()
         self.changed = True
         self.raylet.handlers[kind](peer, message)
+        leases = self.raylet.leases
+        if self.asleep and (leases.infeasible or len(leases.waiting)):
+            self.wake()
+
+    def _has_room(self, message: m.Message) -> bool:
+        """It asks for a worker, and gets it here and now, or an answer that does not depend on others."""
+        if isinstance(message, m.StartActor):
+            return not message.may_wait
+        if not isinstance(message, m.RequestLease) or not message.hops or message.strategy:
+            return False
+        leases, takes_work = self.raylet.leases, self.raylet.desk.cluster.takes_work
+        return takes_work and not leases.pending and fits(to_units(message.resources), leases.available)
 
     def wake(self) -> None:
         """Something depends on the view now: read what came of it."""

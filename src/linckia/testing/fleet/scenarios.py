@@ -112,10 +112,18 @@ def steady_work(fleet: Fleet, drivers: list[FleetDriver], for_s: float) -> None:
         driver.submit({"CPU": rng.choice([0.5, 1.0, 2.0])}, durations, rng.choice([b"", b"", SPREAD, IN_ZONE]))
         driver.create_actor({"CPU": 1.0}, rng.uniform(0.5, 4.0), name=rng.choice(["", "alice", "bob"]))
         a_gang(fleet, driver)
+        if fleet.scenario.faults is None:  # or its removal could overtake it
+            changes_its_mind(fleet, driver, rng)
 
     for driver in drivers:
         for second in range(int(for_s)):
             fleet.clock.call_later(second + rng.random(), lambda driver=driver: more(driver))  # type: ignore[misc]
+
+
+def changes_its_mind(fleet: Fleet, driver: FleetDriver, rng: Random) -> None:
+    """A group that is removed again before, while or after its nodes are asked."""
+    gang = driver.create_group([{"CPU": 0.5}] * rng.randint(1, 6), rng.choice(STRATEGIES), -1.0)
+    fleet.clock.call_later(rng.uniform(0.0, 0.02), lambda: driver.remove_group(gang) if driver.alive else None)
 
 
 def misfortune(fleet: Fleet, kept: set[SimMachine]) -> None:
@@ -226,7 +234,7 @@ def heads(fleet: Fleet) -> None:
     drivers = programs(fleet, 4)
     steady_work(fleet, drivers, 12.0)
     kept = {driver.machine for driver in drivers}
-    for _ in range(max(4, fleet.nodes // 16)):
+    for _ in range(max(10, fleet.nodes // 10)):
         fleet.clock.call_later(fleet.rng.uniform(0.0, 12.0), lambda: misfortune(fleet, kept))
         fleet.clock.call_later(fleet.rng.uniform(0.0, 12.0), lambda: break_link(fleet))
     at_s = 0.0

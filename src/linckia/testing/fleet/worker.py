@@ -28,13 +28,13 @@ class FleetWorker(SimPeer):
     def __init__(self, fleet: Fleet, machine: SimMachine, name: bytes, pid: int) -> None:
         super().__init__(fleet, name, "worker")
         self.machine, self.pid = machine, pid
-        self.actor_id = b""
+        self.actor_id = self.job_id = b""
         self.actor_name = ""
         connection = self.network.connect(self.endpoint, machine.node_id)
         assert connection is not None, "a machine forks while it lives"
         self.raylet = connection
         self.handlers = {
-            m.AssignJob: lambda _c, _msg: None,
+            m.AssignJob: self._on_job,
             m.NodesChanged: lambda _c, _msg: None,
             m.ActorStarting: self._on_actor_starting,
             m.TerminateActor: lambda _c, _msg: self._leave(),
@@ -43,9 +43,13 @@ class FleetWorker(SimPeer):
         }
         self.raylet.post(m.RegisterWorker(name, pid, f"sim:{name.hex()}"))
 
+    def _on_job(self, _connection: SimConnection, message: m.AssignJob) -> None:
+        self.job_id = message.job_id
+
     def _on_actor_starting(self, _connection: SimConnection, message: m.ActorStarting) -> None:
         spec = _decode_spec(message.spec)
         self.actor_id, self.actor_name = spec.actor_id, spec.name
+        self.machine.fleet.hosts_actor(self)
         self.later(CONSTRUCTOR_S, lambda: self.raylet.post(m.ActorStarted(self.actor_id, None)))
 
     def _leave(self) -> None:

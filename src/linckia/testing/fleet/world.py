@@ -7,13 +7,14 @@ ends and nothing is left behind. A failure says how to replay it. Built on ``mac
 from __future__ import annotations
 
 import contextlib
+import os
 import zlib
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from random import Random
 from typing import Any, cast
 
-from linckia.base.limits import PROBE_MAX_S, SUSPECT_AFTER_S
+from linckia.base.limits import NODE_LEASE_TTL_S, PROBE_MAX_S, SUSPECT_AFTER_S
 from linckia.gcs import nodes as gcs_nodes
 from linckia.gcs import placement_groups
 from linckia.model.specs import NodeInfo
@@ -31,6 +32,7 @@ from linckia.testing.fleet.driver import FleetDriver
 from linckia.testing.fleet.heads import SimHead
 from linckia.testing.fleet.machine import SimMachine
 from linckia.testing.fleet.scenario import Scenario
+from linckia.testing.fleet.worker import FleetWorker
 from linckia.testing.network import FaultyNetwork, SimConnection
 from linckia.testing.node import HEAD
 
@@ -67,6 +69,8 @@ class Fleet:
         self.deaths: list[tuple[bytes, str]] = []
         self.notes: dict[str, Any] = {}  # figures of the scenario
         self._moved: dict[SimMachine, None] = {}
+        self._moved_groups: dict[bytes, None] = {}
+        self._hosts: dict[bytes | str, dict[FleetWorker, None]] = {}  # who hosted an actor, or one of that name
         self._lives: Counter[int] = Counter()
         self.network.join(HEAD, "gcs", self._to_head, self._lost_by_head)
         self.store = MemoryStore(self.clock) if scenario.has_store else None
@@ -86,6 +90,14 @@ class Fleet:
         head.nodes.probe = self._probe
         head.nodes.on_dead.append(self._on_dead)
         head.actors.placement.rng = Random(f"fleet placement {self.seed} {self.heads}")
+        directory = head.groups.directory
+        noted = directory.on_change
+
+        def changed(group_id: bytes) -> None:
+            noted(group_id)
+            self._moved_groups[group_id] = None
+
+        directory.on_change = changed
 
     def start_head(self) -> None:
         """A head takes over, with the store."""
@@ -212,8 +224,12 @@ class Fleet:
         node_id = node.info.node_id
         self.deaths.append((node_id, text))
         self.note(f"{node_id.decode()} is declared dead: {text}")
-        if self.mostly_cut_off and self.machines[node_id].alive:
-            raise BrokenPromise(f"{node_id!r} is declared dead while most nodes are cut off: {text}")
+        checks.check_groups_without(self, node_id)
+        if self.machines[node_id].alive:
+            require(not self.mostly_cut_off, f"{node_id!r} is declared dead while most nodes are cut off: {text}")
+            healed_s = max(self.network.blocked_until_s(node_id, HEAD), self.network.blocked_until_s(HEAD, node_id))
+            was_away = node.drain or healed_s > self.clock.now_s - NODE_LEASE_TTL_S
+            require(was_away, f"{node_id!r} lives, could be heard, and is declared dead: {text}")
 
     @property
     def mostly_cut_off(self) -> bool:
@@ -225,6 +241,22 @@ class Fleet:
     def known_cut_off(self) -> bool:
         """They are for so long that the head must have noticed."""
         return self.mostly_cut_off and self.clock.now_s > self.network.island_since_s + SUSPECT_AFTER_S + NOTICED_S
+
+    @property
+    def has_head(self) -> bool:
+        """One runs now."""
+        return self.head_process is None or self.head_process.alive
+
+    def hosts_actor(self, worker: FleetWorker) -> None:
+        """An incarnation begins: neither the actor nor its name may live elsewhere."""
+        keys: list[bytes | str] = [worker.actor_id, worker.actor_name] if worker.actor_name else [worker.actor_id]
+        for key in keys:
+            hosts = self._hosts.setdefault(key, {})
+            for other in [other for other in hosts if not other.alive]:
+                del hosts[other]
+            hosts[worker] = None
+            if self.has_head:
+                checks.check_hosts(self, hosts)
 
     # --- history ------------------------------------------------------------------------------------------------------
 
@@ -252,7 +284,7 @@ class Fleet:
     def run(self) -> Fleet:
         """Live it. FleetFailure names the seed and the last of what happened."""
         try:
-            with self._real_parts():
+            with self._real_parts(), open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
                 self._form()
                 self.scenario.play(self)
                 self.stop_faults()
@@ -326,6 +358,8 @@ class Fleet:
                 require(driver.finished + driver.failed == driver.submitted, driver.unfinished())
                 driver.die("the program has ended")
         self.advance(QUIET_S)
+        checks.check_actors(self)
+        checks.check_store(self)
         checks.check_rest(self)
 
     # --- time ---------------------------------------------------------------------------------------------------------
@@ -338,8 +372,12 @@ class Fleet:
                 machine.changed = False
                 checks.check_machine(machine)
         self._moved.clear()
-        if self.steps % 4096 == 0 and (self.head_process is None or self.head_process.alive):
+        for group_id in self._moved_groups:
+            checks.check_group(self, group_id)
+        self._moved_groups.clear()
+        if self.steps % 4096 == 0 and self.has_head:
             checks.check_actors(self)
+            checks.check_store(self)
 
     def advance(self, for_s: float) -> None:
         """Let time pass."""
