@@ -30,6 +30,7 @@ MUTANT_SEEDS = 40
 HARSH = HeadsSwarm(3, 0.2, 2.0, 0.05, 0.6, ("cut", "stop", "kill", "kill", "step_down", "compact"))
 LATE = HeadsSwarm(3, 0.0, 1.0, 0.0, 2.5, ("cut", "stop"))
 LOSSY = HeadsSwarm(3, 0.3, 0.0, 0.0, 0.5, ("kill",))
+HANDED = HeadsSwarm(3, 0.0, 2.0, 0.0, 0.3, ("step_down",))
 
 
 @pytest.mark.sim
@@ -123,6 +124,6 @@ MUTANTS: list[tuple[str, Any, str, Any, str]] = [
 def test_a_broken_rule_is_found(owner: Any, name: str, broken: Any, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(owner, name, broken)
     with pytest.raises(HeadsFailure, match=says) as found:
-        for seed, swarm in product(range(MUTANT_SEEDS), (HARSH, LATE, LOSSY)):
+        for seed, swarm in product(range(MUTANT_SEEDS), (HARSH, LATE, LOSSY, HANDED)):
             SimHeads(seed, swarm).run()
     assert "replay: make sim SEED=" in str(found.value)

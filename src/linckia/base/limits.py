@@ -188,9 +188,6 @@ LEADER_ATTEMPTS_PER_TTL: Final = 9
 """A head's lease is renewed so often within its time, and so often while renewals are not answered."""
 LEADER_MARGIN_FRACTION: Final = 0.15
 """Of the lease's time: a leader stops serving so long before its lease can end, for clocks that run at other speeds."""
-LEADER_PAUSE_MAX_TTLS: Final = 1.0
-"""A leader that could not renew in time keeps its term so many lease times longer, without serving: an etcd that elects
-its own leader gives all leases their full time anew."""
 LEADER_REST_S: Final = 1.0
 """A head that handed over on purpose leaves the leader key to others for so long."""
 ELECTION_RETRY_FIRST_S: Final = 0.05

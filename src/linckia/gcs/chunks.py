@@ -6,6 +6,8 @@ key, which says where they are; whoever reads the key finds all pieces. The piec
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 import msgspec
 
 from linckia.base.limits import RECORD_CHUNK_BYTES
@@ -70,7 +72,7 @@ class Chunks:
         batches: list[list[Op]] = [[]]
         size = 0
         for op in ops:
-            cost = OP_OVERHEAD_BYTES + (len(op.key) + len(op.value) if isinstance(op, Put) else 0)
+            cost = _cost(op)
             full = len(batches[-1]) >= self._limits.txn_ops or size + cost > self._limits.txn_bytes
             if batches[-1] and full:
                 batches.append([])
@@ -78,6 +80,30 @@ class Chunks:
             batches[-1].append(op)
             size += cost
         return batches
+
+
+def joined(batches: Iterable[Sequence[Op]], limits: StoreLimits) -> tuple[int, tuple[Op, ...]]:
+    """How many batches, from the first on, go as one transaction (at least one), and its operations: of each key the
+    last one, because a transaction writes no key twice.
+    """
+    ops: dict[bytes, Op] = {}
+    count = size = 0
+    for batch in batches:
+        size += sum(map(_cost, batch))
+        wanted = {_written(op): op for op in batch}
+        if count and (size > limits.txn_bytes or len(ops.keys() | wanted.keys()) > limits.txn_ops):
+            break
+        ops.update(wanted)
+        count += 1
+    return count, tuple(ops.values())
+
+
+def _cost(op: Op) -> int:
+    return OP_OVERHEAD_BYTES + (len(op.key) + len(op.value) if isinstance(op, Put) else 0)
+
+
+def _written(op: Op) -> bytes:
+    return op.key if isinstance(op, Put) else op.start
 
 
 def whole(stored: dict[bytes, bytes], prefix: bytes) -> dict[bytes, bytes]:

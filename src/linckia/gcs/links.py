@@ -144,6 +144,11 @@ class NodeLinks:
         link.conn = None
         return link
 
+    def tell(self, message: m.Message) -> None:
+        """All nodes, now: also while the outbox holds back what is said."""
+        for link in self.links.values():
+            link.transmit(message)
+
     def node_dead(self, node_id: bytes) -> NodeLink | None:
         """Its session is over; its connection stays until it has read why."""
         link = self.links.pop(node_id, None)

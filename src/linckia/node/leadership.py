@@ -46,13 +46,17 @@ WAKE_MIN_S = 0.001
 class LeadershipCalls:
     """What the head does about it. ``on_elected(epoch, revision)`` and ``on_deposed(why)`` alternate.
 
-    ``on_trouble`` is told of errors that will not go away by waiting, such as missing rights.
+    ``on_trouble`` is told of errors that will not go away by waiting, such as missing rights; ``on_lease`` of the lease
+    that is this head's from now on (0: none), before anything hangs on it; ``on_paused`` when ``is_serving`` ends
+    without an end of the term (True) or begins again (False).
     """
 
     on_elected: Callable[[int, int], None]
     on_deposed: Callable[[str], None]
     on_heads: Callable[[HeadsView], None] = lambda _view: None
     on_trouble: Callable[[StoreError], None] = lambda _error: None
+    on_lease: Callable[[int], None] = lambda _lease: None
+    on_paused: Callable[[bool], None] = lambda _is_paused: None
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,7 @@ class Leadership:
         self._election = Election(facts.head_id, rng, options.lease_s)
         self._value = records.encode_facts(facts)
         self._todo: deque[c.Command] = deque()
+        self._lease = 0  # as last told
         self._is_busy = False
         self._timer: Any = None
         self._closing: tuple[int, Callable[[], None]] = (0, _nothing)  # the lease that is given up, and who waits
@@ -124,8 +129,14 @@ class Leadership:
 
     @property
     def fence(self) -> Compare:
-        """What every write of the leader compares. It never holds for a head that has no term."""
+        """What every write of the leader compares before it claims its key anew. It never holds for a head that has
+        no term.
+        """
         return records.fence(self._election.epoch)
+
+    def claim(self) -> Txn:
+        """After a silence of the store: see ``records.claim``. Not done when this head does not lead any more."""
+        return records.claim(self._election.epoch, self._value, self._election.lease)
 
     @property
     def state(self) -> HeadState:
@@ -168,6 +179,9 @@ class Leadership:
     def _do(self, commands: list[c.Command]) -> None:
         """Carry out in order, also what a command's callback brings about. A callback's error stops nothing else."""
         self._todo.extend(commands)
+        if self._election.lease != self._lease:
+            self._lease = self._election.lease
+            self._calls.on_lease(self._lease)
         if self._is_busy:
             return
         self._is_busy = True
@@ -204,6 +218,10 @@ class Leadership:
                 self._calls.on_elected(command.epoch, command.revision)
             case c.Deposed():
                 self._calls.on_deposed(command.why)
+            case c.Paused():
+                self._calls.on_paused(True)
+            case c.Resumed():
+                self._calls.on_paused(False)
 
     def _arm(self) -> None:
         if self._timer is not None:

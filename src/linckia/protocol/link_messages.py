@@ -60,6 +60,12 @@ class HeadsChanged(Message, tag=274):
     heads: list[str]
 
 
+class HeadPaused(Message, tag=280):
+    """Head to raylets: it leads and holds back what it has to say, ``why``; empty: it goes on."""
+
+    why: str
+
+
 class StandbyReport(Message, tag=276):
     """Standby to the head that leads: its copy of the records is at that revision. The connection tells it when the
     leader's process dies.

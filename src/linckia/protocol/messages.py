@@ -79,6 +79,7 @@ from linckia.protocol.gcs_messages import (
     WorkerFailed,
 )
 from linckia.protocol.link_messages import (
+    HeadPaused,
     HeadsChanged,
     LinkAck,
     LinkHello,
@@ -205,6 +206,7 @@ from linckia.protocol.transfer_messages import (
 )
 
 __all__ = [
+    "HeadPaused",
     "HeadsChanged",
     "LinkAck",
     "LinkHello",

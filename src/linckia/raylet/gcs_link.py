@@ -15,7 +15,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from linckia.base.backoff import Backoff
-from linckia.base.limits import HEAD_RETRY_MAX_S, HEAD_SILENT_MAX_S, LINK_ACK_AFTER_S, LINK_ACK_EVERY, LINK_WINDOW_MAX
+from linckia.base.limits import (
+    HANDSHAKE_MAX_S,
+    HEAD_RETRY_MAX_S,
+    HEAD_SILENT_MAX_S,
+    LINK_ACK_AFTER_S,
+    LINK_ACK_EVERY,
+    LINK_WINDOW_MAX,
+)
 from linckia.core.links.terms import Terms
 from linckia.core.links.windows import ReceiveCount, SendWindow
 from linckia.host.entropy import random_generator
@@ -81,9 +88,9 @@ class GcsLink:
             return
         self._conn = conn
         conn.on_established = self._established
-        if len(self.endpoints) > 1:  # a head that is stopped: its node takes the connection, nobody answers
-            rounds = self._attempt // len(self.endpoints)
-            self._wait_for(conn, HEAD_SILENT_MAX_S * (1 + rounds), f"{self.endpoint} does not answer")
+        rounds = self._attempt // len(self.endpoints)  # a head that is stopped: its node takes the connection, and
+        patience_s = HEAD_SILENT_MAX_S * (1 + rounds)  # nobody answers, until the node knows who leads instead
+        self._wait_for(conn, min(HANDSHAKE_MAX_S, patience_s), f"{self.endpoint} does not answer")
 
     def _established(self, conn: Connection) -> None:
         conn.post(m.LinkHello(self.node_id, self._head, self._received.told(), self.epoch))
@@ -181,6 +188,8 @@ class GcsLink:
                 self.terms.heard(time.monotonic())
                 if kind is m.HeadsChanged:
                     self._learn(message.heads)  # type: ignore[attr-defined]
+                elif kind is m.HeadPaused:
+                    self._paused(message.why)  # type: ignore[attr-defined]
                 else:
                     self._on_messages(self, [message])
                 self._acknowledge(now=is_due)
@@ -212,6 +221,11 @@ class GcsLink:
         self._window, self._head = SendWindow(LINK_WINDOW_MAX), message.head
         self._received.restart()
         self._on_new_head(unacked_by_last)
+
+    def _paused(self, why: str) -> None:
+        """It is there, and of no use; or it is of use again."""
+        self.last_error = why or self.last_error
+        self.on_presence(not why)
 
     def _acknowledge(self, *, now: bool) -> None:
         if now:

@@ -10,12 +10,13 @@ import pytest
 
 from linckia.core.mvcc.records import Compare, Delete, Put, Txn, TxnResult
 from linckia.gcs.chunks import PIECES_PREFIX, WHOLE, Chunks, whole
-from linckia.gcs.journal import Journal, Outbox
+from linckia.gcs.journal import Journal, Mending, Outbox
 from linckia.protocol import messages as m
-from linckia.store.errors import StoreUnavailableError
+from linckia.store.errors import StoreError, StoreFailedError, StoreUnavailableError, UnknownOutcomeError
 from linckia.store.interface import Store, StoreLimits
 
-FENCE = Compare(b"leader", "create_revision", "=", 7)
+FENCE = Compare(b"leader", "mod_revision", "=", 7)
+CLAIM = Txn((), (Put(b"leader", b"me"),))
 
 
 class SlowStore:
@@ -53,13 +54,19 @@ class Ear:
         self.heard.append(cast(m.Pong, message).rid)
 
 
+def fence_at(revision: int) -> Compare:
+    return Compare(b"leader", "mod_revision", "=", revision)
+
+
 class Desk:
     """A journal with one table, and who listens."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, mends: bool = False) -> None:
         self.store, self.ear, self.failures = SlowStore(), Ear(), list[str]()
         self.rows: dict[bytes, bytes] = {}
-        self.journal = Journal(cast(Store, self.store), FENCE, self.failures.append)
+        self.later: list[tuple[int, Callable[[], None]]] = []
+        mending = Mending(lambda: CLAIM, fence_at, lambda attempt, callback: self.later.append((attempt, callback)))
+        self.journal = Journal(cast(Store, self.store), FENCE, self.failures.append, mending if mends else None)
         self.journal.tables[b"t"] = self.rows.get
 
     def change(self, key: bytes, value: bytes | None) -> None:
@@ -99,18 +106,21 @@ def test_a_question_waits_for_what_it_saw_and_a_quiet_turn_for_nothing() -> None
     assert desk.ear.heard == [1, 2]
 
 
-def test_turns_do_not_wait_for_each_other() -> None:
+def test_turns_that_come_while_one_is_written_go_together() -> None:
+    """One after the other: else another head could find a later turn in the store without an earlier one."""
     desk = Desk()
     for number in range(3):
         desk.change(b"a", b"%d" % number)
+        desk.change(b"only %d" % number, b"x")
         desk.say(number)
         desk.journal.end_turn()
-    assert len(desk.store.waiting) == 3
+    assert len(desk.store.waiting) == 1
     desk.store.answer()
     assert desk.ear.heard == [0]
-    desk.store.answer()
-    desk.store.answer()
+    together = desk.store.answer()
     assert desk.ear.heard == [0, 1, 2]
+    names = [op.key for op in together.then if isinstance(op, Put)]
+    assert sorted(names) == [b"gcs/t/a", b"gcs/t/only 1", b"gcs/t/only 2"], "of each record the last"
     assert desk.store.written[b"gcs/t/a"] == WHOLE + b"2"
 
 
@@ -128,7 +138,7 @@ def test_a_deposed_head_says_nothing_more() -> None:
     assert desk.failures == ["another head leads"]
 
 
-def test_a_store_that_is_away_ends_the_term() -> None:
+def test_a_store_that_is_away_ends_the_term_of_who_cannot_mend() -> None:
     desk = Desk()
     desk.change(b"a", b"1")
     desk.change(b"b", b"2")
@@ -138,17 +148,86 @@ def test_a_store_that_is_away_ends_the_term() -> None:
     assert "no server answers" in desk.failures[0]
 
 
+# --- a store that does not say whether it wrote -----------------------------------------------------------------------
+
+LOST = [UnknownOutcomeError("the connection broke"), StoreUnavailableError("no server answers")]
+
+
+def desk_with_open_writes() -> Desk:
+    """Three turns are open, the first is on its way, and each holds back what was said."""
+    desk = Desk(mends=True)
+    for number in range(3):
+        desk.change(b"a", b"%d" % number)
+        desk.say(number)
+        desk.journal.end_turn()
+    return desk
+
+
+@pytest.mark.row("S11")
+@pytest.mark.parametrize("lost", LOST, ids=["unknown", "unavailable"])
+def test_what_is_open_is_written_again_behind_a_claim(lost: StoreError) -> None:
+    desk = desk_with_open_writes()
+    desk.store.answer()
+    desk.store.waiting.pop(0)[1](lost)
+    assert [txn for txn, _ in desk.store.waiting] == [CLAIM]
+    desk.change(b"b", b"x")
+    desk.say(3)
+    desk.journal.end_turn()
+    assert desk.ear.heard == [0], "nobody knows whether the others are in the store"
+    assert desk.store.answer() is CLAIM
+    again = desk.store.answer()
+    assert again.compare == (fence_at(desk.store.revision - 1),), "no earlier attempt can follow"
+    assert again.then == (Put(b"gcs/t/a", WHOLE + b"2"), Put(b"gcs/t/b", WHOLE + b"x"))
+    assert (desk.ear.heard, desk.failures) == ([0, 1, 2, 3], [])
+
+
+def test_a_claim_is_tried_until_the_store_answers() -> None:
+    desk = desk_with_open_writes()
+    desk.store.waiting.pop(0)[1](LOST[1])
+    for attempt in (1, 2, 3):
+        desk.store.waiting.pop(0)[1](LOST[attempt % 2])
+        assert desk.store.waiting == []
+        made, callback = desk.later.pop()
+        assert made == attempt
+        callback()
+    desk.store.answer()
+    desk.store.answer()
+    assert (desk.ear.heard, desk.failures) == ([0, 1, 2], [])
+
+
+def test_a_claim_that_was_carried_out_late_costs_another_one() -> None:
+    """The comparison does not hold, and it is our own doing: the first claim was done behind the second."""
+    desk = desk_with_open_writes()
+    desk.store.answer(succeeded=False)
+    assert desk.store.answer() is CLAIM
+    desk.store.answer()
+    assert (desk.ear.heard, desk.failures) == ([0, 1, 2], [])
+
+
+def test_who_cannot_claim_leads_no_more() -> None:
+    desk = desk_with_open_writes()
+    desk.store.answer(succeeded=False)
+    assert desk.store.answer(succeeded=False) is CLAIM
+    assert (desk.ear.heard, desk.failures, desk.store.waiting) == ([], ["another head leads"], [])
+
+
+def test_a_store_that_is_broken_is_not_asked_again() -> None:
+    desk = desk_with_open_writes()
+    desk.store.waiting.pop(0)[1](StoreFailedError("the disk is gone"))
+    assert len(desk.failures) == 1
+    assert "the disk is gone" in desk.failures[0]
+
+
 def test_a_turn_with_many_changes_is_cut_and_said_after_the_last_piece() -> None:
     desk = Desk()
     for number in range(10):
         desk.change(b"%d" % number, b"x")
     desk.say(1)
     desk.journal.end_turn()
-    assert [len(txn.then) for txn, _ in desk.store.waiting] == [4, 4, 2]
-    desk.store.answer()
-    desk.store.answer()
+    assert len(desk.store.answer().then) == 4
+    assert len(desk.store.answer().then) == 4
     assert desk.ear.heard == []
-    desk.store.answer()
+    assert len(desk.store.answer().then) == 2
     assert desk.ear.heard == [1]
 
 

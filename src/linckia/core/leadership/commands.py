@@ -67,4 +67,12 @@ class Deposed(msgspec.Struct, frozen=True):
     why: str
 
 
-Command = GrantLease | Renew | Register | Campaign | Look | Evict | Release | Elected | Deposed
+class Paused(msgspec.Struct, frozen=True):
+    """The head does not serve until ``Resumed`` or ``Deposed``: its lease may have ended."""
+
+
+class Resumed(msgspec.Struct, frozen=True):
+    """It serves again, by the same epoch."""
+
+
+Command = GrantLease | Renew | Register | Campaign | Look | Evict | Release | Elected | Deposed | Paused | Resumed

@@ -4,8 +4,8 @@
   ends a term ends the lease, and a head that lost a term begins with a new lease. So a late write of an old campaign
   is refused by the store, and a renewal that is granted proves that the head still leads.
 * *Deadline*: when the last renewal that was granted was **sent**, plus the lease's time, minus a margin. A leader does
-  not serve beyond it, whatever anybody says. It keeps its term for a while (PAUSED): if a renewal is granted after all,
-  it goes on with the same epoch, because nobody can have led meanwhile.
+  not serve beyond it, whatever anybody says. It keeps its term (PAUSED) until it hears what became of it: if a renewal
+  is granted after all, it goes on with the same epoch, because nobody can have led meanwhile.
 * The time must go on while the machine sleeps (CLOCK_BOOTTIME): leases elsewhere do.
 * What is learned about the leader key has a revision; older news is ignored.
 * A leader whose process is known to be gone is evicted: its lease is ended, and the leader key is asked for in the same
@@ -28,9 +28,11 @@ from linckia.core.leadership.commands import (
     Evict,
     GrantLease,
     Look,
+    Paused,
     Register,
     Release,
     Renew,
+    Resumed,
 )
 from linckia.core.leadership.records import Leader
 from linckia.core.leadership.states import HEAD_TABLE, HeadEvent, HeadState
@@ -62,7 +64,7 @@ class Election:
         self._gone_epoch = 0  # the leader of that term is known to be gone
         self._attempts = 0
         self._retry_s = self._rest_until_s = 0.0
-        self._renew_at_s = self._look_at_s = self._pause_until_s = NEVER
+        self._renew_at_s = self._look_at_s = NEVER
 
     # --- questions ----------------------------------------------------------------------------------------------------
 
@@ -82,8 +84,6 @@ class Election:
                 due_s.append(max(self._retry_s, self._rest_until_s))
             case S.LEADING:
                 due_s.append(self.deadline_s)
-            case S.PAUSED:
-                due_s.append(self._pause_until_s)
             case _:
                 pass
         if self.lease and self.state is not S.STEPPING_DOWN:
@@ -130,9 +130,7 @@ class Election:
         if self.state is S.CLOSED:
             return commands
         if self.state is S.LEADING and now_s >= self.deadline_s:
-            self._pause()
-        if self.state is S.PAUSED and now_s >= self._pause_until_s:
-            commands += self._lose(now_s, f"its lease could not be renewed for {now_s - self._sent_s():.1f} s")
+            commands += self._pause()
         if self.state is S.STARTING and not self._is_granting and now_s >= self._retry_s:
             commands += self._grant(now_s)
         if self.lease and self.state is not S.STEPPING_DOWN and now_s >= self._renew_at_s:
@@ -190,6 +188,7 @@ class Election:
         self._renew_at_s = max(self._renew_at_s, sent_s + self.ttl_s / limits.LEADER_RENEWALS_PER_TTL)
         if self.state is S.PAUSED and now_s < self.deadline_s:
             self._move(E.RENEWED)
+            return [Resumed()] if self._is_announced else self._announce()
         return self._announce()
 
     def refused(self, lease: int, now_s: float, *, is_over: bool) -> list[Command]:
@@ -285,7 +284,7 @@ class Election:
         self._move(E.WON)
         self.epoch, self._won_revision = leader.epoch, revision
         if now_s >= self.deadline_s:
-            self._pause()
+            return self._pause()
         return self._announce()
 
     def _announce(self) -> list[Command]:
@@ -294,9 +293,11 @@ class Election:
         self._is_announced = True
         return [Elected(self.epoch, self._won_revision)]
 
-    def _pause(self) -> None:
+    def _pause(self) -> list[Command]:
+        """Without an end of its own: while no store answers nobody else can lead either, and when it answers it says
+        whether our lease is there."""
         self._move(E.LATE)
-        self._pause_until_s = self.deadline_s + self.ttl_s * limits.LEADER_PAUSE_MAX_TTLS
+        return [Paused()] if self._is_announced else []
 
     def _end_term(self, why: str) -> list[Command]:
         was_announced, self._is_announced, self.epoch = self._is_announced, False, 0
@@ -326,9 +327,6 @@ class Election:
 
     def _deadline_s(self, sent_s: float) -> float:
         return sent_s + self.ttl_s * (1 - limits.LEADER_MARGIN_FRACTION)
-
-    def _sent_s(self) -> float:
-        return self.deadline_s - self.ttl_s * (1 - limits.LEADER_MARGIN_FRACTION)
 
     def _move(self, event: HeadEvent) -> None:
         self.state = HEAD_TABLE.next(self.state, event, self.head_id.hex())

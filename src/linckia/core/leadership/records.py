@@ -1,8 +1,9 @@
 """What heads write about themselves into the metadata store, and what everybody may conclude from it.
 
 The key ``leader`` is there while somebody leads: its value are the leader's facts, its lease is the leader's, and its
-``create_revision`` is the *epoch* of the term, which goes into every command and, as a comparison, into every write of
-that leader. Each head also keeps ``heads/<head_id>`` under the same lease, so that all heads can be listed.
+``create_revision`` is the *epoch* of the term, which goes into every command. Every write of that leader compares its
+``mod_revision``, which is the epoch until the leader claims its key anew. Each head also keeps ``heads/<head_id>``
+under the same lease, so that all heads can be listed.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from linckia.core.mvcc.records import Compare, KeyValue
+from linckia.core.mvcc.records import Compare, KeyValue, Put, Txn
 
 LEADER_KEY: Final = b"leader"
 HEADS_PREFIX: Final = b"heads/"
@@ -73,9 +74,20 @@ def head_key(head_id: bytes) -> bytes:
     return HEADS_PREFIX + head_id
 
 
-def fence(epoch: int) -> Compare:
-    """What every write of the leader of that term compares: it still leads. For epoch 0 it never holds."""
-    return Compare(LEADER_KEY, "create_revision", "=", epoch or -1)
+def fence(revision: int) -> Compare:
+    """What every write of a leader compares: its last claim of the leader key, at first the epoch itself, is in force.
+
+    For 0 it never holds.
+    """
+    return Compare(LEADER_KEY, "mod_revision", "=", revision or -1)
+
+
+def claim(epoch: int, value: bytes, lease: int) -> Txn:
+    """The leader of that term writes its key again. Where it succeeds, its revision is the new fence, and what was
+    sent behind an earlier one, and may still be on its way, is never done.
+    """
+    still_leads = Compare(LEADER_KEY, "create_revision", "=", epoch or -1)
+    return Txn((still_leads,), (Put(LEADER_KEY, value, lease),))
 
 
 VACANT: Final = Compare(LEADER_KEY, "create_revision", "=", 0)

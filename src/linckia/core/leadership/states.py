@@ -30,7 +30,7 @@ class HeadEvent(Enum):
     UNCLEAR = "the store did not say who has the leader key: look first"
     LATE = "its deadline has passed without a renewal: it does not serve"
     RENEWED = "a renewal sent in time was granted, late"
-    LOST = "its lease or the leader key is gone, or it was paused for too long: it begins anew"
+    LOST = "its lease or the leader key is gone: it begins anew"
     STEP_DOWN = "it is to hand over"
     RELEASED = "it gave up its lease"
     CLOSE = "the head ends"

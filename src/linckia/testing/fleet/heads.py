@@ -1,5 +1,7 @@
 """Heads of a simulated fleet that die and are replaced, over one store in memory. A head that is killed takes its
 tables with it, and everything that was not answered by the store; the next one has the store and what the nodes tell.
+Its way to the store is slow and, in half of all histories, loses answers (a write whose answer is lost was done, was
+not, or is done later); it may be cut for a while, too.
 
 The election is not simulated here (tests/sim/test_leadership.py does that): whoever is next leads at once.
 """
@@ -11,37 +13,19 @@ from random import Random
 from typing import TYPE_CHECKING, Any, cast
 
 from linckia.core.mvcc.records import KEYSPACE_END, Compare, Delete, Put, Range, RangeResult, Txn, TxnResult
-from linckia.gcs.journal import Journal
+from linckia.gcs.journal import Journal, Mending
 from linckia.gcs.restoring import restore
 from linckia.node.head import HeadRoom
 from linckia.rpc.reactor import Reactor
-from linckia.store.interface import Store
 from linckia.store.memory import MemoryStore
+from linckia.testing.flaky_store import FlakyStore, StoreFaults
 
 if TYPE_CHECKING:
     from linckia.rpc.reactor import Timer
     from linckia.testing.fleet.world import Fleet
 
 LEADER = b"leader"
-COMMIT_MAX_S = 0.01
-
-
-class SlowStore:
-    """The store as one head sees it: what it asks for is done after a while, and not at all when it is dead by then."""
-
-    def __init__(self, head: SimHead, store: MemoryStore, rng: Random) -> None:
-        self._head, self._store, self._rng = head, store, rng
-        self.limits = store.limits
-        self._last_due_s = 0.0
-
-    def txn(self, txn: Txn, done: Callable[[Any], None]) -> None:
-        """Carried out after a while, in order, if the head lives until then; answered after another."""
-        self._later(lambda: self._store.txn(txn, lambda answer: self._later(lambda: done(answer))))
-
-    def _later(self, callback: Callable[[], None]) -> None:
-        clock = self._head.fleet.clock
-        self._last_due_s = max(self._last_due_s, clock.now_s + self._rng.uniform(0.0, COMMIT_MAX_S))
-        self._head.call_later(self._last_due_s - clock.now_s, callback)
+MEND_AFTER_S = 0.05
 
 
 class SimHead:
@@ -51,14 +35,23 @@ class SimHead:
         self.fleet, self.alive = fleet, True
         self.name = b"head %d" % life
         epoch = _take_over(fleet, store, self.name)
-        fence = Compare(LEADER, "create_revision", "=", epoch)
-        slow = SlowStore(self, store, Random(f"store {fleet.seed} {life}"))
-        self.journal = Journal(cast(Store, slow), fence, self._deposed)
+        rng = Random(f"store {fleet.seed} {life}")
+        self.way = FlakyStore(store, fleet.clock, rng, fleet.store_faults, self.run)
+        self.journal = Journal(self.way, _fence(epoch), self._deposed, self._mending(epoch))
         self.room = HeadRoom(
             cast(Reactor, self), "sim", fleet._each, epoch=epoch, outbox=self.journal, instance=self.name
         )
         fleet.dress(self.room)
         self.call_later(0.0, lambda: restore(self.room, _everything(fleet, store)))
+
+    def _mending(self, epoch: int) -> Mending:
+        claim = Txn((Compare(LEADER, "create_revision", "=", epoch),), (Put(LEADER, self.name),))
+        return Mending(lambda: claim, _fence, lambda _attempt, mend: self.call_later(MEND_AFTER_S, mend))
+
+    def cut(self, for_s: float) -> None:
+        """Its store does not hear it for a while."""
+        self.way.cut(is_cut=True)
+        self.call_later(for_s, lambda: self.way.cut(is_cut=False))
 
     def _deposed(self, reason: str) -> None:
         raise AssertionError(f"{self.name!r} lives and may not write: {reason}")
@@ -76,6 +69,15 @@ class SimHead:
         if self.alive:
             callback()
             self.journal.end_turn()
+
+
+def store_faults(rng: Random) -> StoreFaults:
+    """Of one history. An answer that is lost is waited for, as a client does; longer than most things take here."""
+    return StoreFaults(delay_s=0.004, lost=rng.choice([0.0, rng.uniform(0.01, 0.1)]), timeout_s=0.2)
+
+
+def _fence(revision: int) -> Compare:
+    return Compare(LEADER, "mod_revision", "=", revision)
 
 
 def _take_over(fleet: Fleet, store: MemoryStore, name: bytes) -> int:

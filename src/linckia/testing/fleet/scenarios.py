@@ -228,8 +228,8 @@ def break_link(fleet: Fleet) -> None:
 
 
 def heads(fleet: Fleet) -> None:
-    """Heads are killed, and others take over with the store, while machines, workers and connections fail too. Work
-    that runs goes on; nothing that was acknowledged is lost; nothing runs twice.
+    """Heads are killed, and others take over with the store, while machines, workers and connections fail too, also
+    those to the store. Work that runs goes on; nothing that was acknowledged is lost; nothing runs twice.
     """
     drivers = programs(fleet, 4)
     steady_work(fleet, drivers, 12.0)
@@ -237,6 +237,8 @@ def heads(fleet: Fleet) -> None:
     for _ in range(max(10, fleet.nodes // 10)):
         fleet.clock.call_later(fleet.rng.uniform(0.0, 12.0), lambda: misfortune(fleet, kept))
         fleet.clock.call_later(fleet.rng.uniform(0.0, 12.0), lambda: break_link(fleet))
+    for _ in range(fleet.rng.choice([0, 2])):
+        fleet.clock.call_later(fleet.rng.uniform(0.0, 12.0), lambda: fleet.cut_store(fleet.rng.uniform(0.05, 3.0)))
     at_s = 0.0
     while at_s < 11.0:
         at_s += fleet.rng.uniform(0.5, 4.0)

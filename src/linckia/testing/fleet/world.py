@@ -29,7 +29,7 @@ from linckia.testing.checks import BrokenPromise, require
 from linckia.testing.clock import VirtualClock
 from linckia.testing.fleet import checks
 from linckia.testing.fleet.driver import FleetDriver
-from linckia.testing.fleet.heads import SimHead
+from linckia.testing.fleet.heads import SimHead, store_faults
 from linckia.testing.fleet.machine import SimMachine
 from linckia.testing.fleet.scenario import Scenario
 from linckia.testing.fleet.worker import FleetWorker
@@ -74,6 +74,7 @@ class Fleet:
         self._lives: Counter[int] = Counter()
         self.network.join(HEAD, "gcs", self._to_head, self._lost_by_head)
         self.store = MemoryStore(self.clock) if scenario.has_store else None
+        self.store_faults = store_faults(Random(f"store {seed}"))
         self.heads = 0  # that were there so far
         self.head_process: SimHead | None = None
         if self.store is not None:
@@ -113,6 +114,12 @@ class Fleet:
         self.note(f"head {self.heads} is killed")
         self.head_process.alive = False
         self.network.crash(HEAD, "the head was killed")
+
+    def cut_store(self, for_s: float) -> None:
+        """The head that leads, if there is one, does not reach its store for a while."""
+        assert self.head_process is not None
+        self.note(f"head {self.heads} is without its store for {for_s:.2f} s")
+        self.head_process.cut(for_s)
 
     def next_head(self) -> None:
         """Another one listens."""

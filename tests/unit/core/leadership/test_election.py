@@ -16,6 +16,7 @@ from linckia.core.leadership.records import (
     LEADER_KEY,
     HeadFacts,
     Leader,
+    claim,
     decode_facts,
     encode_facts,
     fence,
@@ -165,22 +166,34 @@ def test_the_deadline_counts_from_the_sending_of_what_was_granted_last() -> None
 def test_past_the_deadline_it_does_not_serve_and_a_late_renewal_goes_on_with_the_same_epoch() -> None:
     head = leading()
     assert not head.is_serving(SAFE_S), "whether a timer has run or not"
-    head.tick(SAFE_S)
+    assert head.tick(SAFE_S)[0] == c.Paused()
     assert head.state is S.PAUSED
     assert head.renewed(1, 0.05, SAFE_S + 0.1) == []
     assert head.state is S.PAUSED, "what was sent too early proves nothing for now"
-    assert head.renewed(1, SAFE_S - 0.1, SAFE_S + 0.2) == [], "the same term: nobody is told"
+    assert head.renewed(1, SAFE_S - 0.1, SAFE_S + 0.2) == [c.Resumed()], "the same term"
     assert (head.state, head.epoch) == (S.LEADING, 10)
     assert head.is_serving(SAFE_S + 0.2)
 
 
 @pytest.mark.row("S14")
-def test_a_pause_that_is_too_long_ends_the_term() -> None:
+def test_a_pause_lasts_until_the_store_says_what_became_of_the_term() -> None:
     head = leading()
     head.tick(SAFE_S)
-    commands = head.tick(SAFE_S + TTL_S * limits.LEADER_PAUSE_MAX_TTLS)
-    assert kinds(commands)[:3] == [c.Deposed, c.Release, c.GrantLease]
+    asked = head.tick(3600.0)
+    assert c.Renew(1, 3600.0) in asked
+    assert (head.state, head.epoch) == (S.PAUSED, 10)
+    assert not head.is_serving(3600.0)
+    assert kinds(head.refused(1, 3600.1, is_over=True)) == [c.Deposed, c.GrantLease]
     assert (head.state, head.lease, head.epoch) == (S.STARTING, 0, 0)
+
+
+@pytest.mark.row("S14")
+def test_an_hour_without_a_store_costs_no_term() -> None:
+    head = leading()
+    head.tick(SAFE_S)
+    head.tick(3600.0)
+    assert head.renewed(1, 3600.0, 3600.1) == [c.Resumed()]
+    assert (head.is_serving(3600.1), head.epoch) == (True, 10)
 
 
 @pytest.mark.row("S14")
@@ -188,9 +201,9 @@ def test_a_stopped_leader_is_deposed_when_it_goes_on_and_its_lease_is_over() -> 
     head = leading()
     later_s = SAFE_S + 0.5
     assert c.Renew(1, later_s) in head.tick(later_s)
-    assert head.renewed(1, 0.67, later_s) == [], "an answer from before the stop"
+    assert head.renewed(1, 0.67, later_s) == [c.Resumed()], "an answer from before the stop, good for a moment"
     assert not head.is_serving(later_s + 0.5)
-    (deposed, grant) = head.refused(1, later_s, is_over=True)
+    deposed, grant = head.refused(1, later_s, is_over=True)
     assert isinstance(deposed, c.Deposed)
     assert "lease has ended" in deposed.why
     assert isinstance(grant, c.GrantLease)
@@ -259,8 +272,8 @@ def test_a_predecessor_is_evicted_at_once() -> None:
 
 def test_a_leader_key_of_its_own_former_lease_is_evicted() -> None:
     head = leading()
-    head.tick(SAFE_S)
-    head.tick(SAFE_S + TTL_S)
+    head.observed(None, 11, 3.0)
+    head.observed(Leader(12, 1, b"me"), 12, 3.5)  # a campaign of then that was carried out late
     assert head.granted(2, TTL_S, 4.0, 4.0) == [c.Register(2), c.Evict(1), c.Campaign(2)], "as far as it knows"
 
 
@@ -313,6 +326,9 @@ def test_facts_survive_and_what_is_not_readable_is_nobody() -> None:
 
 def test_the_fence_of_nobody_never_holds() -> None:
     assert fence(0).operand == -1
+    assert fence(12).target == "mod_revision"
+    assert claim(0, b"", 0).compare[0].operand == -1
+    assert claim(12, b"", 0).compare[0].target == "create_revision", "of the term, whoever claimed within it"
     assert fence(12).operand == 12
 
 
