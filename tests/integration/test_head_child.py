@@ -1,4 +1,6 @@
-"""The head's process as its node keeps it: who asks for one that was just killed is told so, where others may lead."""
+"""The head's process as its node keeps it: forked, watched, forked again; who asks for one that was just killed is told
+so, where others may lead.
+"""
 
 from __future__ import annotations
 
@@ -7,74 +9,157 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
-from linckia.node import head_child
+from linckia.host import process
+from linckia.node import head_forks
 from linckia.node.head_child import HeadChild
 from linckia.node.head_options import HeadOptions
 from linckia.rpc.reactor import Reactor
 
 WAIT_S = 10.0
+FORKS = """
+import os, signal, socket
+commands = socket.socket(fileno=0)
+while True:
+    packet, fds, _, _ = socket.recv_fds(commands, 256, 1)
+    if not packet:
+        os._exit(0)
+    between = os.fork()
+    if between == 0:
+        pid = os.fork()
+        if pid:
+            commands.send(str(pid).encode())
+            os._exit(0)
+        os.close(0)
+        channel = socket.socket(fileno=fds[0])
+        channel.recv(65536)
+        channel.send(b'{"lease": 7, "works": true}')
+        signal.pause()
+    os.waitpid(between, 0)
+    os.close(fds[0])
+"""
+"""As node/head_zygote.py, with heads that say what a head says and then do nothing."""
+SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER: heads become children of the node, which reaps them
+
+
+class Watched:
+    """A reactor with one node's head."""
+
+    def __init__(self, store: str, folder: Path) -> None:
+        self.reactor = Reactor()
+        options = HeadOptions(store, "127.0.0.1", 1, "", "s")
+        self.head = HeadChild(self.reactor, options, str(folder / "log"), pytest.fail)
+        self.head.start()
+
+    def until(self, condition: Callable[[], object], what: str) -> None:
+        deadline_s = time.monotonic() + WAIT_S
+        while not condition():
+            assert time.monotonic() < deadline_s, what
+            self.reactor.poll(0.02)
+
+    def kill(self) -> None:
+        """As soon as it has said that it works."""
+        self.until(lambda: self.head.pid and self.head._worked, "it works")
+        killed = self.head.pid
+        os.kill(killed, signal.SIGKILL)
+        self.until(lambda: self.head.pid != killed, "its end is noticed")
 
 
 @pytest.fixture
-def reactor() -> Any:
-    made = Reactor()
-    yield made
-    made.close()
+def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Watched]]:
+    monkeypatch.setattr(head_forks, "program", lambda *_names: ([sys.executable, "-S", "-c", FORKS], {}))
+    made: list[Watched] = []
+    process.become_subreaper()
+
+    def make(store: str) -> Watched:
+        made.append(Watched(store, tmp_path))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.head.close()
+        each.reactor.close()
+    process._prctl(SUBREAPER, 0)
 
 
-def killed(reactor: Reactor, store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> HeadChild:
-    """A head on that store, at the moment when its node knows that it was killed."""
-    command = [sys.executable, "-S", "-c", "import signal; signal.pause()"]
-    monkeypatch.setattr(head_child, "program", lambda *_names: (command, {}))
-    child = HeadChild(reactor, HeadOptions(store, "127.0.0.1", 1, "", "s"), str(tmp_path / "log"), pytest.fail)
-    child.start()
-    first = child.pid
-    os.kill(first, signal.SIGKILL)
-    deadline_s = time.monotonic() + WAIT_S
-    while os.path.exists(f"/proc/{first}") and time.monotonic() < deadline_s:
-        reactor.poll(0.02)
-    assert not os.path.exists(f"/proc/{first}")
-    return child
+def ask(watched: Watched) -> socket.socket:
+    here, there = socket.socketpair()
+    watched.head.pass_socket(there)
+    here.settimeout(WAIT_S)
+    return here
 
 
 @pytest.mark.row("S4")
-def test_who_asks_for_a_dead_head_is_hung_up_on(
-    reactor: Reactor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Else a standby waits for a process that only starts, and takes over when the lease ends instead of at once."""
-    child = killed(reactor, "etcd://h:1/x", tmp_path, monkeypatch)
-    here, there = socket.socketpair()
-    try:
-        child.pass_socket(there)
-        here.settimeout(WAIT_S)
+def test_who_asks_for_a_head_that_was_just_killed_is_hung_up_on(watched: Callable[[str], Watched]) -> None:
+    """Else another head waits for a process that has just begun, and takes over when the lease ends, not at once."""
+    node = watched("etcd://h:1/x")
+    node.kill()
+    with ask(node) as here:
         assert here.recv(1) == b"", "the hang-up proves that the head is dead"
-        deadline_s = time.monotonic() + WAIT_S
-        while child.starts == 1 and time.monotonic() < deadline_s:
-            reactor.poll(0.02)
-        assert child.starts == 2, "a moment later it is started again"
-    finally:
-        here.close()
-        child.close()
+    node.until(lambda: node.head.starts == 2, "it is started again at once")
 
 
 @pytest.mark.row("S4")
-def test_a_head_that_is_alone_is_started_at_once_and_kept_waiting_for(
-    reactor: Reactor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    child = killed(reactor, "sqlite:/x.db", tmp_path, monkeypatch)
-    here, there = socket.socketpair()
-    try:
-        reactor.poll(0.0)
-        assert child.starts == 2
-        child.pass_socket(there)
+def test_where_there_is_no_other_head_who_asks_waits_for_the_next_process(watched: Callable[[str], Watched]) -> None:
+    node = watched("sqlite:/x.db")
+    node.kill()
+    with ask(node) as here:
         here.setblocking(False)
         with pytest.raises(BlockingIOError):
             here.recv(1)
-    finally:
-        here.close()
-        child.close()
+        node.until(lambda: node.head.starts == 2 and not node.head._early, "it is handed over")
+
+
+@pytest.mark.row("S4")
+def test_the_next_process_is_told_whose_lease_is_over(watched: Callable[[str], Watched]) -> None:
+    node = watched("etcd://h:1/x")
+    node.until(lambda: node.head.pid, "it is there")
+    first = node.head.pid
+    node.kill()
+    assert (node.head._options.predecessor, node.head._options.predecessor_lease) == (first, 7)
+    assert b'"predecessor_lease":7' in msgspec.json.encode(node.head._options.as_json_object())
+
+
+@pytest.mark.row("P2")
+def test_many_kills_in_a_row_slow_nothing_down(watched: Callable[[str], Watched]) -> None:
+    node = watched("sqlite:/x.db")
+    began_s = time.monotonic()
+    for _ in range(30):
+        node.kill()
+    node.until(lambda: node.head.starts == 31, "one more each time")
+    assert time.monotonic() - began_s < 5.0, "with pauses that double it would take a minute"
+    assert node.head.forks.starts == 1
+    print(f"heads killed 30 in {time.monotonic() - began_s:.2f} s")
+
+
+def test_the_death_of_the_process_that_forks_ends_no_head(watched: Callable[[str], Watched]) -> None:
+    node = watched("sqlite:/x.db")
+    node.until(lambda: node.head._worked, "it works")
+    head = node.head.pid
+    os.kill(node.head.forks.pid, signal.SIGKILL)
+    node.until(lambda: node.head.forks.starts == 2, "another one is started beside it")
+    assert (node.head.pid, node.head.starts) == (head, 1)
+    node.kill()
+    node.until(lambda: node.head.starts == 2, "it can fork")
+
+
+def test_a_head_that_cannot_be_forked_is_tried_again(
+    watched: Callable[[str], Watched], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures = [OSError(11, "no process is left")] * 2
+    spawn = head_forks.HeadForks._spawn
+
+    def refuse(self: Any, commands: socket.socket) -> int:
+        if failures:
+            raise failures.pop()
+        return spawn(self, commands)
+
+    monkeypatch.setattr(head_forks.HeadForks, "_spawn", refuse)
+    node = watched("sqlite:/x.db")
+    node.until(lambda: node.head.starts == 1, "the third time it can be")

@@ -1,8 +1,9 @@
 """The head as a child process of its node: started, watched, started again, given the sockets that ask for it.
 
-The node's port is the head's port: whoever names the head in the preamble (rpc/endpoints.py) is handed over. While the
-process is dead, or stays so, the node hangs up on them at once, which tells other heads that it is gone. Its death
-touches nothing else of the node. Used by node/rooms.py for heads with a store.
+The node's port is the head's port: whoever names the head in the preamble (rpc/endpoints.py) is handed over. Where
+there may be other heads, the node hangs up on them for a moment after the process died, which tells the others that it
+is gone; where there are none they wait for the next process. The death touches nothing else of the node. Used by
+node/rooms.py for heads with a store.
 """
 
 from __future__ import annotations
@@ -19,19 +20,18 @@ from typing import Any
 
 import msgspec
 
-from linckia.base.backoff import Backoff
 from linckia.base.limits import HEAD_CHILD_MAX_BYTES, HEAD_STOP_MAX_S
-from linckia.host import environment, process
+from linckia.host import process
 from linckia.host.entropy import random_generator
+from linckia.node.head_forks import HeadForks
 from linckia.node.head_options import CONNECTION, STOP, HeadOptions
-from linckia.node.launch import program
+from linckia.node.head_restarts import RestartPauses
 from linckia.rpc.reactor import Reactor
 
-STEADY_AFTER_S = 5.0
 BUSY_PAUSE_S = 0.05
 OTHERS_LOOK_S = 0.3
-"""Where there may be other heads, nothing is started for so long. They look at this address when their connection to
-the leader breaks, and only a hang-up proves that it is dead; a process that is just starting would let them wait.
+"""Heads of other machines look at this address when their connection to the leader breaks, and only a hang-up proves
+that it is dead: one that is handed to the next process says nothing. The next one ends its predecessor's lease itself.
 """
 
 
@@ -39,57 +39,73 @@ class HeadChild:
     """``on_failed(reason)``: it cannot start, in a sentence; it is not tried again."""
 
     def __init__(self, reactor: Reactor, options: HeadOptions, log_path: str, on_failed: Callable[[str], None]) -> None:
-        self._reactor, self._options, self._log_path, self._on_failed = reactor, options, log_path, on_failed
+        self._reactor, self._options, self._on_failed = reactor, options, on_failed
         self.pid = 0
         self.starts = 0
         self.trouble = ""  # what it waits for
+        self.epoch = 0  # by which it leads, or last led
+        self.on_leads: Callable[[int], None] = lambda _epoch: None
+        self.forks = HeadForks(reactor, options.store.partition(":")[0], log_path)
+        self._alone = options.store.startswith("sqlite:")
         self._pidfd = -1
         self._channel: socket.socket | None = None
-        self._error = ""
-        self._started_s = 0.0
-        self._backoff, self._attempt = Backoff(0.01, 2.0, jitter=0.5), 0
+        self._early: list[socket.socket] = []  # wanted a head while there was none
+        self._error, self._lease, self._worked = "", 0, False
+        self._started_s, self._hang_up_until_s = 0.0, 0.0
+        self._pauses = RestartPauses(random_generator())
         self._is_over = False
 
     def start(self) -> None:
-        """Spawn it."""
+        """Ask for the process."""
         if self._is_over:
             return
         mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
         try:
-            self.pid = self._spawn(theirs)
-        except OSError as error:  # no memory or process left just now
-            print(f"the head process cannot be started, and is tried again: {error}", file=sys.stderr)  # noqa: T201
-            mine.close()
-            self._reactor.call_later(self._pause_s() or BUSY_PAUSE_S, self.start)
-            return
+            self.forks.fork(theirs, lambda pid, error: self._forked(mine, pid, error))
+        except OSError as error:
+            self._not_forked(mine, str(error))
         finally:
             theirs.close()
-        self.starts += 1
-        self._started_s, self._error = time.monotonic(), ""
-        self._channel = mine
-        mine.send(msgspec.json.encode(self._options.as_json_object()))
-        mine.setblocking(False)
-        self._pidfd = os.pidfd_open(self.pid)
-        self._reactor.register(mine.fileno(), self._on_channel)
-        self._reactor.register(self._pidfd, self._on_exit)
 
-    def _spawn(self, channel: socket.socket) -> int:
-        log_fd = os.open(self._log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        command, boot = program("linckia.node.head_process", "linckia-head")
-        files = [
-            (os.POSIX_SPAWN_DUP2, channel.fileno(), 0),
-            (os.POSIX_SPAWN_DUP2, log_fd, 1),
-            (os.POSIX_SPAWN_DUP2, log_fd, 2),
-        ]
+    def _not_forked(self, channel: socket.socket, error: str) -> None:
+        """No memory or process left just now."""
+        channel.close()
+        if not self._is_over:
+            print(f"the head process cannot be started, and is tried again: {error}", file=sys.stderr)  # noqa: T201
+            self._reactor.call_later(self._pauses.after_failure(), self.start)
+
+    def _forked(self, channel: socket.socket, pid: int, error: str) -> None:
+        """It waits for its options: until then it is not at work, and its pid is its own."""
+        if error or self._is_over:
+            self._not_forked(channel, error)
+            return
+        self.starts += 1
+        self.pid = pid
+        self._started_s, self._error, self._lease, self._worked = time.monotonic(), "", 0, False
         try:
-            return os.posix_spawn(
-                sys.executable, command, {**environment.process_environment(), **boot}, file_actions=files
-            )
-        finally:
-            os.close(log_fd)
+            self._pidfd = os.pidfd_open(pid)
+        except OSError:  # it was killed in its first moment, and reaped
+            channel.close()
+            self._ended(None)
+            return
+        self._channel = channel
+        with contextlib.suppress(OSError):  # it is dead: its descriptor tells
+            channel.send(msgspec.json.encode(self._options.as_json_object()))
+        channel.setblocking(False)
+        self._reactor.register(channel.fileno(), self._on_channel)
+        self._reactor.register(self._pidfd, self._on_exit)
+        early, self._early = self._early, []
+        for sock in early:
+            self.pass_socket(sock)
 
     def pass_socket(self, sock: socket.socket) -> None:
         """Somebody wants the head. Closed here, in any case."""
+        if time.monotonic() < self._hang_up_until_s:
+            sock.close()
+            return
+        if self._channel is None and not self._is_over:
+            self._early.append(sock)
+            return
         if self._channel is not None:
             try:
                 socket.send_fds(self._channel, [CONNECTION], [sock.fileno()])
@@ -100,18 +116,33 @@ class HeadChild:
                 pass  # it is dead: the hang-up says so
         sock.close()
 
+    def pids(self) -> set[int]:
+        """Its processes: who started them reaps them."""
+        return {pid for pid in (self.pid, self.forks.pid) if pid}
+
+    # --- what it says -------------------------------------------------------------------------------------------------
+
     def _on_channel(self, _events: int) -> None:
-        assert self._channel is not None
-        try:
-            packet = self._channel.recv(HEAD_CHILD_MAX_BYTES)
-        except (BlockingIOError, ConnectionError):
-            packet = b""
-        if not packet:
-            self._hang_up()
-            return
-        said: dict[str, Any] = msgspec.json.decode(packet)
+        while self._channel is not None:
+            try:
+                packet = self._channel.recv(HEAD_CHILD_MAX_BYTES)
+            except BlockingIOError:
+                return
+            except ConnectionError:
+                packet = b""
+            if not packet:
+                self._hang_up()
+                return
+            self._hear(msgspec.json.decode(packet))
+
+    def _hear(self, said: dict[str, Any]) -> None:
         self._error = str(said.get("error", self._error))
         self.trouble = str(said.get("trouble", self.trouble))
+        self._lease = int(said.get("lease", self._lease))
+        self._worked = bool(said.get("works", self._worked))
+        if "epoch" in said:
+            self.epoch = int(said["epoch"])
+            self.on_leads(self.epoch)
 
     def _hang_up(self) -> None:
         if self._channel is not None:
@@ -119,46 +150,62 @@ class HeadChild:
             self._channel.close()
             self._channel = None
 
+    # --- its end ------------------------------------------------------------------------------------------------------
+
     def _on_exit(self, _events: int) -> None:
-        self._hang_up_after_last_words()
+        """At once: its descriptor tells, whatever else is going on."""
+        self._on_channel(select.EPOLLIN)  # its last words
+        self._hang_up()
         self._reactor.unregister(self._pidfd)
         os.close(self._pidfd)
         self._pidfd = -1
-        _, status = os.waitpid(self.pid, 0)
-        why = self._error or process.describe_exit(status)
+        try:
+            self._ended(os.waitpid(self.pid, 0)[1])
+        except ChildProcessError:  # reaped by somebody else
+            self._ended(None)
+
+    def _ended(self, status: int | None) -> None:
+        why = self._error or (process.describe_exit(status) if status is not None else "nobody knows how")
         print(f"the head process {self.pid} has ended: {why}", file=sys.stderr)  # noqa: T201
         if self._error:
-            self._on_failed(self._error)
+            self._fail()
             return
-        self._options = self._options._replace(predecessor=self.pid)
-        if time.monotonic() - self._started_s > STEADY_AFTER_S:
-            self._attempt = 0
-        self._reactor.call_later(self._pause_s(), self.start)
+        now_s = time.monotonic()
+        pause_s = self._pauses.after_end(status, lived_s=now_s - self._started_s, worked=self._worked)
+        self._options = self._options._replace(predecessor=self.pid, predecessor_lease=self._lease)
+        self.pid = 0
+        if not self._alone:
+            self._hang_up_until_s = now_s + OTHERS_LOOK_S
+        if pause_s:
+            self._reactor.call_later(pause_s, self.start)
+        else:
+            self.start()
 
-    def _pause_s(self) -> float:
-        """Before the next start."""
-        alone = self._options.store.startswith("sqlite:")
-        pause_s = self._backoff.delay_s(self._attempt - 1, random_generator()) if self._attempt else 0.0
-        self._attempt += 1
-        return pause_s if alone else max(pause_s, OTHERS_LOOK_S)
+    def _fail(self) -> None:
+        self._let_go()
+        self._on_failed(self._error)
 
-    def _hang_up_after_last_words(self) -> None:
-        if self._channel is not None:
-            self._on_channel(select.EPOLLIN)
-            self._hang_up()
+    def _let_go(self) -> None:
+        """There will be no head here any more."""
+        self._is_over = True
+        self.pid = 0
+        early, self._early = self._early, []
+        for sock in early:
+            sock.close()
+        self.forks.close()
 
     def close(self) -> None:
         """End it: it gives up its term first, so that another head need not wait. Blocks shortly; leaves no zombie."""
-        self._is_over = True
-        if self._pidfd < 0:
-            return
-        self._reactor.unregister(self._pidfd)
-        if self._channel is not None:
-            with contextlib.suppress(OSError):
-                self._channel.send(STOP)
-        if not process.wait_pidfd(self._pidfd, HEAD_STOP_MAX_S):
-            process.signal_pidfd(self._pidfd, signal.SIGKILL)
-        self._hang_up()
-        os.close(self._pidfd)
-        os.waitpid(self.pid, 0)
-        self._pidfd = -1
+        if self._pidfd >= 0:
+            self._reactor.unregister(self._pidfd)
+            if self._channel is not None:
+                with contextlib.suppress(OSError):
+                    self._channel.send(STOP)
+            if not process.wait_pidfd(self._pidfd, HEAD_STOP_MAX_S):
+                process.signal_pidfd(self._pidfd, signal.SIGKILL)
+            self._hang_up()
+            os.close(self._pidfd)
+            self._pidfd = -1
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(self.pid, 0)
+        self._let_go()

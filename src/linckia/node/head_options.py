@@ -11,7 +11,9 @@ STOP: Final = b"stop"
 
 
 class HeadOptions(NamedTuple):
-    """``host`` and ``port``: of its node, where it is reached. ``predecessor``: pid of its last run, which is over."""
+    """``host`` and ``port``: of its node, where it is reached. ``predecessor``: pid of its last run, which is over;
+    ``predecessor_lease``: what that run had of the store (0: nothing), which nobody else ever has.
+    """
 
     store: str
     host: str
@@ -20,6 +22,7 @@ class HeadOptions(NamedTuple):
     session_name: str
     tls: list[str] = []  # noqa: RUF012 - never changed
     predecessor: int = 0
+    predecessor_lease: int = 0
 
     def as_json_object(self) -> dict[str, Any]:
         """For the channel."""

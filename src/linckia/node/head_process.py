@@ -1,9 +1,9 @@
 """The head as a process of its own: a candidate for leadership over the store, a warm standby while another leads, the
 head room while it leads itself.
 
-Started by its node (node/head_child.py) with its options as the first packet on descriptor 0, a socket that then brings
-the connections that want the head, and whose end means that the node is gone. A head that loses its term ends: what it
-has in memory may be ahead of the store, and starting anew is how it becomes a standby.
+Forked for its node (node/head_zygote.py, node/head_child.py). Its options are the first packet on a socket that then
+brings the connections that want the head, and whose end means that the node is gone. A head that loses its term ends:
+what it has in memory may be ahead of the store, and starting anew is how it becomes a standby.
 """
 
 from __future__ import annotations
@@ -11,18 +11,19 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
-import signal
 import socket
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from linckia.base.addresses import join_host_port
+from linckia.base.backoff import Backoff
 from linckia.base.limits import HEAD_CHILD_MAX_BYTES
-from linckia.core.leadership.records import HeadFacts, HeadsView
-from linckia.core.mvcc.records import FIRST_REVISION
-from linckia.gcs.journal import Journal
+from linckia.core.leadership.records import HeadFacts, HeadsView, fence
+from linckia.core.mvcc.records import FIRST_REVISION, Revision
+from linckia.gcs.journal import Journal, Mending
 from linckia.gcs.restoring import NewerRecordsError, restore
 from linckia.host import environment, process, this_boot
 from linckia.host.entropy import random_bytes, random_generator
@@ -40,13 +41,14 @@ from linckia.rpc.endpoints import HEAD_ROUTE
 from linckia.rpc.handshake import Identity
 from linckia.rpc.reactor import Reactor
 from linckia.store.address import without_password
-from linckia.store.errors import StoreError
+from linckia.store.errors import LeaseNotFoundError, StoreError
 from linckia.store.interface import StoreStatus
 from linckia.store.opening import open_store
 
-CHANNEL = 0
 STORE_SLOW_S = 3.0  # then it is told that the store does not answer
 CALL_AFTER_S, CALL_EVERY_S = 0.1, 1.0  # nodes that do not come are told who leads
+MEND_PAUSES = Backoff(0.02, 0.3, jitter=0.5)
+"""Of a leader whose store is silent: the store itself tries each request for up to 5 s."""
 STEP_DOWN_AFTER_S = 0.02  # the answer leaves first
 UNREADABLE = (LookupError, NewerRecordsError, msgspec.MsgspecError)
 """Records of another cluster, of a later version, or damaged: nothing is overwritten."""
@@ -75,7 +77,14 @@ class HeadProcess:
             start_time=process.process_start_time(os.getpid()),
             machine=this_boot.process_space(),
         )
-        calls = LeadershipCalls(self._elected, self._deposed, self._on_heads, self._trouble)
+        calls = LeadershipCalls(
+            self._elected,
+            self._deposed,
+            on_heads=self._on_heads,
+            on_trouble=self._trouble,
+            on_lease=self._on_lease,
+            on_paused=self._on_paused,
+        )
         how = LeadershipOptions(predecessor=options.predecessor, alone=options.store.startswith("sqlite:"))
         self.leadership = Leadership(self.store, self.facts, self.reactor.call_later, calls, how)
         self.replica = Replica(self.store, b"", self._trouble, self.reactor.call_later, random_generator())
@@ -86,14 +95,21 @@ class HeadProcess:
     def start(self) -> None:
         """Be a candidate, when the records are ours."""
         self.reactor.register(self.channel.fileno(), self._on_channel)
+        if self.options.predecessor_lease:
+            self._bury_predecessor(self.options.predecessor_lease)
         self.replica.start()
         self.replica.when_at(FIRST_REVISION, self._look_before)
         self.reactor.call_later(STORE_SLOW_S, self._explain)
 
+    def _bury_predecessor(self, lease: int) -> None:
+        """Our node saw its process end: whoever waits for the end of its term need not. A lease is nobody else's."""
+        who = f"the lease of process {self.options.predecessor}"
+        self.store.revoke(lease, lambda answer: say(f"{who} {_ending(answer)}"))
+
     def _explain(self) -> None:
         """Nothing was read from the store yet: say why, to whoever waits for this node."""
         if not self.replica.revision:
-            self.store.status(lambda status: tell(self.channel, "trouble", f"the store: {_health(status)}"))
+            self.store.status(lambda status: tell(self.channel, trouble=f"the store: {_health(status)}"))
 
     def _look_before(self) -> None:
         try:
@@ -101,6 +117,7 @@ class HeadProcess:
         except UNREADABLE as error:
             self.fail(str(error))
             return
+        tell(self.channel, works=True)
         self.leadership.start()
 
     # --- the term -----------------------------------------------------------------------------------------------------
@@ -118,7 +135,7 @@ class HeadProcess:
         self.leader_watch.stop()
         try:
             meta = admit(records, self.options)
-            journal = Journal(self.store, self.leadership.fence, self._deposed)
+            journal = Journal(self.store, self.leadership.fence, self._deposed, self._mending())
             journal.adopt(records)
             room = HeadRoom(self.reactor, meta.session_name, each, epoch=epoch, outbox=journal)
             room.gcs.token_mark = meta.token_mark
@@ -129,12 +146,21 @@ class HeadProcess:
         self.journal = journal
         self._furnish(room)
         self.room = room
+        tell(self.channel, epoch=epoch)
         waiting, self.waiting = self.waiting, {}
         for conn, hello in waiting.items():
             if not conn.closed:
                 room.on_batch(conn, [hello])
         self.reactor.call_later(CALL_AFTER_S, self._call_absent)
         say(f"this head serves: {len(room.nodes.living())} nodes, {len(room.actors.directory.actors)} actors known")
+
+    def _mending(self) -> Mending:
+        rng = random_generator()
+
+        def later(attempt: int, callback: Callable[[], None]) -> None:
+            self.reactor.call_later(MEND_PAUSES.delay_s(attempt - 1, rng), callback)
+
+        return Mending(self.leadership.claim, fence, later)
 
     def _call_absent(self) -> None:
         """Nodes that have not come may still talk to the last leader, which is stopped, or cut off from us only."""
@@ -158,6 +184,13 @@ class HeadProcess:
         self.reactor.before_poll = None
         self.reactor.stop()
 
+    def _on_paused(self, is_paused: bool) -> None:
+        """Whoever waits on a node shall know why. Said past the journal, which holds back all else."""
+        why = f"the head at {self.address} hears nothing from its store" if is_paused else ""
+        say(why or "this head goes on: its store answers again")
+        if self.room is not None:
+            self.room.links.tell(m.HeadPaused(why))
+
     def _on_step_down(self, peer: Any, message: m.StepDown) -> None:
         if message.epoch != self.leadership.epoch:
             peer.post(m.SteppedDown(message.rid, True, f"another head leads, by epoch {self.leadership.epoch}"))
@@ -179,8 +212,12 @@ class HeadProcess:
     def fail(self, text: str) -> None:
         """This head cannot work; its node tells."""
         say(text)
-        tell(self.channel, "error", text)
+        tell(self.channel, error=text)
         self._deposed(text)
+
+    def _on_lease(self, lease: int) -> None:
+        """Our node ends it at once when it sees this process end: before anything hangs on it, it has to know."""
+        tell(self.channel, lease=lease)
 
     # --- connections --------------------------------------------------------------------------------------------------
 
@@ -288,26 +325,34 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)  # noqa: T201
 
 
-def tell(channel: socket.socket, what: str, text: str) -> None:
-    """The node: why this process ends (``error``), or what it waits for (``trouble``)."""
+def tell(channel: socket.socket, **said: str | int) -> None:
+    """The node: why this process ends (``error``), what it waits for (``trouble``), that it has read its store
+    (``works``), the lease that is its own now (``lease``), that it leads (``epoch``).
+    """
+    short = {what: text[: HEAD_CHILD_MAX_BYTES // 8] if isinstance(text, str) else text for what, text in said.items()}
     with contextlib.suppress(OSError):  # it is gone, and so will we be
-        channel.send(msgspec.json.encode({what: text[: HEAD_CHILD_MAX_BYTES // 8]}))
+        channel.send(msgspec.json.encode(short))
+
+
+def _ending(answer: Revision | StoreError) -> str:
+    if isinstance(answer, LeaseNotFoundError):
+        return "had been ended by another head"
+    return f"could not be ended: {answer}" if isinstance(answer, StoreError) else "is ended"
 
 
 def _health(status: StoreStatus | StoreError) -> str:
     return status.health if isinstance(status, StoreStatus) else str(status)
 
 
-def main() -> None:
-    """Entry of the process."""
-    process.die_with_parent(os.getppid())
-    process.set_process_name("linckia-head")
-    process.spare_as_oom_victim()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    channel = socket.socket(fileno=os.dup(CHANNEL))
+def run_head(channel: socket.socket, node_pid: int) -> None:
+    """A process that was forked for it (node/head_zygote.py) is a head from now on. Never returns."""
     status, head = 0, None
     try:
-        head = HeadProcess(HeadOptions(**msgspec.json.decode(channel.recv(HEAD_CHILD_MAX_BYTES))), channel)
+        packet = channel.recv(HEAD_CHILD_MAX_BYTES)
+        if not packet or not process.die_with_parent(node_pid):
+            os._exit(0)  # the node is gone
+        process.set_process_name("linckia-head")
+        head = HeadProcess(HeadOptions(**msgspec.json.decode(packet)), channel)
         process.allow_many_descriptors()
         head.start()
         gc.enable()
@@ -315,12 +360,12 @@ def main() -> None:
     except (StoreError, TlsFilesError) as error:
         status = 1
         say(str(error))
-        tell(channel, "error", str(error))
+        tell(channel, error=str(error))
     except Exception as error:  # noqa: BLE001 - said on the log and to the node, then the process ends
         status = 1
         log_failure(error)
-        tell(channel, "error", f"{type(error).__name__}: {error}")
+        tell(channel, error=f"{type(error).__name__}: {error}")
     finally:
         if head is not None:
             head.close()
-    os._exit(status)
+        os._exit(status)

@@ -98,15 +98,24 @@ class Node:
             if left_s <= 0 and self.options.store:
                 raise StartError(self._no_leader(link.last_error))
             if left_s <= 0 and not self.is_again:
-                raise JoinError(
-                    f"no head answers at {self.options.address} within {JOIN_MAX_S:g} s ({link.last_error}); check the "
-                    "address and port, that `linckia start --head` runs there, and that firewalls let it through"
-                )
+                raise JoinError(self._no_head(link.last_error))
             self.reactor.poll(max(0.0, left_s) if not self.is_again else None)
         if rooms.refused:
             if self.options.store:
                 raise StartError(f"the head does not start: {rooms.refused}")
             raise JoinError(f"the head at {self.options.address} does not accept this node: {rooms.refused}")
+
+    def _no_head(self, last_error: str) -> str:
+        text = (
+            f"no head answers at {self.options.address} within {JOIN_MAX_S:g} s ({last_error}); check the address and "
+            "port, that `linckia start --head` runs there, and that firewalls let it through"
+        )
+        if "," in self.options.address:
+            return text
+        return (
+            f"{text}. If another head leads now: give the address of any node that runs, several "
+            "(--address=host1:port,host2:port), or that of the heads' store (--address=etcd://...)"
+        )
 
     def _no_leader(self, last_error: str) -> str:
         from linckia.store.address import without_password  # noqa: PLC0415 - seldom
@@ -201,8 +210,8 @@ class Node:
                 self.zygote.reap_inherited(pid)
 
     def _instances(self) -> set[int]:
-        """Node processes that the autoscaler started, and the head process: who started them reaps them."""
-        mine = {self.rooms.head_child.pid} if hasattr(self, "rooms") and self.rooms.head_child is not None else set()
+        """Node processes that the autoscaler started, and those of the head: who started them reaps them."""
+        mine = self.rooms.head_child.pids() if hasattr(self, "rooms") and self.rooms.head_child is not None else set()
         return mine | (self.monitor.provider.pids() if self.monitor is not None else set())
 
     def stop(self, reason: str) -> None:

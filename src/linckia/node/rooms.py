@@ -90,6 +90,7 @@ class Rooms:
             list(node.tls_files or ()),
         )
         child = HeadChild(self.reactor, options, f"{node.session.logs}/head.log", self._on_head_failed)
+        child.on_leads = self._on_own_head_leads
         child.start()
         return child
 
@@ -190,14 +191,33 @@ class Rooms:
         sock.close()
 
     def _on_head_socket(self, sock: socket.socket) -> None:
-        if self.head_child is not None:
+        known = self._leads_elsewhere()
+        if known is not None:
+            identity = Identity("gcs", GCS_ID, self.identity.token)
+            self.reactor.adopt(sock, identity, lambda peer, batch: _send_on(peer, batch, known), _no_matter)
+        elif self.head_child is not None:
             self.head_child.pass_socket(sock)
-            return
-        if self.head is None:
+        elif self.head is not None:
+            identity = Identity("gcs", GCS_ID, self.identity.token)
+            self.reactor.adopt(sock, identity, self.head.on_batch, self._on_close)
+        else:
             sock.close()  # it asks another one
-            return
-        identity = Identity("gcs", GCS_ID, self.identity.token)
-        self.reactor.adopt(sock, identity, self.head.on_batch, self._on_close)
+
+    def _leads_elsewhere(self) -> m.NotLeader | None:
+        """Who asks here for the head is sent there, also when the head of this node is dead or stopped."""
+        link = self.raylet.gcs
+        if not isinstance(link, GcsLink) or not link.up or link.endpoint == f"tcp:{self.tcp_address}":
+            return None
+        if self.head_child is not None and self.head_child.epoch > link.epoch:
+            return None
+        heads = [endpoint.removeprefix("tcp:") for endpoint in link.endpoints]
+        return m.NotLeader(link.endpoint.removeprefix("tcp:"), link.epoch, heads)
+
+    def _on_own_head_leads(self, epoch: int) -> None:
+        """Our raylet may still hold on to the last leader, which is stopped, or cut off."""
+        link = self.raylet.gcs
+        if isinstance(link, GcsLink) and link.up and link.endpoint != f"tcp:{self.tcp_address}":
+            link.leader_is(self.tcp_address, epoch)
 
     # --- messages -----------------------------------------------------------------------------------------------------
 
@@ -285,3 +305,14 @@ class Rooms:
             "session_name": node.session.name,
             "sockets_dir": node.session.sockets,
         }
+
+
+def _send_on(peer: Connection, batch: list[m.Message], known: m.NotLeader) -> None:
+    if isinstance(batch[0], m.LinkHello):
+        peer.post(known)
+    else:  # another head: it looks again, and by then we know as much as it does
+        peer.close("another head leads")
+
+
+def _no_matter(_peer: Connection, _reason: str) -> None:
+    """Who asked where the head is has heard it, or asks again."""

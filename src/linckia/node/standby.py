@@ -7,6 +7,7 @@ were it wrong, the old leader's writes would fail all the same (gcs/journal.py).
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from linckia.base.addresses import join_host_port
@@ -23,6 +24,9 @@ SIGNS_OF_DEATH = ("Connection refused", "peer closed", "Connection reset")
 """Of a connection that never was: nobody listens there, or the node has no head to hand it to."""
 
 
+LOOK_AGAIN_S = 0.05
+
+
 class LeaderWatch:
     """Of one standby."""
 
@@ -35,6 +39,7 @@ class LeaderWatch:
         self._epoch = 0  # of the leader that is watched
         self._address = ""
         self._told = -1
+        self._begun_s = 0.0  # the last attempt
         self._is_over = False
 
     def look_at(self, view: HeadsView) -> None:
@@ -69,7 +74,7 @@ class LeaderWatch:
             )
         except OSError:
             return  # no way there: the lease decides
-        self._conn, self._told = conn, -1
+        self._conn, self._told, self._begun_s = conn, -1, time.monotonic()
         conn.on_established = lambda _conn: self._report()
         self._reactor.call_later(LEADER_LOOK_MAX_S, lambda: self._too_long(conn))
 
@@ -84,8 +89,10 @@ class LeaderWatch:
         self._conn = None
         if not conn.established and any(sign in why for sign in SIGNS_OF_DEATH):
             self._leadership.leader_gone(epoch)
-        else:
+        elif time.monotonic() - self._begun_s > LOOK_AGAIN_S:
             self._connect()  # it may be the way between us: who answers there now?
+        else:  # its node does not know yet that it leads
+            self._reactor.call_later(LOOK_AGAIN_S, lambda: self._connect() if self._conn is None else None)
 
     def _report(self) -> None:
         conn = self._conn

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 from collections.abc import Callable
 
 from linckia.store.address import EtcdAddress, SqliteAddress, parse_address
@@ -9,6 +11,13 @@ from linckia.store.errors import StoreOpenError
 from linckia.store.interface import Deliver, Store
 from linckia.store.memory import Clock, MemoryStore
 from linckia.store.sqlite import SqliteStore
+
+
+def prepare(kind: str) -> None:
+    """Import what a store whose address begins with ``kind`` needs. What is missing is told when it is opened."""
+    if kind == "etcd":
+        with contextlib.suppress(ImportError):
+            importlib.import_module("linckia.store.etcd")
 
 
 def open_store(
