@@ -29,6 +29,8 @@ class NodeLink:
         self.closed = False
         self.conn: Any = None
         self.received = ReceiveCount(LINK_ACK_EVERY)
+        self.safe = 0  # so many of them led to nothing that the store does not have
+        self.repeated = 0  # so many come again, because the node could not be told yet that they are safe
         self.ack_scheduled = False
         self.window: SendWindow[m.Message] = SendWindow(LINK_WINDOW_MAX)
         self._outbox = outbox
@@ -42,7 +44,9 @@ class NodeLink:
 
     def transmit(self, message: m.Message) -> None:
         """Now; called by the outbox."""
-        if not self.closed and type(message) is not m.LinkAck:
+        if type(message) is m.LinkAck:
+            self.safe = message.received
+        elif not self.closed:
             self.window.add(message)
         if self.conn is not None:
             self.conn.post(message)
@@ -84,6 +88,8 @@ class NodeLinks:
                 return
             elif type(message) is m.LinkAck:
                 link.window.acked(message.received)
+            elif link.repeated and type(message) is not m.Heartbeat:
+                link.repeated -= 1
             else:
                 if type(message) is not m.Heartbeat:
                     self._count(link)
@@ -104,7 +110,8 @@ class NodeLinks:
             self._by_conn.pop(link.conn, None)
             link.conn.close("a newer connection of the same node is there")
         self._by_conn[conn] = link
-        conn.post(m.LinkWelcome(self.instance, self.epoch, resumed, link.received.told()))
+        link.repeated = link.received.count - link.safe
+        conn.post(m.LinkWelcome(self.instance, self.epoch, resumed, link.safe))
         if resumed:
             link.window.acked(message.received)
             for unacked in link.window.unacked():

@@ -147,9 +147,13 @@ def test_patience_with_heads_grows_with_the_rounds(world: World) -> None:
     assert waited[-1] >= 2.0, "a machine that needs a second for a handshake joins all the same"
 
 
-def test_an_only_head_is_waited_for(world: World) -> None:
+def test_an_only_head_that_does_not_answer_is_asked_again(world: World) -> None:
+    """It may be stopped, and its node say soon who leads instead."""
     link_to(world, "a:1", established=False)
     world.run_timers()
+    world.run_timers(AT_ONCE_S)
+    world.run_timers(0.9)
+    assert [conn.endpoint for conn in world.conns] == ["tcp:a:1"] * 2
     assert len(world.living) == 1
 
 
