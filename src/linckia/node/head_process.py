@@ -274,16 +274,19 @@ class HeadProcess:
     def _table(self) -> list[dict[str, Any]]:
         view = self.leadership.view
         mine = self.journal.revision if self.journal is not None else 0
+        heads = view.heads
+        if all(head.head_id != self.facts.head_id for head in heads):  # the news of our own key is on its way
+            heads = (*heads, self.facts)
         return [
             {
                 "host": head.host,
                 "port": head.port,
                 "pid": head.pid,
                 "leader": head.head_id == self.facts.head_id,
-                "epoch": view.epoch if head.head_id == self.facts.head_id else 0,
+                "epoch": self.leadership.epoch if head.head_id == self.facts.head_id else 0,
                 "lag_revisions": self.standbys.lag(head.head_id, mine) if head.head_id != self.facts.head_id else 0,
             }
-            for head in view.heads
+            for head in heads
         ]
 
     # --- turns and the end --------------------------------------------------------------------------------------------
