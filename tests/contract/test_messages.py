@@ -43,6 +43,7 @@ INLINE = {
     m.NewLeader: "node/rooms.py, for raylet/gcs_link.py",
     m.NotLeader: "raylet/gcs_link.py, below the tables",
     m.HeadsChanged: "raylet/gcs_link.py, below the tables",
+    m.HeadPaused: "raylet/gcs_link.py, below the tables",
     m.StandbyReport: "node/head_process.py, the first message of a connection",
     m.StepDown: "node/head_process.py, while it leads",
     m.SteppedDown: "rpc/ask.py, by its rid",
