@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from linckia.core.actors.states import ACTOR_TABLE, ActorEvent, ActorState
+from linckia.core.autoscaling.instances import INSTANCE_TABLE, InstanceEvent, InstanceState
 from linckia.core.leadership.states import HEAD_TABLE, HeadEvent, HeadState
 from linckia.core.leases.states import LEASE_TABLE, LeaseEvent, LeaseState
 from linckia.core.machine import Table, mermaid
 from linckia.core.objects.states import OBJECT_TABLE, ObjectEvent, ObjectState
+from linckia.core.supervision.states import PART_TABLE, PartEvent, PartState
 from linckia.core.tasks.states import TASK_TABLE, TaskEvent, TaskState
 from linckia.core.workers.states import WORKER_TABLE, WorkerEvent, WorkerState
 
@@ -22,8 +24,10 @@ DIRECTORY = Path(__file__).resolve().parent.parent / "docs" / "diagrams"
 LIFE_CYCLES: list[tuple[Table[Any, Any], type[Enum], type[Enum]]] = [
     (ACTOR_TABLE, ActorState, ActorEvent),
     (HEAD_TABLE, HeadState, HeadEvent),
+    (INSTANCE_TABLE, InstanceState, InstanceEvent),
     (LEASE_TABLE, LeaseState, LeaseEvent),
     (OBJECT_TABLE, ObjectState, ObjectEvent),
+    (PART_TABLE, PartState, PartEvent),
     (TASK_TABLE, TaskState, TaskEvent),
     (WORKER_TABLE, WorkerState, WorkerEvent),
 ]

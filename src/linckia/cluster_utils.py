@@ -201,10 +201,14 @@ class AutoscalingCluster:
     """A head, and worker groups that come and go by demand, all on this machine (R 10.20).
 
     ``worker_node_types``: name -> ``{"resources": {...}, "min_workers": 0, "max_workers": 2, ...}``. More of the
-    configuration as keywords (``idle_timeout_minutes``, ``upscaling_speed``, ``max_workers``).
+    configuration as keywords (``idle_timeout_minutes``, ``upscaling_speed``, ``max_workers``). ``store``: of the head,
+    which is then a process of its own and may die.
     """
 
-    def __init__(self, head_resources: dict[str, Any], worker_node_types: dict[str, Any], **config: Any) -> None:
+    def __init__(
+        self, head_resources: dict[str, Any], worker_node_types: dict[str, Any], store: str = "", **config: Any
+    ) -> None:
+        self._store = store
         kinds = {
             name: {key: kind[key] for key in kind if key != "node_config"} for name, kind in worker_node_types.items()
         }
@@ -230,7 +234,8 @@ class AutoscalingCluster:
         with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as file:
             json.dump(self._config, file)
             file.flush()  # the head has read it when it is ready
-            self._cluster.add_node(resources=amounts, autoscaling_config=file.name, **{"num_cpus": 0, **given})
+            options = {"num_cpus": 0, "store": self._store, **given}
+            self._cluster.add_node(resources=amounts, autoscaling_config=file.name, **options)
 
     def connect(self, namespace: str | None = None) -> Any:
         """``linckia.init`` with this cluster's address."""

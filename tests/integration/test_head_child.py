@@ -17,6 +17,7 @@ import msgspec
 import pytest
 
 from linckia.host import process
+from linckia.node import child as child_module
 from linckia.node import head_forks
 from linckia.node.head_child import HeadChild
 from linckia.node.head_options import HeadOptions
@@ -73,7 +74,7 @@ class Watched:
 
 @pytest.fixture
 def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Watched]]:
-    monkeypatch.setattr(head_forks, "program", lambda *_names: ([sys.executable, "-S", "-c", FORKS], {}))
+    monkeypatch.setattr(child_module, "program", lambda *_names: ([sys.executable, "-S", "-c", FORKS], {}))
     made: list[Watched] = []
     process.become_subreaper()
 
@@ -153,13 +154,13 @@ def test_a_head_that_cannot_be_forked_is_tried_again(
     watched: Callable[[str], Watched], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failures = [OSError(11, "no process is left")] * 2
-    spawn = head_forks.HeadForks._spawn
+    spawn = child_module.spawn
 
-    def refuse(self: Any, commands: socket.socket) -> int:
+    def refuse(*given: Any) -> int:
         if failures:
             raise failures.pop()
-        return spawn(self, commands)
+        return spawn(*given)
 
-    monkeypatch.setattr(head_forks.HeadForks, "_spawn", refuse)
+    monkeypatch.setattr(head_forks, "spawn", refuse)
     node = watched("sqlite:/x.db")
     node.until(lambda: node.head.starts == 1, "the third time it can be")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 from collections.abc import Callable, Iterator
 
@@ -248,3 +249,76 @@ def test_limits_are_looked_up_again_now_and_then(scene: Scene) -> None:
     assert scene.probe.refreshed == 1
     scene.look(LIMITS_AGAIN_S * 2)
     assert scene.probe.refreshed == 2
+
+
+# --- a monitor that fails ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.row("P9", "S10")
+def test_a_look_that_fails_is_told_and_tried_again_while_work_goes_on(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene.lease(100, name="before")
+    good = scene.probe.read
+    monkeypatch.setattr(scene.probe, "read", nothing)
+    scene.monitor._tick()
+    (down,) = scene.raylet.parts_down()
+    assert (down.name, down.is_up, down.failures) == ("memory monitor", False, 1)
+    assert "this file is gone" in down.why
+    worker, granted = scene.lease(200, name="meanwhile")
+    assert granted.worker.worker_id == worker.peer_id, "leases do not depend on it"
+    assert scene.monitor._timer is not None, "it is tried again"
+    monkeypatch.setattr(scene.probe, "read", good)
+    scene.monitor._tick()
+    assert scene.raylet.parts_down() == []
+
+
+def nothing(_threshold: Callable[[int], int]) -> list[Usage]:
+    raise OSError("this file is gone")
+
+
+@pytest.mark.row("P9", "S10")
+def test_a_probe_that_fails_does_not_hold_up_the_end_of_a_worker(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker, granted = scene.lease(100, name="doomed")
+
+    def broken() -> bool:
+        raise OSError("no such cgroup")
+
+    monkeypatch.setattr(scene.probe, "kernel_killed", broken)
+    scene.world.end(worker)
+    (lost,) = scene.world.driver.take(m.LeaseBroken)
+    assert lost.lease_id == granted.lease_id
+    (down,) = scene.raylet.parts_down()
+    assert "no such cgroup" in down.why
+
+
+@pytest.mark.row("P9", "S10")
+def test_output_that_cannot_be_passed_on_is_lost_and_nothing_else(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker, _ = scene.lease(100, name="talks")
+    log = scene.raylet.pool.workers[worker.peer_id].log
+    stream = log.streams[0]
+    read_fd, write_fd = os.pipe()
+    os.set_blocking(read_fd, False)
+    old_fd, stream.fd = stream.fd, read_fd
+    try:
+        monkeypatch.setattr(log, "forward", broken_forward)
+        os.write(write_fd, b"lost\n")
+        stream.on_readable()
+        (down,) = scene.raylet.parts_down()
+        assert (down.name, down.why) == ("output of workers", "UnicodeError: what is that?")
+        heard: list[tuple[str, bytes]] = []
+        monkeypatch.setattr(log, "forward", lambda _stream, lines: heard.extend(lines))
+        os.write(write_fd, b"heard\n")
+        stream.on_readable()
+        assert heard == [("", b"heard")]
+        assert scene.raylet.parts_down() == []
+    finally:
+        stream.fd = old_fd
+        os.close(read_fd)
+        os.close(write_fd)
+
+
+def broken_forward(_stream: int, _lines: list[tuple[str, bytes]]) -> None:
+    raise UnicodeError("what is that?")

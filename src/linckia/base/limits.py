@@ -67,8 +67,6 @@ ACTOR_GRACEFUL_EXIT_MAX_S: Final = 30.0
 """After this a graceful exit becomes a kill."""
 ACTOR_QUEUE_WARN_CALLS: Final = 5000
 """Queued calls at which the driver is warned, and again at each doubling."""
-DEAD_ACTORS_KEPT_MAX: Final = 10_000
-"""Records of dead actors that the GCS keeps for inspection, without their classes and arguments; about 1 KiB each."""
 
 # --- resources and labels ----------------------------------------------------------------
 RESOURCE_AMOUNT_MAX: Final = 10**14
@@ -136,8 +134,6 @@ BRAKE_MAX_S: Final = 300.0
 """So long at most nobody is declared dead when most nodes fall silent together (S 19)."""
 PROBE_MAX_S: Final = 1.0
 """How long a probe of a node's port waits for an answer."""
-DEAD_NODES_KEPT_MAX: Final = 1000
-"""Records of dead nodes that the GCS keeps."""
 
 # --- head process ----------------------------------------------------------------
 HEAD_CHILD_MAX_BYTES: Final = 64 * KIB
@@ -148,6 +144,17 @@ STANDBY_REPORT_EVERY_S: Final = 0.5
 """A standby tells the leader how far it is at most so often."""
 LEADER_LOOK_MAX_S: Final = 1.0
 """A standby whose connection to the leader broke waits so long for an answer before it takes the machine for silent."""
+
+# --- supervised parts ----------------------------------------------------------------
+PART_RETRY_FIRST_S: Final = 0.05
+PART_RETRY_CAP_S: Final = 1.5
+"""Waits before a part that failed (the autoscaler, a raylet's memory monitor or output) is tried again: doubling, with
+jitter; it is back within 2 s (S 10)."""
+PART_STEADY_AFTER_S: Final = 5.0
+"""A part that worked for so long has recovered: its next failure is a first one."""
+AUTOSCALER_SILENT_MAX_S: Final = 30.0
+"""An autoscaler that has not asked its head anything for so long hangs, and is ended; a plan for thousands of waiting
+shapes takes seconds."""
 
 # --- metadata store ----------------------------------------------------------------
 TXN_OPS_MAX: Final = 128
@@ -224,6 +231,21 @@ OOM_RETRY_FIRST_S: Final = 1.0
 OOM_RETRY_CAP_S: Final = 60.0
 """Waits before a task runs again that was ended for want of memory: doubling from the first to the cap (R 4.20)."""
 
+# --- what the head remembers of what is over (docs/heads.md) ---
+DEAD_ACTORS_MAX_BYTES: Final = 32 * MIB
+"""Records of dead actors, kept for inspection: about 10,000 without long error texts."""
+ENDED_JOBS_MAX_BYTES: Final = 8 * MIB
+DEAD_NODES_MAX_BYTES: Final = 8 * MIB
+REMOVED_GROUPS_MAX_BYTES: Final = 4 * MIB
+REMOVED_GROUP_NAMES_MAX_BYTES: Final = 8 * MIB
+"""Ids of groups that were removed: what still wants to start in one is refused."""
+PROFILE_EVENTS_MAX_BYTES: Final = 32 * MIB
+"""Of `timeline()`."""
+CLUSTER_EVENTS_MAX_BYTES: Final = MIB
+"""Of `list_cluster_events()`."""
+KEY_VALUE_MAX_BYTES: Final = 512 * MIB
+"""Keys and values of the internal key-value store, which all live: nothing is evicted, what does not fit is refused."""
+
 # --- the state API ----------------------------------------------------------------
 STATE_ROWS_MAX: Final = 10_000
 """Rows that one source (a process, a node, the head) tells at a time; what is beyond is counted."""
@@ -237,9 +259,5 @@ ERROR_TEXT_MAX_CHARS: Final = 2000
 """Of an error's text in a record of the state API."""
 DEAD_WORKERS_KEPT_PER_NODE: Final = 1000
 """Records of worker processes that have ended, kept by their raylet."""
-ENDED_JOBS_KEPT_MAX: Final = 10_000
-"""Records of finished jobs that the GCS keeps."""
-CLUSTER_EVENTS_KEPT_MAX: Final = 1000
-"""Events of nodes and jobs that the GCS keeps for the state API."""
 STATE_PROCESS_ANSWER_MAX_S: Final = 5.0
 """A driver or worker that has not told what it does by then is named as missing in the list."""

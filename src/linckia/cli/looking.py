@@ -22,6 +22,7 @@ from linckia.protocol import messages as m
 from linckia.rpc.ask import AskError, ask
 
 GIB = 1024**3
+MIB = 1024**2
 _RID = 1
 
 
@@ -41,7 +42,7 @@ def show_status(address: str, *, as_json: bool, verbose: bool) -> bool:
         reports = [_report(cluster) for cluster in chosen.values()]
     if as_json:
         first: dict[str, Any] = reports[-1] if reports else {}
-        keys = ("nodes", "demands", "placement_groups", "resources", "available", "autoscaler", "heads")
+        keys = ("nodes", "demands", "placement_groups", "resources", "available", "autoscaler", "heads", "tables")
         print(json.dumps({**{key: first.get(key, []) for key in keys}, "clusters": reports}, indent=2))
     elif not reports:
         print(
@@ -99,13 +100,14 @@ def _ask_status(endpoint: str, token: bytes) -> dict[str, Any]:
         "placement_groups": told.get("placement_groups", []),
         "autoscaler": told.get("autoscaler", {}),
         "heads": told.get("heads", []),
+        "tables": told.get("tables", []),
         "error": "",
     }
 
 
 def _nothing(error: str) -> dict[str, Any]:
     empty: dict[str, Any] = {"nodes": [], "resources": {}, "total": {}, "available": {}, "demands": []}
-    return {**empty, "placement_groups": [], "autoscaler": {}, "heads": [], "error": error}
+    return {**empty, "placement_groups": [], "autoscaler": {}, "heads": [], "tables": [], "error": error}
 
 
 def _node(told: dict[str, Any]) -> dict[str, Any]:
@@ -126,6 +128,7 @@ def _node(told: dict[str, Any]) -> dict[str, Any]:
         "resources": told["resources"],
         "available": told["available"],
         "labels": told["labels"],
+        "down": told.get("down", []),
         "memory_used_bytes": told["memory"][0],
         "memory_threshold_bytes": told["memory"][1],
     }
@@ -146,6 +149,8 @@ def _print_report(report: dict[str, Any], *, verbose: bool) -> None:
         table.add_row("head", _head_line(head))
     for node in report["nodes"]:
         table.add_row("node", _node_line(node, verbose=verbose))
+        for part in node["down"]:
+            table.add_row("", _down_line(part), style="red")
     for name, total in sorted(report["total"].items()):
         if not name.startswith("node:") and "_group_" not in name:
             free = report["available"].get(name, 0.0)
@@ -156,6 +161,8 @@ def _print_report(report: dict[str, Any], *, verbose: bool) -> None:
         table.add_row("placement group", f"{group.get('placement_group_id', '')[:12]} {group.get('state', '')}")
     if report["autoscaler"]:
         _add_autoscaler(table, report["autoscaler"])
+    for held in report["tables"] if verbose else []:
+        table.add_row("head keeps", _table_line(held))
     if report["error"]:
         table.add_row("does not answer", report["error"], style="red")
     console.print(table)
@@ -169,8 +176,16 @@ def _add_autoscaler(table: Table, told: dict[str, Any]) -> None:
         table.add_row("cannot be met", f"{entry['what']}: {entry['why']}")
     for text in told["events"][-3:]:
         table.add_row("autoscaler", text)
-    if told["braked"]:
-        table.add_row("autoscaler", "on hold: most nodes are silent")
+    if told["hold"]:
+        table.add_row("autoscaler", f"on hold: {told['hold']}")
+    if not told["process"].get("is_up", True):
+        table.add_row("autoscaler", _down_line(told["process"]), style="red")
+
+
+def _down_line(part: dict[str, Any]) -> str:
+    """Of a supervised part that is down."""
+    for_s = environment.wall_time_s() - part["down_since_s"]
+    return f"{part['name']} down for {for_s:.0f} s (failure {part['failures']}): {part['why']}"
 
 
 def _head_line(head: dict[str, Any]) -> str:
@@ -179,6 +194,13 @@ def _head_line(head: dict[str, Any]) -> str:
         return f"{where} leads since epoch {head['epoch']}"
     lag = head["lag_revisions"]
     return f"{where} stands by, {'not connected' if lag < 0 else f'{lag} revisions behind'}"
+
+
+def _table_line(held: dict[str, Any]) -> str:
+    """What one table of the head holds."""
+    size = f"{held['bytes'] / MIB:.1f} of {held['budget_bytes'] / MIB:g} MiB"
+    what = f"{held['table'].replace('_', ' ')}: {held['live']:,} live, {held['ended']:,} ended, {size}"
+    return f"{what}, {held['evicted']:,} forgotten ({held['rule']})"
 
 
 def _node_line(node: dict[str, Any], *, verbose: bool) -> str:

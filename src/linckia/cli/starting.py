@@ -50,11 +50,9 @@ def start(
     except (TypeError, ValueError, tokens.TokenError) as error:
         return refuse(str(error))
     if scaling:
-        if head and place.store not in ("session", "none"):
-            return refuse(
-                "--autoscaling-config needs a head without --store for now: the autoscaler lives in its memory"
-            )
-        options = options._replace(autoscaling_config=scaling, store="")
+        if not head:
+            return refuse("--autoscaling-config is for heads: give it to `linckia start --head`")
+        options = options._replace(autoscaling_config=scaling)
     try:
         node = _start(options, place)
     except NodeStartError as error:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from linckia.base.callbacks import nobody_cares
+from linckia.core.actors.places import Places
 from linckia.core.leases import vectors
 from linckia.core.placement.names import group_of
 from linckia.core.scheduling.policy import Ask, Decision, Rng, Scheduler
@@ -42,12 +44,12 @@ class ActorPlacement:
         self._call_later = call_later
         self._scheduler = Scheduler()
         self.rng: Rng = random_generator()  # replaced by the simulator
-        self.node_of: dict[bytes, bytes] = {}
+        self.places = Places()
         self.waiting: dict[bytes, tuple[ActorSpec, int, str]] = {}  # actor id -> spec, restarts, why
         self._left = 0  # of those that wait, how many the last change of the view has left to look at
         self._goes_on = False
         self._stuck: dict[object, str] = {}  # what fits nowhere since that change, and why
-        self.on_change: Callable[[bytes], None] = _nobody_cares
+        self.on_change: Callable[[bytes], None] = nobody_cares
         nodes.on_resources.append(self._look_again)
         nodes.on_joined.append(lambda _node: self._look_again())
 
@@ -56,7 +58,7 @@ class ActorPlacement:
         self._start(spec, restarts, is_new=True)
 
     def _start(self, spec: ActorSpec, restarts: int, *, is_new: bool) -> None:
-        self.node_of.pop(spec.actor_id, None)
+        self.places.pop(spec.actor_id)
         decision = self.decide(spec)
         if decision.kind == "unschedulable":
             self._refused(spec.actor_id, decision.reason)
@@ -74,7 +76,7 @@ class ActorPlacement:
             self._stuck[_likeness(spec)] = decision.reason
             return
         self.waiting.pop(spec.actor_id, None)
-        self.node_of[spec.actor_id] = node_id
+        self.places.put(spec.actor_id, node_id)
         self.on_change(spec.actor_id)
         self._nodes.view.debit(node_id, vectors.to_units(spec.lifetime_resources))
         may_wait = decision.kind != "node" or len(living) == 1
@@ -97,22 +99,18 @@ class ActorPlacement:
     def stop(self, actor_id: bytes) -> bytes:
         """It ends: its node, or empty when it was still waiting for one."""
         self.waiting.pop(actor_id, None)
-        return self.node_of.get(actor_id, b"")
+        return self.places.get(actor_id)
 
     def forget(self, actor_id: bytes) -> None:
         """It is dead."""
         self.waiting.pop(actor_id, None)
-        self.node_of.pop(actor_id, None)
+        self.places.pop(actor_id)
 
     def busy(self, spec: ActorSpec, restarts: int) -> None:
         """The node that was chosen has no room after all."""
-        self.node_of.pop(spec.actor_id, None)
+        self.places.pop(spec.actor_id)
         self.on_change(spec.actor_id)
         self.waiting[spec.actor_id] = (spec, restarts, "the node that was chosen had no room after all")
-
-    def of_node(self, node_id: bytes) -> list[bytes]:
-        """Actors that are there, or on their way."""
-        return [actor_id for actor_id, where in self.node_of.items() if where == node_id]
 
     def demand(self) -> list[tuple[dict[str, float], int]]:
         """Shapes that wait for a node."""
@@ -138,10 +136,6 @@ class ActorPlacement:
         if self._left > 0 and self.waiting:
             self._goes_on = True
             self._call_later(GO_ON_AFTER_S, self._go_on)
-
-
-def _nobody_cares(_actor_id: bytes) -> None:
-    pass
 
 
 def _likeness(spec: ActorSpec) -> object:

@@ -9,9 +9,11 @@ from typing import Any, Protocol
 import msgspec
 
 from linckia.base import errors
+from linckia.base.limits import REMOVED_GROUP_NAMES_MAX_BYTES
 from linckia.core.actors.directory import Actor, ActorDirectory, Effect, Publish, Start, Stop
 from linckia.core.actors.states import ActorDeathReason, ActorState
 from linckia.core.placement.names import group_of
+from linckia.core.tables.budget import Ledger
 from linckia.gcs import records
 from linckia.gcs.actor_placement import ActorPlacement
 from linckia.gcs.journal import Outbox
@@ -21,7 +23,7 @@ from linckia.model.specs import ActorInfo, ActorSpec, describe_actor, encode
 from linckia.protocol import messages as m
 
 UNKNOWN_WAIT_S = 2.0
-REMOVED_GROUPS_KEPT = 100_000
+REMOVED_GROUP_BYTES = 200
 _decode_spec = msgspec.msgpack.Decoder(ActorSpec).decode
 
 
@@ -54,7 +56,7 @@ class ActorService:
         self.placement.on_change = self._changed
         nodes.on_dead.append(lambda node, text: self.node_dead(node.info.node_id, text, preempted=node.preempted))
         self._subscribers: dict[bytes, dict[int, Any]] = {}
-        self._removed_groups: dict[str, None] = {}
+        self.removed_groups: Ledger[str] = Ledger(REMOVED_GROUP_NAMES_MAX_BYTES, "those that were removed first")
         self.on_process_gone: list[Callable[[bytes], None]] = []
         self.reply: Callable[[Any, m.Message], None] = lambda peer, message: peer.post(message)  # node/ sets Gcs.reply
 
@@ -80,7 +82,7 @@ class ActorService:
         for worker_id in owners:
             self.owner_ended(worker_id)
         reason = f"its node {node_id.hex()[:8]} died: {text}"
-        for actor_id in self.placement.of_node(node_id):
+        for actor_id in self.placement.places.on(node_id):
             actor = self.directory.actors.get(actor_id)
             if actor is not None:
                 effects = self.directory.process_ended(
@@ -90,15 +92,13 @@ class ActorService:
 
     def group_removed(self, group: str) -> None:
         """A placement group (hex) is gone: its actors end for good, those that wait for it are refused."""
-        self._removed_groups[group] = None
-        if len(self._removed_groups) > REMOVED_GROUPS_KEPT:
-            del self._removed_groups[next(iter(self._removed_groups))]
+        self.removed_groups.add(group, REMOVED_GROUP_BYTES)
         reason = f"its placement group {group} was removed"
-        for actor_id in [*self.placement.waiting, *self.placement.node_of]:
+        for actor_id in [*self.placement.waiting, *self.placement.places.actors()]:
             actor = self.directory.actors.get(actor_id)
             if actor is None or group_of(actor.spec.lifetime_resources) != group:
                 continue
-            node_id = self.placement.node_of.get(actor_id, b"")
+            node_id = self.placement.places.get(actor_id)
             if not actor.never_started:
                 self._apply(self.directory.kill(actor_id, no_restart=True, reason=reason))
             elif actor.state is not ActorState.DEAD:
@@ -114,14 +114,15 @@ class ActorService:
 
     def _changed(self, actor_id: bytes) -> None:
         self._outbox.touch(records.ACTORS, actor_id)
-        if actor_id not in self.directory.actors:
+        actor = self.directory.actors.get(actor_id)
+        if actor is None or actor.state is ActorState.DEAD:  # its class and arguments are not kept
             self._outbox.touch(records.SPECS, actor_id)
 
     def _row(self, actor_id: bytes) -> bytes | None:
         actor = self.directory.actors.get(actor_id)
         if actor is None:
             return None
-        return records.encode(records.actor_row(actor, self.placement.node_of.get(actor_id, b"")))
+        return records.encode(records.actor_row(actor, self.placement.places.get(actor_id)))
 
     def _spec_row(self, actor_id: bytes) -> bytes | None:
         actor = self.directory.actors.get(actor_id)
@@ -135,7 +136,7 @@ class ActorService:
             return
         node = self._nodes.nodes.get(row.node_id)
         if node is not None and node.alive:
-            self.placement.node_of[spec.actor_id] = row.node_id
+            self.placement.places.put(spec.actor_id, row.node_id)
         elif actor.state is ActorState.ALIVE:
             reason = f"its node {row.node_id.hex()[:8]} died while no head was there"
             self._apply(self.directory.process_ended(spec.actor_id, actor.restarts, reason, intended=False))
@@ -145,7 +146,7 @@ class ActorService:
     def node_runs(self, node_id: bytes, running: list[m.RunningActor]) -> None:
         """A node tells what it has: start what is missing, end what is too much, hear what is news."""
         have = {each.actor_id: each for each in running}
-        for actor_id in self.placement.of_node(node_id):
+        for actor_id in self.placement.places.on(node_id):
             actor = self.directory.actors.get(actor_id)
             each = have.get(actor_id)
             if actor is None or actor.state is ActorState.DEAD:
@@ -158,13 +159,14 @@ class ActorService:
             else:
                 self._start(actor.spec, actor.restarts)
         for actor_id in have:
-            if self.placement.node_of.get(actor_id) != node_id:
+            if self.placement.places.get(actor_id) != node_id:
                 reason = "the head does not want it there"
                 self._nodes.send(node_id, m.StopActor(actor_id, graceful=False, reason=reason, epoch=self._epoch))
 
     def forget_removed(self, groups: list[str]) -> None:
         """Placement groups (hex) that were removed under the last head: nothing starts in them."""
-        self._removed_groups.update(dict.fromkeys(groups))
+        for group in groups:
+            self.removed_groups.add(group, REMOVED_GROUP_BYTES)
 
     def _hear(self, actor: Actor, running: m.RunningActor) -> None:
         actor_id = actor.spec.actor_id
@@ -280,13 +282,10 @@ class ActorService:
             actor = self.directory.actors.get(effect.actor_id)
             if actor is None or actor.state is ActorState.DEAD:
                 self.placement.forget(effect.actor_id)
-                if actor is not None and actor.spec.class_blob and not self.directory.may_return(actor):
-                    actor.spec = msgspec.structs.replace(actor.spec, class_blob=b"", args=b"", extras=None, methods=[])
-                    self._outbox.touch(records.SPECS, effect.actor_id)
 
     def _start(self, spec: ActorSpec, restarts: int) -> None:
         group = group_of(spec.lifetime_resources)
-        if group and group in self._removed_groups:
+        if group and group in self.removed_groups:
             self._refused(spec.actor_id, f"its placement group {group} was removed")
         else:
             self.placement.start(spec, restarts)
@@ -305,7 +304,7 @@ class ActorService:
         if actor is None:
             return
         if actor.worker is not None:
-            actor.node_id = self.placement.node_of.get(actor_id, b"")
+            actor.node_id = self.placement.places.get(actor_id)
         update = self._update(actor)
         subscribers = self._subscribers.get(actor_id, {})
         for key, peer in list(subscribers.items()):

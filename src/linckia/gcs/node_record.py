@@ -6,8 +6,11 @@ from typing import Any
 
 from linckia.core.leases import vectors
 from linckia.host import environment
+from linckia.model.parts import PartFacts
 from linckia.model.specs import NodeInfo
 from linckia.protocol import messages as m
+
+DRAIN_LEAST_S = 0.001  # 0 means that there is no deadline
 
 
 class NodeRecord:
@@ -22,6 +25,7 @@ class NodeRecord:
         self.demand: list[tuple[dict[str, float], int, bytes]] = []
         self.revision = -1
         self.memory: tuple[int, int] = (0, 0)  # used bytes, threshold
+        self.down: list[PartFacts] = []  # supervised parts of it
         self.idle = False
         self.idle_since_s = 0.0  # 0: busy
         self.alive = True
@@ -29,8 +33,15 @@ class NodeRecord:
         self.state = "ALIVE"
         self.preempted = False  # it drains because its machine will be taken away
         self.drain = ""  # why it drains
+        self.drain_end_s = self.drain_for_s = 0.0  # on the wall clock; how long it was given
         self.death_reason = self.death_kind = ""  # a sentence; a name of DeathReason
         self.changed_at = 0  # cluster revision of its last change
+
+    def drain_left_s(self, wall_now_s: float) -> float:
+        """Until its drain deadline; 0 without one. A clock that jumps makes it end early or, at most, begin anew."""
+        if not self.drain_end_s:
+            return 0.0
+        return min(self.drain_for_s, max(DRAIN_LEAST_S, self.drain_end_s - wall_now_s))
 
     def since(self, revision: int) -> m.NodeDelta:
         """What changed after ``revision``; costs what changed."""

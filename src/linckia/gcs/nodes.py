@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -16,8 +15,8 @@ import msgspec
 
 from linckia.base.limits import (
     ANNOUNCE_EVERY_S,
-    CLUSTER_EVENTS_KEPT_MAX,
-    DEAD_NODES_KEPT_MAX,
+    CLUSTER_EVENTS_MAX_BYTES,
+    DEAD_NODES_MAX_BYTES,
     NEWS_PER_S_MAX,
     SUSPECT_AFTER_S,
     VIEW_BATCH_S,
@@ -27,10 +26,13 @@ from linckia.core.nodes.directory import Brake, Changed, Died, Effect, NodeDirec
 from linckia.core.nodes.states import DeathReason, NodeState
 from linckia.core.scheduling.settling import SETTLE_EVERY_S, SettlingView
 from linckia.core.scheduling.view import NodeView
+from linckia.core.tables.budget import Ledger, Recent
 from linckia.gcs import records
+from linckia.gcs.amounts import patch, total_of
 from linckia.gcs.journal import Outbox
 from linckia.gcs.node_record import AbsentPeer, NodeRecord
 from linckia.host import environment
+from linckia.model.parts import PartFacts
 from linckia.model.specs import NodeInfo
 from linckia.protocol import messages as m
 from linckia.protocol.batch import encode_batch
@@ -39,6 +41,8 @@ _decode_node = msgspec.msgpack.Decoder(NodeInfo).decode
 _encode = msgspec.msgpack.encode
 TICK_LEAST_S = 0.25
 NOTIFY_EVERY_S = 0.01
+EVENT_BYTES, NODE_RECORD_BYTES = 250, 4000
+"""Of an event besides its text, and of a dead node's record besides what it said of itself: measured."""
 
 
 class NodeService:
@@ -74,14 +78,16 @@ class NodeService:
         self.directory = NodeDirectory()
         self.probe: Callable[[str, Callable[[str, str], None]], None] = _no_probe  # node/head.py sets it
         self.own_memory: Callable[[], tuple[int, int]] = lambda: (0, 0)  # of the head's node; node/rooms.py sets it
+        self.own_down: Callable[[], list[PartFacts]] = list  # likewise
         self.now_s = time.monotonic  # the simulator sets its own
         self._tick_timer: Any = None
-        self.events: deque[tuple[float, str, str]] = deque(maxlen=CLUSTER_EVENTS_KEPT_MAX)
+        self.events: Recent[tuple[float, str, str]] = Recent(CLUSTER_EVENTS_MAX_BYTES)
+        self.dead: Ledger[bytes] = Ledger(DEAD_NODES_MAX_BYTES, "those that died first")
 
     def note(self, severity: str, text: str) -> None:
         """Into the head's log, and among the events of the state API."""
         print(text, file=sys.stderr)  # noqa: T201
-        self.events.append((environment.wall_time_s(), severity, text))
+        self.events.add((environment.wall_time_s(), severity, text), EVENT_BYTES + len(text))
 
     def handlers(self) -> dict[type, Callable[[Any, Any], None]]:
         """Message type -> handler(peer, message)."""
@@ -193,6 +199,8 @@ class NodeService:
     def back(self, node_id: bytes) -> None:
         """It has told what runs there: it takes work again."""
         node = self.nodes[node_id]
+        if node.drain:  # the last head may have died before it said so
+            self.send(node_id, m.SetDraining(True, node.drain_left_s(environment.wall_time_s())))
         self.view.mark(node_id, takes_work=node.state == NodeState.ALIVE.value)
         for listener in self.on_resources:
             listener()
@@ -202,17 +210,20 @@ class NodeService:
         info = _decode_node(row.info)
         node = self.nodes[info.node_id] = NodeRecord(AbsentPeer(), info, row.info, is_new=False)
         node.joined_s, node.died_s, node.alive, node.drain = row.joined_s, row.died_s, row.alive, row.drain
+        node.drain_end_s, node.drain_for_s = row.drain_end_s, row.drain_for_s
         node.preempted = row.drain == "PREEMPTION"
         if not row.alive:
             node.state, node.death_reason, node.death_kind = "DEAD", row.death_reason, row.death_kind
             node.available = {}
+            self._bury(node)
             return
         self.directory.joined(info.node_id, self.now_s())
         joined = NodeView(info.node_id, vectors.to_units(info.resources), info.labels, node_ip=info.node_ip)
         joined.takes_work = False
         self.view.join(joined)
         if row.drain:
-            self.directory.drain(info.node_id, row.drain, idle=True, deadline_s=0.0, now_s=self.now_s())
+            left_s = node.drain_left_s(environment.wall_time_s())
+            self.directory.drain(info.node_id, row.drain, idle=True, deadline_s=left_s, now_s=self.now_s())
             node.state = NodeState.DRAINING.value
         self._changed(node)
         self.begin_to_tick()
@@ -221,10 +232,8 @@ class NodeService:
         node = self.nodes.get(node_id)
         if node is None:
             return None
-        row = records.NodeRow(
-            node.encoded, node.alive, node.joined_s, node.died_s, node.drain, node.death_reason, node.death_kind
-        )
-        return records.encode(row)
+        names = ("alive", "joined_s", "died_s", "drain", "drain_end_s", "drain_for_s", "death_reason", "death_kind")
+        return records.encode(records.NodeRow(node.encoded, **{name: getattr(node, name) for name in names}))
 
     def _is_announced(self, node: NodeRecord) -> bool:
         return node.info.node_id not in self._unannounced
@@ -234,7 +243,7 @@ class NodeService:
         self._apply(self.directory.heard(message.node_id, self.now_s()))
         node = self.nodes.get(message.node_id)
         if node is not None:
-            node.memory = (message.memory_used, message.memory_threshold)
+            node.memory, node.down = (message.memory_used, message.memory_threshold), message.down
 
     def on_unregister(self, _peer: Any, message: m.UnregisterNode) -> None:
         """It ends on purpose."""
@@ -259,7 +268,8 @@ class NodeService:
         if not why_not:
             self.send(node_id, m.SetDraining(True, deadline_s))
             if node is not None:
-                node.drain = reason
+                node.drain, node.drain_for_s = reason, deadline_s
+                node.drain_end_s = environment.wall_time_s() + deadline_s if deadline_s > 0 else 0.0
                 self._outbox.touch(records.NODES, node_id)
             if node is not None and reason == "PREEMPTION":
                 node.preempted = True
@@ -332,16 +342,19 @@ class NodeService:
         self._interested.pop(node_id, None)
         severity = "ERROR" if reason == DeathReason.UNEXPECTED_TERMINATION.value else "INFO"
         self.note(severity, f"node {node_id.hex()[:12]} at {node.info.node_ip} is dead ({reason}): {text}")
-        dead = [each for each, known in self.nodes.items() if not known.alive]
-        for oldest in dead[: max(0, len(dead) - DEAD_NODES_KEPT_MAX)]:
-            del self.nodes[oldest]
-            self._outbox.touch(records.NODES, oldest)
+        self._bury(node)
         self._outbox.touch(records.NODES, node_id)
         self.announce(m.NodesChanged(dead=[(node_id, reason, text)]))
         if not node.peer.closed:
             node.peer.post(m.NodeFenced(node_id, text))
         for listener in self.on_dead:
             listener(node, text)
+
+    def _bury(self, node: NodeRecord) -> None:
+        """Remembered as long as there is room; those that died first go first."""
+        for oldest in self.dead.add(node.info.node_id, NODE_RECORD_BYTES + len(node.encoded) + len(node.death_reason)):
+            del self.nodes[oldest]
+            self._outbox.touch(records.NODES, oldest)
 
     # --- the view -----------------------------------------------------------------------------------------------------
 
@@ -358,7 +371,7 @@ class NodeService:
         if message.everything:
             available = {**dict.fromkeys(node.available, -1), **available}
             total = {**dict.fromkeys(node.total, -1), **total}
-        names = [*_patch(node.available, available), *_patch(node.total, total)]
+        names = [*patch(node.available, available), *patch(node.total, total)]
         self.view.patch(message.node_id, available, total)
         if message.everything and not node.is_new:  # to another head: who knows how much was different then?
             names = [*available, *total]
@@ -442,17 +455,20 @@ class NodeService:
                 "death_reason": node.death_reason,
                 "death_kind": node.death_kind,
                 "memory": node.memory if not self.is_own(node) else self.own_memory(),
+                "down": [
+                    msgspec.structs.asdict(each) for each in (self.own_down() if self.is_own(node) else node.down)
+                ],
             }
             for node in self.nodes.values()
         ]
 
     def total(self) -> dict[str, float]:
         """Of living nodes, the names of placement groups included."""
-        return _sum(vectors.to_amounts(node.total) for node in self.living())
+        return total_of(vectors.to_amounts(node.total) for node in self.living())
 
     def available(self) -> dict[str, float]:
         """What is free on living nodes, used-up names left out."""
-        available = _sum(vectors.to_amounts(self._free(node)) for node in self.living())
+        available = total_of(vectors.to_amounts(self._free(node)) for node in self.living())
         return {name: amount for name, amount in available.items() if amount}
 
     def _free(self, node: NodeRecord) -> vectors.Units:
@@ -476,22 +492,3 @@ def _no_probe(_endpoint: str, outcome: Callable[[str, str], None]) -> None:
 def _pause_s(least_s: float, receivers: int) -> float:
     """Between two messages to so many nodes."""
     return max(least_s, receivers / NEWS_PER_S_MAX)
-
-
-def _patch(amounts: vectors.Units, news: vectors.Units) -> list[str]:
-    """Carry out; the names whose amount is another one now. Negative: the name is gone."""
-    changed = [name for name, count in news.items() if amounts.get(name, -1) != max(count, -1)]
-    for name in changed:
-        if news[name] < 0:
-            del amounts[name]
-        else:
-            amounts[name] = news[name]
-    return changed
-
-
-def _sum(vectors_: Any) -> dict[str, float]:
-    total: dict[str, float] = {}
-    for vector in vectors_:
-        for name, amount in vector.items():
-            total[name] = round(total.get(name, 0.0) + amount, 4)
-    return total

@@ -12,14 +12,15 @@ import msgspec
 
 from linckia.core.actors.directory import Actor
 from linckia.core.actors.states import ActorDeathReason, ActorState
+from linckia.core.autoscaling.instances import InstanceState
 from linckia.core.placement.directory import Group
 from linckia.core.placement.states import GroupState
 from linckia.model.placement import GroupSpec
 from linckia.model.specs import ActorSpec
 from linckia.model.wire import Address
 
-META, NODES, JOBS, ACTORS, SPECS, GROUPS, KV, DEMAND = (
-    b"meta", b"nodes", b"jobs", b"actors", b"specs", b"groups", b"kv", b"demand",
+META, NODES, JOBS, ACTORS, SPECS, GROUPS, KV, DEMAND, INSTANCES = (
+    b"meta", b"nodes", b"jobs", b"actors", b"specs", b"groups", b"kv", b"demand", b"instances",
 )  # fmt: skip
 FORMAT_VERSION = 1
 encode = msgspec.msgpack.encode
@@ -35,13 +36,17 @@ class MetaRow(msgspec.Struct, frozen=True):
 
 
 class NodeRow(msgspec.Struct, frozen=True):
-    """``gcs/nodes/<node id>``. ``drain``: why it drains."""
+    """``gcs/nodes/<node id>``. ``drain``: why it drains, until ``drain_end_s`` (wall clock; 0: no deadline), which was
+    ``drain_for_s`` away when it began.
+    """
 
     info: bytes
     alive: bool
     joined_s: float
     died_s: float = 0.0
     drain: str = ""
+    drain_end_s: float = 0.0
+    drain_for_s: float = 0.0
     death_reason: str = ""
     death_kind: str = ""
 
@@ -61,6 +66,7 @@ class ActorRow(msgspec.Struct, frozen=True):
     no_process: bool = False
     scope_ended: bool = False
     death: ActorDeathReason | None = None
+    death_number: int = 0
     death_text: str = ""
     oom_error: bytes | None = None
     error: bytes | None = None
@@ -73,6 +79,7 @@ class GroupRow(msgspec.Struct, frozen=True):
     state: GroupState
     nodes: dict[int, bytes]
     attempt: int
+    removal_number: int = 0
 
 
 class DemandRow(msgspec.Struct, frozen=True):
@@ -82,12 +89,21 @@ class DemandRow(msgspec.Struct, frozen=True):
     selectors: list[dict[str, str]]
 
 
+class InstanceRow(msgspec.Struct, frozen=True):
+    """``gcs/instances/<name>``: a node that the autoscaler asked a provider for."""
+
+    node_type: str
+    state: InstanceState
+    node_id: bytes = b""
+
+
 decode_meta = msgspec.msgpack.Decoder(MetaRow).decode
 decode_node = msgspec.msgpack.Decoder(NodeRow).decode
 decode_actor = msgspec.msgpack.Decoder(ActorRow).decode
 decode_spec = msgspec.msgpack.Decoder(ActorSpec).decode
 decode_group = msgspec.msgpack.Decoder(GroupRow).decode
 decode_demand = msgspec.msgpack.Decoder(DemandRow).decode
+decode_instance = msgspec.msgpack.Decoder(InstanceRow).decode
 
 
 def actor_row(actor: Actor, node_id: bytes) -> ActorRow:
@@ -106,13 +122,14 @@ def actor_of(spec: ActorSpec, row: ActorRow) -> Actor:
 
 def group_row(group: Group) -> GroupRow:
     """An attempt under way is not kept: its number is."""
-    return GroupRow(group.spec, group.state, group.nodes, group.attempt)
+    return GroupRow(group.spec, group.state, group.nodes, group.attempt, group.removal_number)
 
 
 def group_of_row(row: GroupRow, now_s: float) -> Group:
     """Inverse of `group_row`. Times of the last head's clock mean nothing here."""
     group = Group(row.spec, now_s)
     group.state, group.nodes, group.attempt = row.state, dict(row.nodes), row.attempt
+    group.removal_number = row.removal_number
     group.scheduling_state = {"CREATED": "FINISHED", "REMOVED": "REMOVED"}.get(row.state.value, "QUEUED")
     if row.state is GroupState.CREATED:
         group.done_s = now_s

@@ -16,6 +16,7 @@ from linckia.gcs.demand import DemandService
 from linckia.gcs.journal import RECORDS_PREFIX
 from linckia.gcs.nodes import NodeService
 from linckia.gcs.placement_groups import GroupService
+from linckia.gcs.scaling import ScalingService
 from linckia.gcs.service import Gcs, decode_job
 from linckia.protocol import messages as m
 
@@ -28,6 +29,7 @@ class Head(Protocol):
     actors: ActorService
     groups: GroupService
     demand: DemandService
+    scaling: ScalingService
 
 
 class NewerRecordsError(Exception):
@@ -55,27 +57,30 @@ def restore(head: Head, stored: dict[bytes, bytes]) -> None:
     if meta is not None:
         head.gcs.session_name, head.gcs.jobs_seen = meta.session_name, meta.jobs_seen
     for name, value in tables.get(records.KV, {}).items():
-        namespace, key = records.split_kv_key(name)
-        head.gcs.kv.setdefault(namespace, {})[key] = value
+        head.gcs.kv.restore(name, value)
     for _job_id, value in sorted(tables.get(records.JOBS, {}).items()):
         head.gcs.add_job(decode_job(value))
     for value in tables.get(records.DEMAND, {}).values():
         row = records.decode_demand(value)
         head.demand.constraints, head.demand.selectors = row.bundles, row.selectors
+    for name, value in tables.get(records.INSTANCES, {}).items():
+        head.scaling.restore(name, records.decode_instance(value))
     _restore_placed(head, tables)
 
 
 def _restore_placed(head: Head, tables: dict[bytes, dict[bytes, bytes]]) -> None:
-    """Nodes first, in the order in which they joined; then what is on them."""
+    """Nodes first, in the order in which they joined; then what is on them. What is over in the order of its end."""
     nodes = [records.decode_node(value) for value in tables.get(records.NODES, {}).values()]
-    for row in sorted(nodes, key=lambda row: row.joined_s):
+    for row in sorted(nodes, key=lambda row: row.joined_s if row.alive else row.died_s):
         head.nodes.restore(row)
-    for value in tables.get(records.GROUPS, {}).values():
-        head.groups.restore(records.decode_group(value))
+    groups = [records.decode_group(value) for value in tables.get(records.GROUPS, {}).values()]
+    for group in sorted(groups, key=lambda row: row.removal_number):
+        head.groups.restore(group)
     specs = tables.get(records.SPECS, {})
-    for actor_id, value in tables.get(records.ACTORS, {}).items():
+    actors = [(each, records.decode_actor(value)) for each, value in tables.get(records.ACTORS, {}).items()]
+    for actor_id, actor in sorted(actors, key=lambda pair: pair[1].death_number):
         if actor_id in specs:
-            head.actors.restore(records.decode_spec(specs[actor_id]), records.decode_actor(value))
+            head.actors.restore(records.decode_spec(specs[actor_id]), actor)
     head.groups.settle()
     head.actors.forget_removed([group.spec.group_id.hex() for group in head.groups.removed()])
 

@@ -14,9 +14,11 @@ from typing import Any
 import msgspec
 
 from linckia.base.ids import JobID
-from linckia.base.limits import ENDED_JOBS_KEPT_MAX
+from linckia.base.limits import ENDED_JOBS_MAX_BYTES, PROFILE_EVENTS_MAX_BYTES
+from linckia.core.tables.budget import Ledger, Recent
 from linckia.gcs import records
 from linckia.gcs.journal import Outbox
+from linckia.gcs.key_value import KeyValueService
 from linckia.gcs.nodes import NodeService
 from linckia.host import environment
 from linckia.model.specs import JobConfig
@@ -25,6 +27,8 @@ from linckia.protocol import messages as m
 from linckia.rpc.idempotence import RecentReplies
 
 Handler = Callable[[Any, Any], None]
+JOB_RECORD_BYTES, PROFILE_EVENT_BYTES = 1500, 500
+"""Of an ended job's record besides its settings, and of an event besides its texts: measured."""
 _decode_job = msgspec.msgpack.Decoder(JobConfig).decode
 _encode = msgspec.msgpack.encode
 
@@ -49,12 +53,11 @@ class Gcs:
         self,
         session_name: str,
         call_later: Callable[[float, Callable[[], None]], Any],
-        profile_events_max: int = 100_000,
         outbox: Outbox | None = None,
     ) -> None:
         self.session_name = session_name
         self.outbox = outbox or Outbox()
-        self.outbox.tables.update({records.META: self._meta_row, records.JOBS: self._job_row, records.KV: self._kv_row})
+        self.outbox.tables.update({records.META: self._meta_row, records.JOBS: self._job_row})
         self.token_mark = ""
         self.nodes = NodeService(self.reply, call_later, self.outbox)
         self.nodes.on_joined.append(self._tell_jobs)
@@ -62,17 +65,17 @@ class Gcs:
         self.nodes.on_dead.append(self._node_dead)
         self.jobs: dict[bytes, JobRecord] = {}
         self._job_of_driver: dict[bytes, bytes] = {}
+        self.ended_jobs: Ledger[bytes] = Ledger(ENDED_JOBS_MAX_BYTES, "those that ended first")
         self.jobs_seen = 0
-        self.kv: dict[str, dict[bytes, bytes]] = {}
+        self.kv = KeyValueService(self.reply, self.outbox)
         self.clients: dict[bytes, Any] = {}  # worker id -> connection that last sent something
         self.recent = RecentReplies()
-        self.profile_events: list[tuple[str, float, float, bytes, bytes, int, str]] = []
-        self.profile_events_max = profile_events_max
+        self.profile_events: Recent[tuple[str, float, float, bytes, bytes, int, str]] = Recent(PROFILE_EVENTS_MAX_BYTES)
         self.queries: dict[str, Callable[[], Any]] = {
             **self.nodes.queries(),
             "status": self._status,
             "jobs": self._jobs,
-            "timeline": lambda: self.profile_events,
+            "timeline": lambda: list(self.profile_events),
         }
         self.on_peer_gone: list[Callable[[Any], None]] = []
         self.on_job_finished: list[Callable[[bytes], None]] = []
@@ -83,10 +86,7 @@ class Gcs:
             m.JobFinished: self.on_job_finished_message,
             m.WorkerFailed: self.on_worker_failed_message,
             m.ProfileEvents: self.on_profile_events,
-            m.KvPut: self.on_kv_put,
-            m.KvGet: self.on_kv_get,
-            m.KvDel: self.on_kv_del,
-            m.KvKeys: self.on_kv_keys,
+            **self.kv.handlers(),
             m.ClusterQuery: self.on_cluster_query,
         }
 
@@ -143,6 +143,8 @@ class Gcs:
         """A new one, or one that the last head knew."""
         self.jobs[job.job_id] = job
         self._job_of_driver[job.driver.worker_id] = job.job_id
+        if job.finished:
+            self._bury(job)
 
     def _tell_jobs(self, node: Any) -> None:
         """A node that joins hears of all jobs that run."""
@@ -177,13 +179,16 @@ class Gcs:
             return
         job.finished, job.ended_s = True, environment.wall_time_s()
         self.outbox.touch(records.JOBS, job.job_id)
-        ended = [each for each, known in self.jobs.items() if known.finished]
-        for oldest in ended[: max(0, len(ended) - ENDED_JOBS_KEPT_MAX)]:
-            del self._job_of_driver[self.jobs.pop(oldest).driver.worker_id]
-            self.outbox.touch(records.JOBS, oldest)
+        self._bury(job)
         self.nodes.broadcast(m.JobEnded(job.job_id))
         for callback in self.on_job_finished:
             callback(job.job_id)
+
+    def _bury(self, job: JobRecord) -> None:
+        """Remembered as long as there is room; those that ended first go first."""
+        for oldest in self.ended_jobs.add(job.job_id, JOB_RECORD_BYTES + len(job.config)):
+            del self._job_of_driver[self.jobs.pop(oldest).driver.worker_id]
+            self.outbox.touch(records.JOBS, oldest)
 
     def on_worker_failed_message(self, _peer: Any, message: m.WorkerFailed) -> None:
         """A runtime process is gone: its objects and actors with it, wherever they are."""
@@ -193,40 +198,8 @@ class Gcs:
 
     def on_profile_events(self, _peer: Any, message: m.ProfileEvents) -> None:
         """Kept for timeline(), the latest of them."""
-        self.profile_events += message.events
-        surplus = len(self.profile_events) - self.profile_events_max
-        if surplus > self.profile_events_max // 10:
-            del self.profile_events[:surplus]
-
-    # --- key-value ----------------------------------------------------------------------------------------------------
-
-    def on_kv_put(self, peer: Any, message: m.KvPut) -> None:
-        """``count`` is 1 when the key is new."""
-        space = self.kv.setdefault(message.namespace, {})
-        is_new = message.key not in space
-        if is_new or message.overwrite:
-            space[message.key] = message.value
-            self.outbox.touch(records.KV, records.kv_key(message.namespace, message.key))
-        self.reply(peer, m.KvReply(message.rid, int(is_new)))
-
-    def on_kv_get(self, peer: Any, message: m.KvGet) -> None:
-        """``values`` is empty when there is none."""
-        value = self.kv.get(message.namespace, {}).get(message.key)
-        self.reply(peer, m.KvReply(message.rid, int(value is not None), [] if value is None else [value]))
-
-    def on_kv_del(self, peer: Any, message: m.KvDel) -> None:
-        """Delete a key, or all with a prefix."""
-        space = self.kv.get(message.namespace, {})
-        doomed = [k for k in space if k.startswith(message.key)] if message.prefix else [message.key]
-        count = sum(space.pop(key, None) is not None for key in doomed)
-        for key in doomed:
-            self.outbox.touch(records.KV, records.kv_key(message.namespace, key))
-        self.reply(peer, m.KvReply(message.rid, count))
-
-    def on_kv_keys(self, peer: Any, message: m.KvKeys) -> None:
-        """Keys with a prefix."""
-        keys = sorted(key for key in self.kv.get(message.namespace, {}) if key.startswith(message.prefix))
-        self.reply(peer, m.KvReply(message.rid, len(keys), keys))
+        for event in message.events:
+            self.profile_events.add(event, PROFILE_EVENT_BYTES + len(event[0]) + len(event[6]))
 
     # --- rows of the store --------------------------------------------------------------------------------------------
 
@@ -241,10 +214,6 @@ class Gcs:
     def _job_row(self, job_id: bytes) -> bytes | None:
         job = self.jobs.get(job_id)
         return records.encode(job) if job is not None else None
-
-    def _kv_row(self, name: bytes) -> bytes | None:
-        namespace, key = records.split_kv_key(name)
-        return self.kv.get(namespace, {}).get(key)
 
     # --- questions ----------------------------------------------------------------------------------------------------
 
@@ -281,6 +250,7 @@ class Gcs:
             "placement_groups": self.queries["placement_groups"]() if "placement_groups" in self.queries else [],
             "jobs": self._jobs(),
             "heads": self.queries["heads"]() if "heads" in self.queries else [],
+            "tables": self.queries["tables"]() if "tables" in self.queries else [],
         }
 
 

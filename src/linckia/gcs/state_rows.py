@@ -73,7 +73,7 @@ def _actor_row(service: ActorService, actor: Actor) -> Row:
 
 
 def _node_id(service: ActorService, actor: Actor) -> str | None:
-    node_id = service.placement.node_of.get(actor.spec.actor_id, b"") or actor.node_id
+    node_id = service.placement.places.get(actor.spec.actor_id) or actor.node_id
     return node_id.hex() or None
 
 

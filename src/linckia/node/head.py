@@ -14,7 +14,9 @@ from linckia.gcs.listing import StateService
 from linckia.gcs.placement_groups import GroupService
 from linckia.gcs.relay import Relays
 from linckia.gcs.restoring import reconcile
+from linckia.gcs.scaling import ScalingService
 from linckia.gcs.service import Gcs
+from linckia.gcs.tables import table_rows
 from linckia.gcs.waits import WaitService
 from linckia.host.entropy import random_bytes
 from linckia.protocol import messages as m
@@ -60,9 +62,12 @@ class HeadRoom:
         self.actors.on_process_gone.append(self.groups.actor_ended)
         self.gcs.on_job_finished.append(self.groups.job_finished)
         self.gcs.queries["placement_groups"] = self.groups.table
+        self.gcs.queries["autoscaler"] = lambda: self.scaling.status() if self.scaling.types else {}
+        self.gcs.queries["tables"] = lambda: table_rows(self.gcs, self.nodes, self.actors, self.groups)
         self.demand = DemandService(self.nodes, self.actors, self.groups, self.gcs.reply, self.outbox)
+        self.scaling = ScalingService(self.nodes, self.demand, epoch, self.outbox)
         self.states = StateService(self.gcs, self.actors, self.groups, reactor.call_later)
-        for service in (self.actors, self.waits, self.relays, self.groups, self.demand, self.states):
+        for service in (self.actors, self.waits, self.relays, self.groups, self.demand, self.scaling, self.states):
             self.gcs.handlers.update(service.handlers())
         self.gcs.handlers[m.NodeRuns] = lambda peer, message: reconcile(self, peer, message)
         self.gcs.on_worker_failed.append(lambda failed: self.actors.owner_ended(failed.worker_id))

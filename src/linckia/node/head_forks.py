@@ -13,9 +13,9 @@ from collections import deque
 from collections.abc import Callable
 
 from linckia.base.backoff import Backoff
-from linckia.host import environment, process
+from linckia.host import process
 from linckia.host.entropy import random_generator
-from linckia.node.launch import program
+from linckia.node.child import spawn
 from linckia.rpc.reactor import Reactor
 
 ANSWER_MAX_BYTES = 1024
@@ -48,7 +48,7 @@ class HeadForks:
     def _start(self) -> None:
         mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
         try:
-            self.pid = self._spawn(theirs)
+            self.pid = spawn("linckia.node.head_zygote", "linckia-head", theirs, self._log_path)
         except OSError:
             mine.close()
             raise
@@ -58,21 +58,6 @@ class HeadForks:
         mine.setblocking(False)
         self._commands = mine
         self._reactor.register(mine.fileno(), self._on_answer)
-
-    def _spawn(self, commands: socket.socket) -> int:
-        log_fd = os.open(self._log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        command, boot = program("linckia.node.head_zygote", "linckia-head")
-        files = [
-            (os.POSIX_SPAWN_DUP2, commands.fileno(), 0),
-            (os.POSIX_SPAWN_DUP2, log_fd, 1),
-            (os.POSIX_SPAWN_DUP2, log_fd, 2),
-        ]
-        try:
-            return os.posix_spawn(
-                sys.executable, command, {**environment.process_environment(), **boot}, file_actions=files
-            )
-        finally:
-            os.close(log_fd)
 
     def _on_answer(self, _events: int) -> None:
         assert self._commands is not None

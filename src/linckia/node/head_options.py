@@ -11,8 +11,10 @@ STOP: Final = b"stop"
 
 
 class HeadOptions(NamedTuple):
-    """``host`` and ``port``: of its node, where it is reached. ``predecessor``: pid of its last run, which is over;
-    ``predecessor_lease``: what that run had of the store (0: nothing), which nobody else ever has.
+    """``host`` and ``port``: of its node, where it is reached; ``node_id`` its id (hex). ``predecessor``: pid of its
+    last run, which is over; ``predecessor_lease``: what that run had of the store (0: nothing), which nobody else ever
+    has. ``scaling``: what the autoscaler may do (core/autoscaling `Limits` as JSON), None without one; ``scaler_log``:
+    path of its log.
     """
 
     store: str
@@ -23,6 +25,9 @@ class HeadOptions(NamedTuple):
     tls: list[str] = []  # noqa: RUF012 - never changed
     predecessor: int = 0
     predecessor_lease: int = 0
+    node_id: str = ""
+    scaling: dict[str, Any] | None = None
+    scaler_log: str = ""
 
     def as_json_object(self) -> dict[str, Any]:
         """For the channel."""

@@ -14,13 +14,14 @@ import os
 import socket
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from linckia.base.addresses import join_host_port
 from linckia.base.backoff import Backoff
 from linckia.base.limits import HEAD_CHILD_MAX_BYTES
+from linckia.core.autoscaling.records import Limits
 from linckia.core.leadership.records import HeadFacts, HeadsView, fence
 from linckia.core.mvcc.records import FIRST_REVISION, Revision
 from linckia.gcs.journal import Journal, Mending
@@ -45,6 +46,9 @@ from linckia.store.errors import LeaseNotFoundError, StoreError
 from linckia.store.interface import StoreStatus
 from linckia.store.opening import open_store
 
+if TYPE_CHECKING:
+    from linckia.node.scaler_child import ScalerChild
+
 STORE_SLOW_S = 3.0  # then it is told that the store does not answer
 CALL_AFTER_S, CALL_EVERY_S = 0.1, 1.0  # nodes that do not come are told who leads
 MEND_PAUSES = Backoff(0.02, 0.3, jitter=0.5)
@@ -68,6 +72,7 @@ class HeadProcess:
         self.store = open_store(options.store, self.reactor.call_soon, on_notice=say)
         self.room: HeadRoom | None = None
         self.journal: Journal | None = None
+        self.scaler: ScalerChild | None = None
         self.waiting: dict[Any, m.LinkHello] = {}  # nodes that came while nobody led here
         self.facts = HeadFacts(
             head_id=random_bytes(8),
@@ -147,6 +152,7 @@ class HeadProcess:
         self._furnish(room)
         self.room = room
         tell(self.channel, epoch=epoch)
+        self._start_scaler(room, journal)
         waiting, self.waiting = self.waiting, {}
         for conn, hello in waiting.items():
             if not conn.closed:
@@ -178,9 +184,20 @@ class HeadProcess:
         room.gcs.handlers[m.StepDown] = self._on_step_down
         room.gcs.keep_meta()  # the first write of a cluster says whose records these are
 
+    def _start_scaler(self, room: HeadRoom, journal: Journal) -> None:
+        room.scaling.host_id = bytes.fromhex(self.options.node_id)
+        if self.options.scaling is not None:
+            from linckia.node.scaler_child import ScalerChild  # noqa: PLC0415 - few heads have one
+
+            limits = msgspec.convert(self.options.scaling, Limits)
+            self.scaler = ScalerChild(self.reactor, room.scaling, journal, limits, self.options.scaler_log)
+            self.scaler.start()
+
     def _deposed(self, why: str) -> None:
         """Nothing that is held back is said; whoever waits for it asks the next head."""
         say(f"this head leads no more: {why}")
+        if self.scaler is not None:
+            self.scaler.close()
         self.reactor.before_poll = None
         self.reactor.stop()
 
@@ -307,6 +324,8 @@ class HeadProcess:
 
     def close(self) -> None:
         """Let go of everything."""
+        if self.scaler is not None:
+            self.scaler.close()
         if self.room is not None:
             self.room.links.close("this head does not lead any more")
         self.store.close()

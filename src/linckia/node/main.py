@@ -31,6 +31,7 @@ from linckia.rpc.reactor import Reactor
 from linckia.shm.segment import Segment
 
 if TYPE_CHECKING:
+    from linckia.core.autoscaling.records import Limits
     from linckia.host.tls_files import TlsFiles
 
 NODE_ID_BYTES = 28
@@ -56,6 +57,7 @@ class Node:
         self.reactor = Reactor()
         self.reactor.on_error = log_failure
         self.tls_files = _use_tls(self.reactor, options)
+        self.scaling = _scaling(options.autoscaling_config)
         self.node_id = random_bytes(NODE_ID_BYTES)
         self.segment = Segment.create(_store_capacity(options))
         self.session = Session.create(
@@ -69,7 +71,6 @@ class Node:
         self.zygote = ZygoteLink(self.reactor, {self.segment.fd}, options.worker_entry)
         self.reason = ""
         self.starts_again = False
-        self.monitor: Any = None  # the autoscaler, when this head has one
         self.is_again = bool(environment.setting(AGAIN))
 
     def build(self) -> None:
@@ -78,10 +79,6 @@ class Node:
 
         identity = Identity("raylet", self.node_id, self.token.encode())
         self.rooms = Rooms(self.reactor, identity, self, self.zygote)
-        if self.options.autoscaling_config:
-            from linckia.node import autoscaling  # noqa: PLC0415 - few heads have one
-
-            self.monitor = autoscaling.build(self, self.options.autoscaling_config)
         self.zygote.log_to(os.path.join(self.session.logs, "zygote.log"))
 
     def join(self) -> None:
@@ -206,13 +203,9 @@ class Node:
         except BlockingIOError:
             pass
         for pid in process.children_of(os.getpid()):
-            if pid != self.zygote.pid and pid not in self._instances() and process.parent_and_state(pid)[1] == "Z":
+            others = self.rooms.children() if hasattr(self, "rooms") else set()
+            if pid != self.zygote.pid and pid not in others and process.parent_and_state(pid)[1] == "Z":
                 self.zygote.reap_inherited(pid)
-
-    def _instances(self) -> set[int]:
-        """Node processes that the autoscaler started, and those of the head: who started them reaps them."""
-        mine = self.rooms.head_child.pids() if hasattr(self, "rooms") and self.rooms.head_child is not None else set()
-        return mine | (self.monitor.provider.pids() if self.monitor is not None else set())
 
     def stop(self, reason: str) -> None:
         """Orderly end, after this turn of the reactor."""
@@ -221,8 +214,6 @@ class Node:
 
     def close(self, *, keep_session: bool) -> None:
         """Kill all processes below, remove the session directory; after a crash its starter may want the log first."""
-        if self.monitor is not None:
-            self.monitor.close()
         if hasattr(self, "rooms"):
             self.rooms.close()
         self.zygote.stop()
@@ -244,6 +235,18 @@ def _cluster_token(options: NodeOptions) -> str:
     if options.address:
         return tokens.token_for(options.address.partition(",")[0], options.temp_dir)
     return tokens.given_token() or random_bytes(32).hex()
+
+
+def _scaling(path: str) -> Limits | None:
+    """What the autoscaler may do, when this head has one: read once, so that the file may go. StartError."""
+    if not path:
+        return None
+    from linckia.scaling import config  # noqa: PLC0415 - few heads have one
+
+    try:
+        return config.read(path)
+    except (config.ConfigError, OSError) as error:
+        raise StartError(f"--autoscaling-config: {error}") from None
 
 
 def _use_tls(reactor: Reactor, options: NodeOptions) -> TlsFiles | None:
@@ -326,8 +329,6 @@ def main() -> None:
         node.announce()
         is_ready = True
         node.rooms.start()
-        if node.monitor is not None:
-            node.monitor.start()
         gc.enable()
         node.reactor.run()
     except Exception as error:  # noqa: BLE001 - said on the log and to the starter, then the process ends

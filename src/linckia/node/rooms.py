@@ -12,6 +12,8 @@ import socket
 import sys
 from typing import TYPE_CHECKING, Any
 
+from msgspec import to_builtins
+
 from linckia.base.addresses import join_host_port
 from linckia.host import environment, exhaustion
 from linckia.model.specs import NodeInfo
@@ -29,9 +31,12 @@ from linckia.rpc.inproc import LocalLink
 from linckia.rpc.reactor import Reactor
 
 if TYPE_CHECKING:
+    from linckia.core.autoscaling.records import Limits
     from linckia.node.head import HeadRoom
     from linckia.node.head_child import HeadChild
+    from linckia.node.instances import InstanceHost
     from linckia.node.main import Node
+    from linckia.node.scaler_child import ScalerChild
     from linckia.node.zygote_link import ZygoteLink
 
 LOOPBACK = "127.0.0.1"
@@ -56,7 +61,12 @@ class Rooms:
         self.refused = ""
         link = self._local_link(self.head) if self.head is not None else self._link_to_head()
         self.relaying = Relaying(link)
+        self.link = link
+        self.instances = self._instance_host(link) if node.scaling is not None else None
+        self.scaler: ScalerChild | None = None
         self.raylet = Raylet(reactor, self._raylet_options(), zygote, link)
+        if self.instances is not None:
+            self.raylet.handlers.update(self.instances.handlers())
         self.raylet.on_stop = node.stop
         self.raylet.on_fence = self._on_fence
         if isinstance(link, GcsLink):
@@ -65,6 +75,7 @@ class Rooms:
         if self.head is not None:
             self.head.gcs.queries["available"] = self._available
             self.head.nodes.own_memory = self.raylet.memory.facts
+            self.head.nodes.own_down = self.raylet.parts_down
 
     # --- the head: here or elsewhere ----------------------------------------------------------------------------------
 
@@ -88,11 +99,42 @@ class Rooms:
             node.token,
             node.session.name,
             list(node.tls_files or ()),
+            node_id=node.node_id.hex(),
+            scaling=to_builtins(node.scaling) if node.scaling is not None else None,
+            scaler_log=self._scaler_log(),
         )
         child = HeadChild(self.reactor, options, f"{node.session.logs}/head.log", self._on_head_failed)
         child.on_leads = self._on_own_head_leads
         child.start()
         return child
+
+    def _scaler_log(self) -> str:
+        return f"{self.node.session.logs}/autoscaler.log"
+
+    def _start_scaler(self, head: HeadRoom, limits: Limits) -> None:
+        """Beside the head that is in this process."""
+        from linckia.node.scaler_child import ScalerChild  # noqa: PLC0415 - few heads have one
+
+        head.scaling.host_id = self.node.node_id
+        self.scaler = ScalerChild(self.reactor, head.scaling, head.outbox, limits, self._scaler_log())
+        self.scaler.start()
+
+    def _instance_host(self, link: Any) -> InstanceHost:
+        from linckia.node.instances import InstanceHost, start_instance  # noqa: PLC0415 - few nodes start others
+
+        return InstanceHost(
+            self.reactor,
+            self.node.node_id,
+            lambda node_type, labels: start_instance(self, node_type, labels),
+            link.post,
+            lambda: getattr(link, "epoch", 0),
+        )
+
+    def children(self) -> set[int]:
+        """Processes of this node that whoever started them reaps."""
+        mine = self.head_child.pids() if self.head_child is not None else set()
+        mine |= {self.scaler.pid} if self.scaler is not None else set()
+        return mine | (self.instances.pids() if self.instances is not None else set())
 
     def _on_head_failed(self, reason: str) -> None:
         if not self.registered:
@@ -120,6 +162,8 @@ class Rooms:
         )
 
     def _on_new_head(self, unacked: list[m.Message]) -> None:
+        if self.instances is not None:
+            self.instances.begin()  # before the node registers: then nobody takes them for gone
         self.raylet.heads.begin(unacked, self.relaying)
 
     def _on_refused(self, reason: str) -> None:
@@ -157,12 +201,18 @@ class Rooms:
     def start(self) -> None:
         """Register the node (heads; others have joined already) and start workers."""
         self.raylet.start()
+        if self.head is not None and self.node.scaling is not None:
+            self._start_scaler(self.head, self.node.scaling)
 
     def close(self) -> None:
         """Stop accepting, tell the head, forget workers' exits."""
         self.reactor.close_listener(self.listener)
         if self.door is not None:
             self.door.close()
+        if self.scaler is not None:
+            self.scaler.close()
+        if self.instances is not None:
+            self.instances.close()
         link = self.raylet.gcs
         if isinstance(link, GcsLink):
             link.post(m.UnregisterNode(self.node.node_id, self.node.reason or "it was stopped"))

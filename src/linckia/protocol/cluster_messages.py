@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import msgspec
 
+from linckia.model.parts import PartFacts
 from linckia.model.wire import Address
 from linckia.protocol.message import Message
 
@@ -83,12 +84,13 @@ class ViewDelta(Message, tag=145):
 
 class Heartbeat(Message, tag=146):
     """Raylet to GCS every HEARTBEAT_EVERY_S: this node lives; and its memory at its last look (threshold 0: it
-    does not look).
+    does not look), and which of its parts are down.
     """
 
     node_id: bytes
     memory_used: int = 0
     memory_threshold: int = 0
+    down: list[PartFacts] = []
 
 
 class NodeFenced(Message, tag=147):

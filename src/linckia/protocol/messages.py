@@ -16,7 +16,15 @@ from __future__ import annotations
 from typing import Any
 
 from linckia.model.wire import Address, Block, Dependency, LogLine, PushExtras, RefInfo, Result
-from linckia.protocol.autoscaler_messages import RequestResources, ResourcesRequested
+from linckia.protocol.autoscaler_messages import (
+    AskHead,
+    EndInstance,
+    HeadSays,
+    InstancesHere,
+    RequestResources,
+    ResourcesRequested,
+    StartInstance,
+)
 from linckia.protocol.cluster_messages import (
     Announced,
     DrainNode,
@@ -219,6 +227,11 @@ __all__ = [
     "StepDown",
     "SteppedDown",
     "Announced",
+    "AskHead",
+    "EndInstance",
+    "HeadSays",
+    "InstancesHere",
+    "StartInstance",
     "RequestResources",
     "ResourcesRequested",
     "StateAnswer",

@@ -1,8 +1,9 @@
 """Worker output: pipes in, rotated files and ``LogLines`` to the job's driver out, in order, each line once.
 
 A worker names the source of the following lines (task or actor class) by a line ``\\0linckia:source=NAME\\0``, which is
-swallowed here. Lines of a worker that belongs to no job yet go to its file only. Called by raylet/worker_pool.py and
-raylet/service.py.
+swallowed here. Lines of a worker that belongs to no job yet go to its file only. Lines that cannot be passed on are
+lost, and nothing else is (raylet/guard.py): a worker never waits for its output to be read. Called by
+raylet/worker_pool.py and raylet/service.py.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from linckia.protocol.messages import LogLine, LogLines
+from linckia.raylet.guard import Guard
 from linckia.rpc.reactor import Reactor
 
 READ_BYTES = 1 << 16
@@ -71,6 +73,7 @@ class LogRouter:
     def __init__(self, reactor: Reactor, folder: str, driver_of: DriverOf) -> None:
         self.reactor, self.folder, self.driver_of = reactor, folder, driver_of
         self._dropped: dict[bytes, int] = {}
+        self.guard = Guard("output of workers")
 
     def open(self, worker_id: bytes, out_fd: int, err_fd: int) -> WorkerLog:
         """The log of a worker that is about to start; takes over the read ends."""
@@ -105,7 +108,7 @@ class _Stream:
         except BlockingIOError:
             return
         if data:
-            self._take(data)
+            self._pass_on(data)
         else:
             self.close()
 
@@ -118,8 +121,11 @@ class _Stream:
                 break
             if not data:
                 break
-            self._take(data)
+            self._pass_on(data)
         self.close()
+
+    def _pass_on(self, data: bytes) -> None:
+        self.log.router.guard.run(lambda: self._take(data))
 
     def close(self) -> None:
         """Forward an unfinished last line; idempotent."""
@@ -129,7 +135,7 @@ class _Stream:
         os.close(self.fd)
         self.fd = -1
         if self.partial:
-            self._take(b"\n")
+            self._pass_on(b"\n")
         if self.file is not None:
             self.file.close()
 

@@ -3,7 +3,8 @@ away that have grown fat (P 13, P 14).
 
 It looks on a timer of the node's reactor, earlier while memory grows quickly, and at once when the kernel says so. A
 look reads one small file per limit; processes are looked at only above the threshold, and each idle worker once.
-`core/memory` decides. One per raylet, built by raylet/service.py.
+`core/memory` decides. A look that fails is tried again (raylet/guard.py): nothing else of the node depends on it. One
+per raylet, built by raylet/service.py.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from linckia.core.memory.victims import Candidate, Victim, choose
 from linckia.host import environment, process_memory
 from linckia.host.memory import Alarm, MemoryProbe
 from linckia.protocol import messages as m
+from linckia.raylet.guard import Guard
 from linckia.rpc.reactor import Timer
 
 if TYPE_CHECKING:
@@ -51,6 +53,7 @@ class MemoryMonitor:
     def __init__(self, raylet: Raylet, settings: MemorySettings) -> None:
         self.raylet, self.settings = raylet, settings
         self.watch = Watch(settings, environment.cpu_count())
+        self.guard = Guard("memory monitor")
         self.last: Verdict | None = None
         self.probe: Probe | None = None
         self.private_bytes = process_memory.private_bytes_of_family
@@ -77,10 +80,11 @@ class MemoryMonitor:
 
     def _tick(self) -> None:
         self._timer = None
-        self.look(time.monotonic())
+        pause_s = self.guard.run(lambda: self.look(time.monotonic()))
         again_s = self.last.look_again_s if self.last is not None else self.settings.refresh_s
         if self._timer is None:
-            self._timer = self.raylet.reactor.call_later(shared_wait_s(time.monotonic(), again_s), self._tick)
+            wait_s = pause_s or shared_wait_s(time.monotonic(), again_s)
+            self._timer = self.raylet.reactor.call_later(wait_s, self._tick)
 
     def _look_in(self, delay_s: float) -> None:
         if self._timer is not None:
@@ -118,7 +122,7 @@ class MemoryMonitor:
             reactor.register(alarm.fd, functools.partial(self._on_alarm, alarm), alarm.events)
 
     def _on_alarm(self, alarm: Alarm, _events: int) -> None:
-        alarm.rearm()
+        self.guard.run(alarm.rearm)
         self._look_in(max(0.0, self._looked_s + MEMORY_LOOK_MIN_S - time.monotonic()))
 
     # --- too little memory --------------------------------------------------------------------------------------------
@@ -208,12 +212,17 @@ class MemoryMonitor:
 
     def _why_killed(self, process: WorkerProcess) -> str:
         """What to say of a worker that somebody else has killed; empty unless that was the kernel."""
+        told: list[str] = []
+        self.guard.run(lambda: told.extend(self._kernel_says(process)))
+        return told[0] if told else ""
+
+    def _kernel_says(self, process: WorkerProcess) -> list[str]:
         if self.probe is None or not self.probe.kernel_killed():
-            return ""
+            return []
         node_ip = self.raylet.options.node.node_ip
         text = report.killed_by_kernel(node_ip, self._what(process), process.pid, self.probe.tightest())
         _log(text)
-        return text
+        return [text]
 
     # --- idle workers -------------------------------------------------------------------------------------------------
 

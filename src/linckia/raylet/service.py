@@ -21,6 +21,7 @@ from linckia.core.leases.manager import LeaseManager
 from linckia.core.leases.records import Broken
 from linckia.core.memory.thresholds import MemorySettings
 from linckia.host import environment
+from linckia.model.parts import PartFacts
 from linckia.model.specs import JobConfig, NodeInfo
 from linckia.model.wire import Address
 from linckia.protocol import messages as m
@@ -169,11 +170,16 @@ class Raylet:
         works = self.leases.leases or self.leases.pending or self.bundles.bundles
         return not works and not self.objects.primary_bytes()
 
+    def parts_down(self) -> list[PartFacts]:
+        """Of its supervised parts."""
+        parts = (self.memory.guard.part, self.logs.guard.part)
+        return [part.facts() for part in parts if not part.is_up]
+
     def _heartbeat(self) -> None:
         if self.is_idle() is not self.desk.reported_idle or self.desk.store_has_changed:
             self.desk.schedule_report()
         if self.gcs.up:
-            self.gcs.post(m.Heartbeat(self.options.node.node_id, *self.memory.facts()))
+            self.gcs.post(m.Heartbeat(self.options.node.node_id, *self.memory.facts(), self.parts_down()))
         self.reactor.call_later(until_pulse_s(time.monotonic(), HEARTBEAT_EVERY_S / 2), self._heartbeat)
 
     # --- drivers and workers ------------------------------------------------------------------------------------------

@@ -1,176 +1,102 @@
-"""The autoscaler's loop: look, plan (`core/autoscaling`), act through the provider, say what it does and why.
+"""The autoscaler's loop: ask the head what there is, decide (`core/autoscaling/rounds.py`), have it written down, act
+through the provider.
 
-Runs inside the head's process on its reactor; the provider never blocks. Built by node/autoscaling.py, and by tests
-with a fake provider in virtual time.
+It keeps nothing between rounds but the provider, so it may die at any moment. Runs in a process of its own beside the
+head (node/scaler_process.py), and in the simulator in virtual time with the fake provider. Nothing here blocks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final, Protocol
 
 import msgspec
 
-from linckia.core.autoscaling.instances import (
-    INSTANCE_TABLE,
-    JOIN_MAX_S,
-    TERMINATE_MAX_S,
-    InstanceEvent,
-    InstanceState,
-)
-from linckia.core.autoscaling.plan import plan
-from linckia.core.autoscaling.records import Demand, Limits, Plan, RunningNode
-from linckia.scaling.providers.base import INSTANCE_LABEL, Provider
+from linckia.core.autoscaling.records import Limits, Observation, Round
+from linckia.core.autoscaling.rounds import next_round
+from linckia.scaling.providers.base import Provider
 
-ROUND_EVERY_S = 1.0
-EVENTS_KEPT_MAX = 50
-S, E = InstanceState, InstanceEvent
+ROUND_EVERY_S: Final = 1.0
+ANSWER_MAX_S: Final = 30.0
+"""A head that has not answered by then is asked anew: a store may take its time, and its own end is ours too."""
+_encode = msgspec.msgpack.encode
+_decode_seen = msgspec.msgpack.Decoder(Observation).decode
 
 
-class Observation(msgspec.Struct, frozen=True):
-    """The cluster as the head sees it. ``braked``: most nodes are silent, nothing may be started or ended (S 19)."""
+class Head(Protocol):
+    """The way to the head: `gcs/scaling.py` answers."""
 
-    nodes: list[RunningNode]
-    demand: Demand
-    braked: bool = False
-
-
-class Instance:
-    """One instance of the provider."""
-
-    def __init__(self, name: str, node_type: str, now_s: float) -> None:
-        self.name, self.node_type, self.since_s = name, node_type, now_s
-        self.state = INSTANCE_TABLE.next(INSTANCE_TABLE.initial, E.PROVIDER_STARTED, name)
-        self.node_id = b""
-
-    def move(self, event: InstanceEvent, now_s: float) -> None:
-        """Its next state."""
-        self.state = INSTANCE_TABLE.next(self.state, event, self.name)
-        self.since_s = now_s
+    def ask(self, what: str, body: bytes, then: Callable[[bytes], None]) -> None:
+        """``then`` gets the answer, if there ever is one."""
+        ...
 
 
 class Monitor:
-    """``drain(node_id)`` asks the head to drain a node and returns why not; ``say`` goes to the log."""
+    """``new_name()`` gives a name that no instance had before."""
 
     def __init__(
         self,
         limits: Limits,
         provider: Provider,
-        observe: Callable[[], Observation],
-        drain: Callable[[bytes], str],
+        head: Head,
         call_later: Callable[[float, Callable[[], None]], Any],
         now_s: Callable[[], float],
-        say: Callable[[str], None],
+        new_name: Callable[[], str],
     ) -> None:
-        self.limits, self.provider = limits, provider
-        self._observe, self._drain, self._call_later, self._now_s, self._say = observe, drain, call_later, now_s, say
-        self.instances: dict[str, Instance] = {}
-        self.last = Plan([], [], [])
-        self.braked = False
-        self.events: list[str] = []
-        self._requests = 0
-        self._stopped = False
+        self.limits, self.provider, self.head = limits, provider, head
+        self._call_later, self._now_s, self._new_name = call_later, now_s, new_name
+        self._types = {each.name: each for each in limits.types}
+        self._asked_s: float | None = None  # when the round under way began
+        self.rounds = 0
+        self.stopped = False
 
     def start(self) -> None:
         """Begin the rounds."""
-        self._round()
+        self._tick()
 
-    def _round(self) -> None:
-        if not self._stopped:
-            self.step()
-            self._call_later(ROUND_EVERY_S, self._round)
+    def stop(self) -> None:
+        """Do nothing more, whatever is answered."""
+        self.stopped = True
 
-    def step(self) -> None:
-        """One round."""
-        now_s, seen = self._now_s(), self._observe()
-        self._reconcile(seen, now_s)
-        self.braked = seen.braked
-        if seen.braked:
+    def _tick(self) -> None:
+        if self.stopped:
             return
-        by_instance = {node.labels.get(INSTANCE_LABEL, ""): node for node in seen.nodes}
-        nodes = [self._typed(node) for node in seen.nodes]
-        launching: dict[str, int] = {}
-        for each in self.instances.values():
-            if each.state is S.ALLOCATED and each.name not in by_instance:
-                launching[each.node_type] = launching.get(each.node_type, 0) + 1
-        self.last = plan(self.limits, nodes, launching, seen.demand, now_s)
-        for launch in self.last.launch:
-            self._launch(launch.node_type, launch.count, launch.reason, now_s)
-        for doomed in self.last.terminate:
-            self._terminate(doomed.node_id, doomed.reason, now_s)
+        if self._asked_s is None or self._now_s() - self._asked_s > ANSWER_MAX_S:
+            self._asked_s = began_s = self._now_s()
+            self._ask("see", b"", lambda body: self._seen(began_s, _decode_seen(body)))
+        self._call_later(ROUND_EVERY_S, self._tick)
 
-    def _typed(self, node: RunningNode) -> RunningNode:
-        instance = self.instances.get(node.labels.get(INSTANCE_LABEL, ""))
-        return msgspec.structs.replace(node, node_type=instance.node_type if instance is not None else "")
+    def _ask(self, what: str, body: bytes, then: Callable[[bytes], None]) -> None:
+        def answered(answer: bytes) -> None:
+            if not self.stopped:
+                then(answer)
 
-    def _reconcile(self, seen: Observation, now_s: float) -> None:
-        """What has become of the instances."""
-        joined = {node.labels.get(INSTANCE_LABEL, ""): node.node_id for node in seen.nodes}
-        alive = self.provider.non_terminated()
-        failed = dict(self.provider.poll_errors())
-        for instance in list(self.instances.values()):
-            name = instance.name
-            if instance.state is S.ALLOCATED and name in joined:
-                instance.node_id = joined[name]
-                instance.move(E.JOINED, now_s)
-            elif instance.state is S.ALLOCATED and (name in failed or now_s - instance.since_s > JOIN_MAX_S):
-                self._event(f"{instance.node_type} {name} failed: {failed.get(name, 'it did not join in time')}")
-                self.provider.terminate([name], f"give up {name}")
-                instance.move(E.LAUNCH_FAILED, now_s)
-            elif name not in alive and name not in joined and not INSTANCE_TABLE.is_terminal(instance.state):
-                instance.move(E.GONE, now_s)
-            elif instance.state is S.TERMINATING and now_s - instance.since_s > TERMINATE_MAX_S:
-                self._event(f"{instance.node_type} {name} does not end: asking again")
-                instance.since_s = now_s
-                self._requests += 1
-                self.provider.terminate([name], f"terminate {name} {self._requests}")
-            if INSTANCE_TABLE.is_terminal(instance.state):
-                del self.instances[name]
+        self.head.ask(what, body, answered)
 
-    def _launch(self, node_type: str, count: int, reason: str, now_s: float) -> None:
-        kind = next(each for each in self.limits.types if each.name == node_type)
-        self._requests += 1
-        names = self.provider.launch(kind, count, f"launch {self._requests}")
-        for name in names:
-            self.instances[name] = Instance(name, node_type, now_s)
-        self._event(f"starting {count} x {node_type} for {reason or 'demand'}")
+    def _seen(self, began_s: float, seen: Observation) -> None:
+        if began_s != self._asked_s:
+            return  # so late that it was asked anew
+        self.provider.observed(seen)
+        made = next_round(
+            self.limits, seen, self.provider.non_terminated(), dict(self.provider.poll_errors()), self._new_name
+        )
+        self._ask("round", _encode(made), lambda _body: self._written(began_s, made))
 
-    def _terminate(self, node_id: bytes, reason: str, now_s: float) -> None:
-        instance = next((each for each in self.instances.values() if each.node_id == node_id), None)
-        if instance is None or instance.state is not S.RUNNING:
+    def _written(self, began_s: float, made: Round) -> None:
+        """It is in the store: the provider may hear of it."""
+        if began_s != self._asked_s:
             return
-        instance.move(E.STOP, now_s)
-        why_not = self._drain(node_id)
-        if why_not:
-            instance.move(E.STOP_REFUSED, now_s)
-            return
-        instance.move(E.DRAINED, now_s)
-        self.provider.terminate([instance.name], f"terminate {instance.name}")
-        self._event(f"ending {instance.node_type} {instance.name}: {reason}")
+        self._asked_s = None
+        self.rounds += 1
+        for name, node_type in made.launch:
+            self.provider.launch(self._types[node_type], name)
+        self.provider.terminate(made.end)
+        for name, reason in made.drain:
+            self._drain(name, reason)
 
-    def _event(self, text: str) -> None:
-        self._say(f"autoscaler: {text}")
-        self.events = [*self.events[-EVENTS_KEPT_MAX + 1 :], text]
+    def _drain(self, name: str, reason: str) -> None:
+        def answered(why_not: bytes) -> None:
+            if not why_not:
+                self.provider.terminate([name])
 
-    def status(self) -> dict[str, Any]:
-        """For `linckia status`: what runs, what is on its way, what cannot be helped."""
-        counts: dict[str, dict[str, int]] = {}
-        for instance in self.instances.values():
-            of_type = counts.setdefault(instance.node_type, {})
-            of_type[instance.state.value] = of_type.get(instance.state.value, 0) + 1
-        return {
-            "node_types": {each.name: counts.get(each.name, {}) for each in self.limits.types},
-            "pending": [
-                {"instance": each.name, "node_type": each.node_type, "state": each.state.value}
-                for each in self.instances.values()
-                if each.state is S.ALLOCATED
-            ],
-            "unmet": [{"what": what, "why": why} for what, why in self.last.unmet[:20]],
-            "braked": self.braked,
-            "events": self.events[-10:],
-        }
-
-    def close(self) -> None:
-        """End every instance."""
-        self._stopped = True
-        self.provider.close()
+        self._ask("drain", _encode((name, reason)), answered)

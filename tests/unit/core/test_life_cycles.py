@@ -10,10 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from linckia.core.actors.states import ACTOR_TABLE, ActorEvent
+from linckia.core.autoscaling.instances import INSTANCE_TABLE, InstanceEvent
 from linckia.core.leadership.states import HEAD_TABLE, HeadEvent
 from linckia.core.leases.states import HOLDS_RESOURCES, LEASE_TABLE, LeaseEvent, LeaseState
 from linckia.core.machine import IllegalTransition, Table
 from linckia.core.objects.states import OBJECT_TABLE, READY, ObjectEvent, ObjectState
+from linckia.core.supervision.states import PART_TABLE, PartEvent
 from linckia.core.tasks.states import TASK_TABLE, TaskEvent, TaskState
 from linckia.core.workers.states import WORKER_TABLE, WorkerEvent
 
@@ -24,6 +26,8 @@ TABLES: list[tuple[Table[Any, Any], type[Enum]]] = [
     (LEASE_TABLE, LeaseEvent),
     (HEAD_TABLE, HeadEvent),
     (OBJECT_TABLE, ObjectEvent),
+    (INSTANCE_TABLE, InstanceEvent),
+    (PART_TABLE, PartEvent),
 ]
 
 

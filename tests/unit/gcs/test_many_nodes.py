@@ -167,7 +167,7 @@ def test_an_actor_behind_many_hopeless_ones_gets_its_node_and_nobody_is_warned_t
     warnings = len(head.warned)
     head.join(b"c", tpu=1.0)
     head.pass_time(1.0)
-    assert head.placement.node_of.get(b"actor9999") == b"c"
+    assert head.placement.places.get(b"actor9999") == b"c"
     assert len(head.placement.waiting) == LOOKED_AT_MAX + 50
     assert len(head.warned) == warnings
 

@@ -9,19 +9,24 @@ Messages about an earlier incarnation are recognised by ``restarts`` and ignored
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from linckia.base.limits import DEAD_ACTORS_KEPT_MAX
+import msgspec
+
+from linckia.base.callbacks import nobody_cares
+from linckia.base.limits import DEAD_ACTORS_MAX_BYTES
 from linckia.core.actors.states import ACTOR_TABLE, ActorDeathReason, ActorEvent, ActorState
+from linckia.core.tables.budget import Ledger
 
 if TYPE_CHECKING:
     from linckia.model.specs import ActorSpec
     from linckia.model.wire import Address
 
 S, E, D = ActorState, ActorEvent, ActorDeathReason
+ACTOR_RECORD_BYTES = 3000
+"""Of a record without its class, arguments, errors and texts: measured."""
 LIVE = (S.DEPENDENCIES_UNREADY, S.PENDING_CREATION, S.ALIVE, S.RESTARTING)
 
 
@@ -57,6 +62,7 @@ class Actor:
 
     __slots__ = (
         "death",
+        "death_number",
         "death_text",
         "error",
         "killed",
@@ -89,6 +95,7 @@ class Actor:
         self.scope_ended = False
         self.death: ActorDeathReason | None = None
         self.death_text = ""
+        self.death_number = 0  # the dead in the order of their deaths, also for the next head
         self.oom_error: bytes | None = None  # encoded, when its last process was ended for want of memory
         self.error: bytes | None = None  # encoded by the worker when its constructor raised
 
@@ -108,11 +115,12 @@ class ActorDirectory:
     """
 
     def __init__(self) -> None:
-        self.on_change: Callable[[bytes], None] = _nobody_cares
+        self.on_change: Callable[[bytes], None] = nobody_cares
         self.actors: dict[bytes, Actor] = {}
         self.names: dict[tuple[str, str], bytes] = {}
         self.by_owner: dict[bytes, set[bytes]] = {}
-        self.dead: OrderedDict[bytes, None] = OrderedDict()
+        self.dead: Ledger[bytes] = Ledger(DEAD_ACTORS_MAX_BYTES, "those that died first")
+        self._deaths = 0
 
     # --- registration -----------------------------------------------------------------------------------------------
 
@@ -260,7 +268,7 @@ class ActorDirectory:
         if actor.spec.name and name in self.names:
             return []
         self._move(actor, E.REVIVE)
-        del self.dead[actor_id]
+        self.dead.remove(actor_id)
         actor.restarts += 1
         actor.worker, actor.pid, actor.death, actor.scope_ended = None, 0, None, False
         self.by_owner.setdefault(actor.spec.owner.worker_id, set()).add(actor_id)
@@ -288,12 +296,18 @@ class ActorDirectory:
         owned = self.by_owner.get(spec.owner.worker_id)
         if owned is not None:
             owned.discard(spec.actor_id)
-        self.dead[spec.actor_id] = None
-        if len(self.dead) > DEAD_ACTORS_KEPT_MAX:
-            oldest, _ = self.dead.popitem(last=False)
-            self.actors.pop(oldest, None)
-            self.on_change(oldest)
+        if spec.class_blob and not self.may_return(actor):
+            actor.spec = msgspec.structs.replace(spec, class_blob=b"", args=b"", extras=None, methods=[])
+        self._deaths += 1
+        actor.death_number = self._deaths
+        self._bury(actor)
         return [Publish(spec.actor_id)]
+
+    def _bury(self, actor: Actor) -> None:
+        """Remembered as long as there is room; those that died first go first."""
+        for oldest in self.dead.add(actor.spec.actor_id, record_bytes(actor)):
+            del self.actors[oldest]
+            self.on_change(oldest)
 
     def _move(self, actor: Actor, event: ActorEvent) -> None:
         actor.state = ACTOR_TABLE.next(actor.state, event, actor.spec.actor_id.hex())
@@ -302,11 +316,12 @@ class ActorDirectory:
     # --- another head -----------------------------------------------------------------------------------------------
 
     def restore(self, actor: Actor) -> None:
-        """An actor as the last head knew it; before anything happens here. Those that died first come first."""
+        """An actor as the last head knew it; before anything happens here. The dead in the order of their deaths."""
         spec = actor.spec
         self.actors[spec.actor_id] = actor
         if actor.state is S.DEAD:
-            self.dead[spec.actor_id] = None
+            self._deaths = max(self._deaths, actor.death_number)
+            self._bury(actor)
             return
         if spec.name:
             self.names[spec.namespace, spec.name] = spec.actor_id
@@ -325,5 +340,8 @@ class ActorDirectory:
         return [self.actors[actor_id] for (space, _), actor_id in self.names.items() if namespace in (None, space)]
 
 
-def _nobody_cares(_actor_id: bytes) -> None:
-    pass
+def record_bytes(actor: Actor) -> int:
+    """What a dead actor's record takes in memory, about."""
+    spec = actor.spec
+    blobs = (spec.class_blob, spec.args, actor.error, actor.oom_error)
+    return ACTOR_RECORD_BYTES + len(actor.death_text) + sum(len(blob) for blob in blobs if blob)

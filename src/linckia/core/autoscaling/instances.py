@@ -1,4 +1,7 @@
-"""The life of an instance: from the wish for a node to its end (R 10.13), with the times after which it is given up."""
+"""The life of an instance: from the wish for a node to its end (R 10.13), with the times after which it is given up.
+
+The head keeps each in its store, so that whoever comes next launches nothing twice and forgets nothing.
+"""
 
 from __future__ import annotations
 
@@ -29,6 +32,7 @@ class InstanceEvent(Enum):
     STOP = "it is to be drained and ended"
     STOP_REFUSED = "its node has work after all"
     DRAINED = "its node takes no new work: the provider may end it"
+    NODE_DEAD = "its node was declared dead, and the provider still has it"
     GONE = "its node or process has ended"
 
 
@@ -41,12 +45,14 @@ INSTANCE_TABLE: Final = Table(
     initial=S.REQUESTED,
     terminal=frozenset({S.TERMINATED, S.FAILED}),
     moves={
-        S.REQUESTED: {E.PROVIDER_STARTED: S.ALLOCATED, E.LAUNCH_FAILED: S.FAILED, E.GONE: S.FAILED},
+        S.REQUESTED: {
+            E.PROVIDER_STARTED: S.ALLOCATED, E.JOINED: S.RUNNING, E.LAUNCH_FAILED: S.FAILED, E.GONE: S.FAILED,
+        },
         S.ALLOCATED: {E.JOINED: S.RUNNING, E.LAUNCH_FAILED: S.FAILED, E.GONE: S.FAILED},
-        S.RUNNING: {E.STOP: S.STOP_REQUESTED, E.GONE: S.TERMINATED},
+        S.RUNNING: {E.STOP: S.STOP_REQUESTED, E.NODE_DEAD: S.TERMINATING, E.GONE: S.TERMINATED},
         S.STOP_REQUESTED: {E.STOP_REFUSED: S.RUNNING, E.DRAINED: S.TERMINATING, E.GONE: S.TERMINATED},
         S.TERMINATING: {E.GONE: S.TERMINATED},
         S.TERMINATED: {},
         S.FAILED: {},
     },
-)
+)  # fmt: skip

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from linckia.core.autoscaling.instances import InstanceEvent, InstanceState
+
 Amounts = dict[str, float]
 
 
@@ -86,3 +88,53 @@ class Plan(msgspec.Struct, frozen=True):
     launch: list[Launch]
     terminate: list[Terminate]
     unmet: list[tuple[str, str]]  # what, why
+
+
+class Instance(msgspec.Struct, frozen=True):
+    """A node that was asked of a provider. ``age_s``: in this state, by the clock of the head that leads now;
+    ``node_id`` once it has joined.
+    """
+
+    name: str
+    node_type: str
+    state: InstanceState
+    age_s: float = 0.0
+    node_id: bytes = b""
+
+
+class Observation(msgspec.Struct, frozen=True):
+    """The cluster as the head sees it at ``now_s`` of its clock. ``hold``: why nothing may be started or ended now, or
+    empty. ``hosted``: instances that nodes of this cluster run as processes (name -> node type), and ``failed``: those
+    that did not come up, with the reason.
+    """
+
+    nodes: list[RunningNode]
+    demand: Demand
+    now_s: float
+    hold: str = ""
+    instances: list[Instance] = []
+    hosted: dict[str, str] = {}
+    failed: dict[str, str] = {}
+
+
+class Change(msgspec.Struct, frozen=True):
+    """What becomes of an instance. ``event`` None: it is new, or was found, in ``state``."""
+
+    name: str
+    node_type: str
+    event: InstanceEvent | None = None
+    state: InstanceState | None = None
+    node_id: bytes = b""
+
+
+class Round(msgspec.Struct, frozen=True):
+    """What one look at the cluster leads to. First ``changes`` are written down, then instances are launched (again),
+    drained, and ended; ``said`` is for people.
+    """
+
+    changes: list[Change]
+    launch: list[tuple[str, str]]  # name, node type
+    drain: list[tuple[str, str]]  # name, reason
+    end: list[str]
+    unmet: list[tuple[str, str]]
+    said: list[str]

@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from linckia.base.callbacks import nobody_cares
 from linckia.base.labels import Selector
+from linckia.base.limits import REMOVED_GROUPS_MAX_BYTES
 from linckia.core.leases import vectors
 from linckia.core.placement.bundles import BundleAsk, NotPlaced, place_bundles
 from linckia.core.placement.states import GROUP_TABLE, GroupEvent, GroupState
+from linckia.core.tables.budget import Ledger
 
 if TYPE_CHECKING:
     from linckia.core.scheduling.view import ClusterView
@@ -24,7 +27,8 @@ if TYPE_CHECKING:
 
 S, E = GroupState, GroupEvent
 RETRY_FIRST_S, RETRY_FACTOR, RETRY_MAX_S = 0.1, 1.5, 1.0
-REMOVED_KEPT_MAX = 1000
+GROUP_RECORD_BYTES, BUNDLE_BYTES = 2000, 500
+"""Of a removed group's record, and of each of its bundles: measured."""
 LOOKED_AT_MAX = 64
 """Waiting groups that are looked at in one go: the head does other things in between."""
 
@@ -75,6 +79,7 @@ class Group:
         self.trying: dict[int, bytes] = {}  # of the attempt under way
         self.waiting_for: set[bytes] = set()
         self.attempt = 0
+        self.removal_number = 0  # the removed in their order, also for the next head
         self.retry_s, self.not_before_s = 0.0, 0.0
         self.created_s, self.first_try_s, self.done_s = now_s, 0.0, 0.0
         self.highest_retry_s = 0.0
@@ -93,12 +98,13 @@ class GroupDirectory:
 
     def __init__(self, view: ClusterView) -> None:
         self.view = view
-        self.on_change: Callable[[bytes], None] = _nobody_cares
+        self.on_change: Callable[[bytes], None] = nobody_cares
         self.groups: dict[bytes, Group] = {}
         self.names: dict[tuple[str, str], bytes] = {}
         self.pending: dict[bytes, None] = {}
         self.resting: dict[bytes, None] = {}  # in a pause after a failed attempt
-        self._removed: dict[bytes, None] = {}
+        self.gone: Ledger[bytes] = Ledger(REMOVED_GROUPS_MAX_BYTES, "those that were removed first")
+        self._removals = 0
         self._of_actor: dict[bytes, dict[bytes, None]] = {}  # detached actor -> groups that end with its process
         self._stuck: dict[object, NotPlaced] = {}  # what fits nowhere until the view gains something
         self._gains = 0  # of the view, when it was last looked at for what is stuck
@@ -142,12 +148,17 @@ class GroupDirectory:
         siblings.pop(group_id, None)
         if not siblings:
             self._of_actor.pop(group.spec.creator, None)
-        self._removed[group_id] = None
-        if len(self._removed) > REMOVED_KEPT_MAX:
-            oldest = next(iter(self._removed))
-            del self._removed[oldest], self.groups[oldest]
-            self.on_change(oldest)
+        self._removals += 1
+        group.removal_number = self._removals
+        self._bury(group)
         return [*effects, Publish(group_id)]
+
+    def _bury(self, group: Group) -> None:
+        """Remembered as long as there is room; those that were removed first go first."""
+        size_bytes = GROUP_RECORD_BYTES + BUNDLE_BYTES * len(group.spec.bundles)
+        for oldest in self.gone.add(group.spec.group_id, size_bytes):
+            del self.groups[oldest]
+            self.on_change(oldest)
 
     def job_finished(self, job_id: bytes) -> list[Effect]:
         """Its groups go, except detached ones and those of detached actors (R 6.18)."""
@@ -329,7 +340,8 @@ class GroupDirectory:
         spec = group.spec
         self.groups[spec.group_id] = group
         if group.state is S.REMOVED:
-            self._removed[spec.group_id] = None
+            self._removals = max(self._removals, group.removal_number)
+            self._bury(group)
             return
         if group.state is S.PREPARED:
             self._move(group, E.NODE_LOST if group.nodes else E.FAILED)
@@ -398,7 +410,3 @@ def _mistake(spec: GroupSpec) -> str:
     except (ValueError, OverflowError) as error:
         return str(error)
     return ""
-
-
-def _nobody_cares(_group_id: bytes) -> None:
-    pass

@@ -1,35 +1,36 @@
-"""What a provider of nodes can do. Requests are idempotent by ``request_id``; nothing here blocks."""
+"""What a provider of nodes can do. Everything is idempotent by the instance's name, and nothing blocks."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
-from linckia.core.autoscaling.records import NodeType
+from linckia.core.autoscaling.records import NodeType, Observation
 
 
 class Provider(Protocol):
-    """Instances are named by the provider; a node says which one it is by the label ``INSTANCE_LABEL``."""
+    """Instances are named by the autoscaler; a node says which one it is by the label ``INSTANCE_LABEL``
+    (core/autoscaling/rounds.py).
+    """
 
-    def launch(self, node_type: NodeType, count: int, request_id: str) -> list[str]:
-        """Begin to start nodes; their instance ids. The same request again: the same ids, nothing new."""
+    def observed(self, seen: Observation) -> None:
+        """What the head sees, before each round: for providers that know no more than that."""
         ...
 
-    def terminate(self, instances: list[str], request_id: str) -> None:
+    def launch(self, node_type: NodeType, name: str) -> None:
+        """Begin to start a node. A name that was launched before launches nothing, whatever has become of it."""
+        ...
+
+    def terminate(self, names: Sequence[str]) -> None:
         """Begin to end instances; unknown ones are ignored."""
         ...
 
     def non_terminated(self) -> dict[str, str]:
-        """Instance id -> name of its node type, of all that are starting or running."""
+        """Name -> name of its node type, of all that are starting or running, whoever launched them. A launch may take
+        a while to appear; then it is asked for again.
+        """
         ...
 
     def poll_errors(self) -> list[tuple[str, str]]:
-        """(instance id, why) of launches that failed since the last call."""
+        """(name, why) of launches that failed since the last call."""
         ...
-
-    def close(self) -> None:
-        """End every instance."""
-        ...
-
-
-INSTANCE_LABEL = "linckia.io/instance"
-TYPE_LABEL = "ray.io/node-group"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from linckia.core.autoscaling.records import NodeType
+from linckia.core.autoscaling.records import NodeType, Observation
 
 
 class FakeProvider:
-    """``join(instance, node_type)`` and ``leave(instance)`` are called when a node would do so. ``failures`` counts
-    launches that are to fail next, ``deaf`` terminations that are to be overheard.
+    """``join(name, node_type)`` and ``leave(name)`` are called when a node would do so. ``failures`` counts launches
+    that are to fail next, ``deaf`` terminations that are to be overheard; ``lag_s`` is how long a launch is not listed.
     """
 
     def __init__(
@@ -19,59 +19,56 @@ class FakeProvider:
         leave: Callable[[str], None],
         *,
         delay_s: float = 2.0,
+        lag_s: float = 0.0,
     ) -> None:
         self._call_later, self._join, self._leave, self.delay_s = call_later, join, leave, delay_s
+        self._lag_s = lag_s
+        self._unlisted: dict[str, None] = {}
         self.failures = self.deaf = 0
         self._instances: dict[str, str] = {}
-        self._requests: dict[str, list[str]] = {}
+        self._launched: dict[str, None] = {}
         self._errors: list[tuple[str, str]] = []
-        self._count = 0
 
-    def launch(self, node_type: NodeType, count: int, request_id: str) -> list[str]:
+    def observed(self, seen: Observation) -> None:
+        """It knows by itself."""
+
+    def launch(self, node_type: NodeType, name: str) -> None:
         """See ``Provider``."""
-        if request_id in self._requests:
-            return self._requests[request_id]
-        made = []
-        for _ in range(count):
-            self._count += 1
-            instance = f"fake-{self._count}"
-            made.append(instance)
-            self._instances[instance] = node_type.name
-            if self.failures:
-                self.failures -= 1
-                self._call_later(self.delay_s, lambda name=instance: self._fail(name))  # type: ignore[misc]
-            else:
-                self._call_later(self.delay_s, lambda name=instance: self._arrive(name, node_type))  # type: ignore[misc]
-        self._requests[request_id] = made
-        return made
+        if name in self._launched:
+            return
+        self._launched[name] = None
+        self._instances[name] = node_type.name
+        if self._lag_s:
+            self._unlisted[name] = None
+            self._call_later(self._lag_s, lambda: self._unlisted.pop(name))
+        if self.failures:
+            self.failures -= 1
+            self._call_later(self.delay_s, lambda: self._fail(name))
+        else:
+            self._call_later(self.delay_s, lambda: self._arrive(name, node_type))
 
-    def _arrive(self, instance: str, node_type: NodeType) -> None:
-        if instance in self._instances:
-            self._join(instance, node_type)
+    def _arrive(self, name: str, node_type: NodeType) -> None:
+        if name in self._instances:
+            self._join(name, node_type)
 
-    def _fail(self, instance: str) -> None:
-        if self._instances.pop(instance, None) is not None:
-            self._errors.append((instance, "the fake provider was told to fail"))
+    def _fail(self, name: str) -> None:
+        if self._instances.pop(name, None) is not None:
+            self._errors.append((name, "the fake provider was told to fail"))
 
-    def terminate(self, instances: list[str], request_id: str) -> None:
+    def terminate(self, names: Sequence[str]) -> None:
         """See ``Provider``."""
-        del request_id
-        if self.deaf:
+        if names and self.deaf:
             self.deaf -= 1
             return
-        for instance in instances:
-            if self._instances.pop(instance, None) is not None:
-                self._leave(instance)
+        for name in names:
+            if self._instances.pop(name, None) is not None:
+                self._leave(name)
 
     def non_terminated(self) -> dict[str, str]:
         """See ``Provider``."""
-        return dict(self._instances)
+        return {name: kind for name, kind in self._instances.items() if name not in self._unlisted}
 
     def poll_errors(self) -> list[tuple[str, str]]:
         """See ``Provider``."""
         errors, self._errors = self._errors, []
         return errors
-
-    def close(self) -> None:
-        """See ``Provider``."""
-        self.terminate(list(self._instances), "close")

@@ -13,8 +13,11 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+import msgspec
+
 from linckia.core.actors.directory import ActorDirectory, Stop
 from linckia.core.autoscaling.packing import Slot
+from linckia.core.autoscaling.records import Observation, Round
 from linckia.core.leases import vectors
 from linckia.core.leases.gpus import Assignment, GpuLedger
 from linckia.core.leases.manager import LeaseManager
@@ -30,12 +33,14 @@ from linckia.gcs.actor_placement import ActorPlacement
 from linckia.gcs.actors import ActorService
 from linckia.gcs.journal import Journal
 from linckia.gcs.placement_groups import GroupService
+from linckia.gcs.scaling import ScalingService
 from linckia.gcs.service import Gcs
 from linckia.raylet.bundles import BundleHost
 from linckia.raylet.gcs_link import GcsLink
 from linckia.raylet.lease_desk import LeaseDesk
 from linckia.raylet.relaying import Relaying
 from linckia.rpc.idempotence import RecentReplies
+from linckia.scaling.monitor import Monitor
 from linckia.testing.fleet.scenarios import SCENARIOS
 from linckia.testing.fleet.world import Fleet, FleetFailure
 
@@ -231,6 +236,34 @@ def take_unnoticed(self: Slot, need: dict[str, float]) -> None:
 count, welcome = ReceiveCount.add, GcsLink._welcome
 
 
+# --- autoscaling over heads -------------------------------------------------------------------------------------------
+
+
+def launch_before_it_is_written(self: Monitor, began_s: float, seen: Observation) -> None:
+    """As if the provider's memory were the only one."""
+
+    def at_once(what: str, body: bytes, then: Callable[[bytes], None]) -> None:
+        ask(what, body, then)
+        if what == "round":
+            made = msgspec.msgpack.decode(body, type=Round)
+            for name, node_type in made.launch:
+                self.provider.launch(self._types[node_type], name)
+
+    ask, self.head.ask = self.head.ask, at_once  # type: ignore[method-assign]
+    try:
+        look(self, began_s, seen)
+    finally:
+        self.head.ask = ask  # type: ignore[method-assign]
+
+
+def hold_nothing(_self: ScalingService) -> str:
+    """Nodes that have not come to this head yet are missing."""
+    return ""
+
+
+look = Monitor._seen
+
+
 MUTANTS: list[Mutant] = [
     Mutant("a lease that ends gives nothing back", LeaseManager, "_end_lease", keep_resources, "gangs"),
     Mutant("workers outlive their job", LeaseManager, "job_gone", nothing, "gangs"),
@@ -264,6 +297,9 @@ MUTANTS: list[Mutant] = [
     Mutant("a new head does not hear of actors", ActorService, "node_runs", nothing, "heads"),
     Mutant("a new head does not hear of bundles", GroupService, "node_runs", nothing, "heads"),
     Mutant("a new head passes for the last one", GcsLink, "_welcome", take_any_head_for_the_last, "heads"),
+    Mutant("a new head forgets what was asked for", ScalingService, "restore", nothing, "scaling"),
+    Mutant("a new head does not wait for its nodes", ScalingService, "_why_hold", hold_nothing, "scaling"),
+    Mutant("nodes are launched before it is written", Monitor, "_seen", launch_before_it_is_written, "scaling"),
 ]
 
 

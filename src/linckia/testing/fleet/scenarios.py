@@ -9,11 +9,13 @@ from random import Random
 
 import msgspec
 
+from linckia.base.callbacks import nobody_cares
 from linckia.model.placement import Strategy
 from linckia.testing.checks import require
 from linckia.testing.fleet.checks import check_group
 from linckia.testing.fleet.driver import FleetDriver, Gang
-from linckia.testing.fleet.growth import growth
+from linckia.testing.fleet.growth import Growth, growth
+from linckia.testing.fleet.heads import SimHead
 from linckia.testing.fleet.machine import SimMachine
 from linckia.testing.fleet.scenario import Scenario
 from linckia.testing.fleet.world import Fleet
@@ -273,6 +275,58 @@ def autoscale(fleet: Fleet) -> None:
     grown.stop()
 
 
+def scaling_heads(fleet: Fleet) -> None:
+    """Heads and autoscalers die while nodes are asked for, come, are drained and ended: what a gang needs is launched
+    once, whoever leads, and everything that was launched is ended when nothing needs it.
+    """
+    rng = fleet.rng
+    wanted = max(2, fleet.nodes // 4)
+    grown = growth(fleet, 4 * wanted, delay_s=4.0, idle_timeout_s=3.0, lag_s=2.0)
+    driver = programs(fleet, 1)[0]
+    gang = driver.create_group([{"CPU": 4.0}] * (fleet.nodes + wanted), "STRICT_SPREAD", -1.0)
+    grown.on_launch = lambda: perhaps_die_now(fleet)
+    deaths(fleet, grown, 16.0)
+    grown.on_launch = nobody_cares
+    fleet.settle("the gang gets its nodes", lambda: gang.was_created, 240.0)
+    require(len(grown.launched) == wanted, f"{wanted} nodes were needed, launched were {grown.launched}")
+    fleet.advance(rng.uniform(0.0, 3.0))
+    driver.remove_group(gang)
+    deaths(fleet, grown, 16.0)
+    fleet.settle("what is not needed ends", lambda: len(fleet.living()) == fleet.nodes + 1, 120.0)
+    fleet.settle("no instance is left", lambda: not fleet.head.scaling.instances, 60.0)
+    require(len(grown.launched) == wanted, f"more was launched without need: {grown.launched}")
+    grown.stop()
+
+
+def perhaps_die_now(fleet: Fleet) -> None:
+    """A head dies while it has something launched."""
+    process = fleet.head_process
+    if fleet.rng.random() < 0.3 and process is not None and process.alive:
+        fleet.clock.call_later(fleet.rng.uniform(0.0, 0.02), lambda: replace_head(fleet, process))
+
+
+def replace_head(fleet: Fleet, process: SimHead) -> None:
+    """That one, unless it is dead already."""
+    if process.alive:
+        fleet.kill_head()
+        fleet.next_head()
+
+
+def deaths(fleet: Fleet, grown: Growth, for_s: float) -> None:
+    """Of heads, and of autoscalers alone, now and then."""
+    rng, at_s = fleet.rng, 0.0
+    while at_s < for_s:
+        gap_s = rng.choice([0.0, 0.05, 0.3, 2.0])
+        at_s += rng.uniform(0.1, 3.0)
+        if rng.random() < 0.4:
+            fleet.clock.call_later(at_s, grown.crash)
+        else:
+            fleet.clock.call_later(at_s, fleet.kill_head)
+            fleet.clock.call_later(at_s + gap_s, fleet.next_head)
+            at_s += gap_s
+    fleet.advance(at_s + 1.0)
+
+
 SCENARIOS = {
     scenario.name: scenario
     for scenario in (
@@ -283,5 +337,6 @@ SCENARIOS = {
         Scenario("autoscale", autoscale),
         Scenario("links", broken_links),
         Scenario("heads", heads, has_store=True),
+        Scenario("scaling", scaling_heads, has_store=True),
     )
 }

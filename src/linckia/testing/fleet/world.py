@@ -68,6 +68,7 @@ class Fleet:
         self.digest = 0
         self.deaths: list[tuple[bytes, str]] = []
         self.notes: dict[str, Any] = {}  # figures of the scenario
+        self.on_head: list[Callable[[], None]] = []  # called when another head leads
         self._moved: dict[SimMachine, None] = {}
         self._moved_groups: dict[bytes, None] = {}
         self._hosts: dict[bytes | str, dict[FleetWorker, None]] = {}  # who hosted an actor, or one of that name
@@ -107,6 +108,8 @@ class Fleet:
         self.note(f"head {self.heads} starts")
         self.head_process = SimHead(self, self.store, self.heads)
         self.head = self.head_process.room
+        for listener in self.on_head:
+            listener()
 
     def kill_head(self) -> None:
         """SIGKILL: what it has not written is lost."""

@@ -301,8 +301,9 @@ def test_a_name_belongs_to_its_actor_until_it_is_dead(restarting: bool) -> None:
 
 @pytest.mark.row("5.36")
 def test_old_dead_actors_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "DEAD_ACTORS_KEPT_MAX", 3)
+    monkeypatch.setattr(module, "record_bytes", lambda _actor: 10)
     directory = ActorDirectory()
+    directory.dead.budget_bytes = 30
     ids = [f"actor-{n}".encode() for n in range(5)]
     for actor_id in ids:
         alive(directory, actor_id=actor_id)

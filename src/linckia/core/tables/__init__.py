@@ -1,0 +1,1 @@
+"""What a head's tables may hold, and what goes first: budgets in bytes. Pure."""

@@ -1,0 +1,28 @@
+"""What the head's tables hold, and what they have forgotten: rows of `linckia status -v` (P 7)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from linckia.gcs.actors import ActorService
+from linckia.gcs.nodes import NodeService
+from linckia.gcs.placement_groups import GroupService
+from linckia.gcs.service import Gcs
+
+
+def table_rows(gcs: Gcs, nodes: NodeService, actors: ActorService, groups: GroupService) -> list[dict[str, Any]]:
+    """One for each table."""
+    of_actors, of_groups, dead = actors.directory, groups.directory, nodes.dead
+    facts = [
+        of_actors.dead.facts("actors", len(of_actors.actors) - len(of_actors.dead)),
+        gcs.ended_jobs.facts("jobs", len(gcs.jobs) - len(gcs.ended_jobs)),
+        dead.facts("nodes", len(nodes.nodes) - len(dead)),
+        of_groups.gone.facts("placement_groups", len(of_groups.groups) - len(of_groups.gone)),
+        actors.removed_groups.facts("removed_group_ids", 0),
+        gcs.kv.facts(),
+        gcs.profile_events.facts("task_events"),
+        nodes.events.facts("cluster_events"),
+    ]
+    return [msgspec.structs.asdict(each) for each in facts]
