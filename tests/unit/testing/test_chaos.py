@@ -237,11 +237,12 @@ def test_what_a_node_heard_after_its_leader_went_on_is_counted() -> None:
         stale.Round(17, 40, stopped_s=20.0, continued_s=23.0, write_accepted=False),
     ]
     kept = "\n".join([ENDED.format(3, 50, 9.5, 1), ENDED.format(17, 60, 19.9, 4)])
-    heads = ["12.3 this head leads no more: its lease ended\n12.4 this head leads no more: another head leads"]
+    one = "12.3 this head leads no more: its lease could not be renewed for 3.7 s\n12.4 this head leads no more: gone"
+    heads = [one, "15.1 this head leads no more: its lease could not be renewed for 4.1 s"]
     found = stale.count(rounds, 4, [kept, ""], heads)
     assert found.good
     assert (found.rounds, found.writes_tried, found.commands_refused, found.terms_looked_at) == (2, 2, 4, 2)
-    assert found.ends == {"its lease ended": 1, "another head leads": 1}
+    assert found.ends == {"its lease could not be renewed for some time": 2, "gone": 1}
     heard_late = ENDED.format(17, 61, 23.1, 4)
     assert stale.count(rounds, 4, [kept, heard_late], heads).commands_accepted == 1
 

@@ -15,6 +15,7 @@ import msgspec
 ENDED = re.compile(r"term (?P<epoch>\d+) ended here: (?P<count>\d+) messages of it, the last at (?P<last_s>[\d.]+) s ")
 REFUSED = re.compile(r"refused of ended terms so far: (\d+)")
 NO_MORE = "this head leads no more: "
+DURATION = re.compile(r"\d+(\.\d+)? s\b")
 
 
 class Round(msgspec.Struct, frozen=True):
@@ -92,5 +93,6 @@ def _reasons(head_logs: Iterable[str]) -> dict[str, int]:
         for line in log.splitlines():
             _, found, why = line.partition(NO_MORE)
             if found:
-                counts[why] = counts.get(why, 0) + 1
+                kind = DURATION.sub("some time", why)
+                counts[kind] = counts.get(kind, 0) + 1
     return counts
