@@ -147,7 +147,7 @@ LEADER_LOOK_MAX_S: Final = 1.0
 
 # --- supervised parts ----------------------------------------------------------------
 PART_RETRY_FIRST_S: Final = 0.05
-PART_RETRY_CAP_S: Final = 1.5
+PART_RETRY_CAP_S: Final = 0.8
 """Waits before a part that failed (the autoscaler, a raylet's memory monitor or output) is tried again: doubling, with
 jitter; it is back within 2 s (S 10)."""
 PART_STEADY_AFTER_S: Final = 5.0
