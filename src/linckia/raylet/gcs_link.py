@@ -185,7 +185,8 @@ class GcsLink:
                 return
             else:
                 is_due = self._received.add()
-                self.terms.heard(time.monotonic())
+                if kind is not m.HeadPaused:  # that it cannot lead now is no command, and true whoever leads
+                    self.terms.heard(time.monotonic())
                 if kind is m.HeadsChanged:
                     self._learn(message.heads)  # type: ignore[attr-defined]
                 elif kind is m.HeadPaused:
