@@ -36,6 +36,11 @@ def test_one_life(name: str, seed: int) -> None:
 
 
 @pytest.mark.sim
+def test_a_group_that_loses_a_second_node_while_it_is_prepared_again_is_not_created() -> None:
+    Fleet(SCENARIOS["heads"], 1051, 14).run()
+
+
+@pytest.mark.sim
 def test_one_seed_is_one_history_in_every_process() -> None:
     def history(hash_seed: str) -> str:
         environment = {"PYTHONHASHSEED": hash_seed, "PYTHONPATH": ":".join(sys.path)}

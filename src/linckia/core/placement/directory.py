@@ -285,6 +285,10 @@ class GroupDirectory:
         group.scheduling_state, group.done_s = "FINISHED", now_s
         group.retry_s = group.not_before_s = 0.0
         self.pending.pop(group_id, None)
+        if len(group.nodes) < len(group.units):  # meanwhile a node of the others died
+            self._move(group, E.NODE_LOST)
+            self.pending = {group_id: None, **self.pending}
+            return [Publish(group_id), *self._try(group, now_s)]
         return [Publish(group_id)]
 
     def _failed(self, group: Group, now_s: float, lost: bytes) -> list[Effect]:
