@@ -41,6 +41,12 @@ def test_a_group_that_loses_a_second_node_while_it_is_prepared_again_is_not_crea
 
 
 @pytest.mark.sim
+def test_a_node_gets_nothing_before_it_has_told_what_it_runs() -> None:
+    """Its word would be about a moment before it got something: an actor was started twice."""
+    Fleet(SCENARIOS["heads"], 1023, 14).run()
+
+
+@pytest.mark.sim
 def test_one_seed_is_one_history_in_every_process() -> None:
     def history(hash_seed: str) -> str:
         environment = {"PYTHONHASHSEED": hash_seed, "PYTHONPATH": ":".join(sys.path)}

@@ -29,6 +29,7 @@ class NodeRecord:
         self.idle = False
         self.idle_since_s = 0.0  # 0: busy
         self.alive = True
+        self.has_told = True  # what runs there; until then this head gives it nothing
         self.joined_s, self.died_s = environment.wall_time_s(), 0.0
         self.state = "ALIVE"
         self.preempted = False  # it drains because its machine will be taken away

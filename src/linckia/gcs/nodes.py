@@ -153,7 +153,8 @@ class NodeService:
             return
         self._apply(self.directory.joined(message.node_id, self.now_s()))
         if known is not None:
-            known.peer, known.revision = peer, -1
+            known.peer, known.revision, known.has_told = peer, -1, known.has_told and not message.tells
+            self.view.mark(message.node_id, takes_work=known.has_told and known.state == NodeState.ALIVE.value)
             self._reply(peer, m.NodeRegistered(message.rid, self.epoch))
             peer.post(m.NodesChanged(joined=[node.encoded for node in self.living()], everything=True))
             for listener in self.on_back:
@@ -162,6 +163,7 @@ class NodeService:
         info = _decode_node(message.info)
         node = self.nodes[message.node_id] = NodeRecord(peer, info, message.info)
         joined = NodeView(info.node_id, vectors.to_units(info.resources), info.labels, node_ip=info.node_ip)
+        joined.takes_work = node.has_told = not message.tells
         self.view.join(joined)
         self._outbox.touch(records.NODES, info.node_id)
         self._reply(peer, m.NodeRegistered(message.rid, self.epoch))
@@ -199,6 +201,7 @@ class NodeService:
     def back(self, node_id: bytes) -> None:
         """It has told what runs there: it takes work again."""
         node = self.nodes[node_id]
+        node.has_told = True
         if node.drain:  # the last head may have died before it said so
             self.send(node_id, m.SetDraining(True, node.drain_left_s(environment.wall_time_s())))
         self.view.mark(node_id, takes_work=node.state == NodeState.ALIVE.value)
@@ -219,7 +222,7 @@ class NodeService:
             return
         self.directory.joined(info.node_id, self.now_s())
         joined = NodeView(info.node_id, vectors.to_units(info.resources), info.labels, node_ip=info.node_ip)
-        joined.takes_work = False
+        joined.takes_work = node.has_told = False
         self.view.join(joined)
         if row.drain:
             left_s = node.drain_left_s(environment.wall_time_s())
@@ -322,7 +325,7 @@ class NodeService:
         node.state = state.value
         takes_work = state is NodeState.ALIVE
         self.note("INFO", f"node {node_id.hex()[:12]} at {node.info.node_ip} is {state.value}: {why}")
-        self.view.mark(node_id, takes_work=takes_work)
+        self.view.mark(node_id, takes_work=takes_work and node.has_told)
         self.announce(m.NodesChanged(states=[(node_id, takes_work)]))
         if takes_work:
             for listener in self.on_resources:

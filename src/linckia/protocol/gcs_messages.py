@@ -14,6 +14,7 @@ class RegisterNode(Message, tag=90):
     rid: int
     node_id: bytes
     info: bytes  # encoded model.NodeInfo
+    tells: bool = False  # NodeRuns follows: what runs there is not known before
 
 
 class NodeRegistered(Message, tag=91):

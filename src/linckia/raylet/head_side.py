@@ -83,7 +83,7 @@ class HeadSide:
     def begin(self, unacked: list[m.Message], relaying: Relaying) -> None:
         """A session begins: with our first head, or with another one than before."""
         raylet = self.raylet
-        raylet.announce()
+        raylet.announce(tells=not self._is_first)
         relaying.again(unacked)
         for message in unacked:
             if not _is_stale(message) and not relaying.is_answered(message):

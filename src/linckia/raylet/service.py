@@ -150,9 +150,12 @@ class Raylet:
         """The public form of the endpoint of one of this node's processes."""
         return published(self.options.public_prefix, endpoint)
 
-    def announce(self) -> None:
-        """Tell the head who we are and what we have; at the beginning of each session with one."""
-        self.gcs.post(m.RegisterNode(next(self._rids), self.options.node.node_id, _encode(self.options.node)))
+    def announce(self, *, tells: bool = False) -> None:
+        """Tell the head who we are and what we have; at the beginning of each session with one. ``tells``: what runs
+        here follows.
+        """
+        node = self.options.node
+        self.gcs.post(m.RegisterNode(next(self._rids), node.node_id, _encode(node), tells))
         self.desk.cluster.head_is_back()
         self.desk.report(everything=True)
 

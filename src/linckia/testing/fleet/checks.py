@@ -101,7 +101,9 @@ def check_groups_without(fleet: Fleet, node_id: bytes) -> None:
 def check_store(fleet: Fleet) -> None:
     """What the head knows is what it has written: looked at when nothing is on its way to the store."""
     head = fleet.head_process
-    if head is None or not head.alive or fleet.store is None or head.journal._touched or head.journal._open:
+    if head is None or not head.alive or not head.has_restored or fleet.store is None:
+        return
+    if head.journal._touched or head.journal._open:
         return
     there = fleet.store._state.mvcc.range(Range(RECORDS_PREFIX, KEYSPACE_END)).kvs
     stored = whole({kv.key: kv.value for kv in there if kv.key.startswith(RECORDS_PREFIX)}, RECORDS_PREFIX)

@@ -42,11 +42,16 @@ class SimHead:
             cast(Reactor, self), "sim", fleet._each, epoch=epoch, outbox=self.journal, instance=self.name
         )
         fleet.dress(self.room)
-        self.call_later(0.0, lambda: restore(self.room, _everything(fleet, store)))
+        self.has_restored = False
+        self.call_later(0.0, lambda: self._restore(store))
 
     def _mending(self, epoch: int) -> Mending:
         claim = Txn((Compare(LEADER, "create_revision", "=", epoch),), (Put(LEADER, self.name),))
         return Mending(lambda: claim, _fence, lambda _attempt, mend: self.call_later(MEND_AFTER_S, mend))
+
+    def _restore(self, store: MemoryStore) -> None:
+        restore(self.room, _everything(self.fleet, store))
+        self.has_restored = True
 
     def cut(self, for_s: float) -> None:
         """Its store does not hear it for a while."""
