@@ -7,7 +7,6 @@ process may know better is sent unfiltered: filters are applied again where rows
 
 from __future__ import annotations
 
-import gc
 import os
 import time
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from linckia.core.listing.merging import count_of
 from linckia.host import environment
 from linckia.model.listing import Filter, Part, Row, encode_part
 from linckia.protocol import messages as m
+from linckia.worker.living_refs import living_refs
 from linckia.worker.refs import BLOCK, ERROR, INLINE, PENDING, ObjectRef
 from linckia.worker.task_history import Failure, described, label_of
 from linckia.worker.tasks import TaskRecord
@@ -253,9 +253,10 @@ def wall_offset_s() -> float:
 
 def object_rows(runtime: Runtime) -> Iterator[Row]:
     """One row per reference in this process: Python itself is asked for all of them."""
-    used = {id(ref) for record in all_unfinished(runtime) for ref in record.holds or ()}
+    records = all_unfinished(runtime)
+    used = {id(ref) for record in records for ref in record.holds or ()}
     kind = "DRIVER" if runtime.executor is None else "WORKER"
-    refs = [ref for ref in gc.get_objects() if type(ref) is ObjectRef and not _is_blank(ref)]
+    refs = [ref for ref in living_refs(records) if not _is_blank(ref)]
     for ref in sorted(refs, key=_size, reverse=True):  # of too many, those that fill the memory are told
         reference_type = "USED_BY_PENDING_TASK" if id(ref) in used else "LOCAL_REFERENCE"
         yield {
