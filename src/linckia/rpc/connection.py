@@ -171,9 +171,14 @@ class Connection:
         self.flush()
 
     def flush(self) -> None:
-        """Write everything queued as one frame, as far as the kernel takes it; in order, whoever calls."""
+        """Write everything queued as one frame, as far as the kernel takes it; in order, whoever calls. What waits for
+        ``Reactor.told_first`` leaves before.
+        """
         if not self.established:
             return
+        first = self.reactor.told_first
+        if first is not None and first.dirty and first is not self:
+            first.flush()
         with self._lock:
             self.dirty = False
             if self.closed or not self.outbox or self._fds:

@@ -107,6 +107,7 @@ class Reactor:
         self.stopping = False
         self.tls: Tls | None = None  # set before the first connection over TCP, when nodes use TLS (rpc/tls)
         self.local_node = ""  # hex id of the node of this process: what is on it is reached by its Unix socket
+        self.told_first: Connection | None = None  # hears what was posted to it before anybody else hears anything
         self.before_poll: Callable[[], None] | None = None
         self.on_error: Callable[[Exception], None] | None = None  # of handlers; None: it reaches who polls
         self.blocked_ident = 0  # thread that sleeps in epoll: a signal handler may raise there safely

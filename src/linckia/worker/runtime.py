@@ -112,7 +112,7 @@ class Runtime:
         self.listener = self.reactor.listen(listen_endpoint, identity, self.on_messages, self.on_close)
         self.raylet_peer = Peer(None, Address(b"raylet", raylet_endpoint))
         self.raylet: Connection = self.reactor.connect(raylet_endpoint, identity, self.on_messages, self.on_close)
-        self.raylet_peer.conn = self.raylet
+        self.raylet_peer.conn = self.reactor.told_first = self.raylet
         self.raylet.expect_fds = True
         self.raylet_peer.closed = False
         self.raylet.state = self.raylet_peer

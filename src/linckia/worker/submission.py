@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from linckia.worker.runtime import Runtime
 
 INLINE_ARGUMENTS_MAX_BYTES = 100 * 1024
-LOOK_EVERY = 128  # submissions between looks at what has arrived
+LOOK_EVERY = 256  # submissions between looks at what has arrived: about what a worker is sent ahead
 FIRST_RETURN = b"\x01\x00\x00\x00"
 
 

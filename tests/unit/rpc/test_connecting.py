@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from linckia.protocol import messages as m
 from linckia.rpc import connection
 from linckia.rpc.connection import Connection
 from linckia.rpc.endpoints import node_of
@@ -96,3 +97,28 @@ def test_a_peer_that_does_not_read_is_not_stuck(reactor: Reactor) -> None:
         made.close()
         assert not made.is_stuck
         theirs.close()
+
+
+@pytest.mark.parametrize("leaves", ["send", "flush"])
+def test_what_waits_for_the_first_leaves_before_anything_for_others(reactor: Reactor, leaves: str) -> None:
+    """The object store knows of an object before anybody asks for it."""
+    made, theirs = [], []
+    for _ in range(2):
+        ours, other = socket.socketpair()
+        made.append(Connection(reactor, ours, IDENTITY, lambda _c, _m: None, lambda _c, _w: None, initiator=False))
+        made[-1].established = True
+        other.setblocking(False)
+        theirs.append(other)
+    reactor.told_first = made[0]
+    made[0].post(m.Ping(1))
+    with pytest.raises(BlockingIOError):
+        theirs[0].recv(1000)
+    if leaves == "send":
+        made[1].send(m.Ping(2))
+    else:
+        made[1].post(m.Ping(2))
+        made[1].flush()
+    assert theirs[0].recv(1000)
+    assert theirs[1].recv(1000)
+    for other in theirs:
+        other.close()
