@@ -13,6 +13,7 @@ import ctypes
 import os
 
 DIRECT_BYTES = 4096
+CACHED_STEP_BYTES = 1 << 20
 
 
 class FileReader:
@@ -36,11 +37,16 @@ class FileReader:
             done += count
 
     def _cached(self, position: int, view: memoryview) -> int:
-        """How much of it was in memory and is in ``view`` now."""
-        done = 0
+        """How much of it was in memory and is in ``view`` now. The first look is at one page: the kernel begins to read
+        what is asked for and not there, all of it once more beside the direct read, which halves the rate.
+        """
+        done, step = 0, DIRECT_BYTES
         try:
-            while done < len(view) and (count := os.preadv(self.fd, [view[done:]], position + done, os.RWF_NOWAIT)):
-                done += count
+            while done < len(view):
+                count = os.preadv(self.fd, [view[done : done + step]], position + done, os.RWF_NOWAIT)
+                if not count:
+                    break
+                done, step = done + count, CACHED_STEP_BYTES
         except BlockingIOError:
             pass  # the next byte is on the disk
         except OSError:
