@@ -9,13 +9,13 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from linckia.api.options_values import wrong_type
+from linckia.model.specs import PACKAGE_SCHEME
 
 if TYPE_CHECKING:
     from linckia.worker.runtime import Runtime
 
 EFFECTIVE = frozenset({"env_vars", "working_dir", "py_modules", "excludes", "config"})
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://.+")
-_PACKAGE = "gcs://"
 
 
 def of_task(name: str, value: object) -> object:
@@ -82,6 +82,11 @@ def _checked(name: str, value: object) -> dict[str, Any]:
     modules = value.get("py_modules")
     if modules is not None and not isinstance(modules, (list, tuple)):
         raise wrong_type(f"{name}['py_modules']", "a list of URIs", modules)
+    excludes = value.get("excludes")
+    if excludes is not None and not (
+        isinstance(excludes, (list, tuple)) and all(isinstance(one, str) for one in excludes)
+    ):
+        raise wrong_type(f"{name}['excludes']", "a list of patterns", excludes)
     variables = value.get("env_vars")
     if variables is not None and not (
         isinstance(variables, dict) and all(isinstance(one, str) for pair in variables.items() for one in pair)
@@ -96,7 +101,7 @@ def _warn_of_no_effect(name: str, env: dict[str, Any]) -> None:
     remote = sorted(
         f"{field} {place}"
         for field, place in _places(env)
-        if isinstance(place, str) and _URI.fullmatch(place) and not place.startswith(_PACKAGE)
+        if isinstance(place, str) and _URI.fullmatch(place) and not place.startswith(PACKAGE_SCHEME)
     )
     for what in (*fields, *remote):
         warnings.warn(

@@ -15,7 +15,8 @@ import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-URI_PREFIX = "gcs://"
+from linckia.model.specs import PACKAGE_SCHEME
+
 PACKAGE_MAX_BYTES = 512 << 20
 NEVER = (".git", ".venv", "venv", "__pycache__")
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the first that zip knows: equal content shall make equal packages
@@ -27,7 +28,7 @@ class PackageError(ValueError):
 
 def uri_of(data: bytes) -> str:
     """The name of a package: equal for equal content."""
-    return f"{URI_PREFIX}_linckia_pkg_{hashlib.blake2b(data, digest_size=16).hexdigest()}.zip"
+    return f"{PACKAGE_SCHEME}_linckia_pkg_{hashlib.blake2b(data, digest_size=16).hexdigest()}.zip"
 
 
 def pack(path: str, excludes: Sequence[str] = (), *, keep_name: bool = False) -> bytes:
@@ -59,7 +60,7 @@ def unpack(folder: str, uri: str, fetch: Callable[[], bytes]) -> str:
 
     Others wait for that one. A package appears whole or not at all.
     """
-    name = uri.removeprefix(URI_PREFIX).removesuffix(".zip")
+    name = uri.removeprefix(PACKAGE_SCHEME).removesuffix(".zip")
     if os.sep in name or name in ("", ".", ".."):
         raise PackageError(f"{uri!r} is not the name of a package")
     whole = Path(folder) / name

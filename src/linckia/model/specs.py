@@ -82,6 +82,10 @@ class ActorInfo(msgspec.Struct, array_like=True, frozen=True):
     death_cause: str = ""
 
 
+PACKAGE_SCHEME = "gcs://"
+"""URIs of packages that the head keeps begin so, as Ray's do."""
+
+
 class JobConfig(msgspec.Struct, array_like=True, frozen=True):
     """A driver's settings for its workers. ``sys_path`` and ``cwd`` make imports of the driver's modules work."""
 

@@ -321,6 +321,8 @@ class Reactor:
             if handler is not None:
                 handler(mask)
         self.flush_dirty()
+        if self._soon:
+            self.wake()  # we may have taken the wake-up of what we leave
 
     def poll_spinning(self) -> bool:
         """One turn that looks for events for ``spin_s`` and never sleeps (event loops, before they go to sleep)."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from linckia.worker.tasks import TaskRecord
 
 HOLDERS_AT_ONCE = 1000
+FRAMES_OWN = 3  # references to a dict of variables that only its frame has: the frame, we, and the call that counts
 
 
 def living_refs(records: Iterable[TaskRecord]) -> list[ObjectRef[Any]]:
@@ -52,6 +53,7 @@ def _of_frames() -> Iterator[Any]:
         while frame is not None:
             variables = frame.f_locals
             yield from list(variables.values())
-            if frame.f_code.co_flags & inspect.CO_OPTIMIZED and type(variables) is dict:
-                variables.clear()  # a function's are copies, which Python before 3.13 keeps alive until it returns
+            is_copy = frame.f_code.co_flags & inspect.CO_OPTIMIZED and type(variables) is dict
+            if is_copy and sys.getrefcount(variables) <= FRAMES_OWN:
+                variables.clear()  # Python before 3.13 keeps what is in it alive until the function returns
             frame = frame.f_back

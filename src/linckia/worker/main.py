@@ -20,7 +20,7 @@ import linckia.shm.arena  # task has opened too many files cannot read a module 
 import linckia.shm.segment  # noqa: F401
 from linckia.base import errors
 from linckia.host import environment
-from linckia.model.specs import ActorSpec, JobConfig
+from linckia.model.specs import PACKAGE_SCHEME, ActorSpec, JobConfig
 from linckia.protocol import messages as m
 from linckia.rpc import tls
 from linckia.rpc.handshake import Identity
@@ -101,7 +101,7 @@ class WorkerProcess:
         self.runtime.runtime_env = {**self.runtime.runtime_env, **fields, "env_vars": merged}
         environment.update({name: environment.expand(value) for name, value in variables.items()})
         places = [fields.get("working_dir") or "", *(fields.get("py_modules") or ())]
-        uploaded = [place if place.startswith("gcs://") else "" for place in places]
+        uploaded = [place if place.startswith(PACKAGE_SCHEME) else "" for place in places]
         if any(uploaded):
             self._enter_packages(uploaded[0], [uri for uri in uploaded[1:] if uri])
 

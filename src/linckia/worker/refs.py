@@ -50,8 +50,8 @@ class RefExtra:
 class ObjectRef(msgspec.Struct, Generic[T_co], weakref=True, eq=False):
     """A reference to an object that some process owns. Hashable, picklable, awaitable; equal when the ids are equal.
 
-    Not tracked by the garbage collector, which would visit a million pending refs again and again: half of what a task
-    cost among so many. What a ref holds is bytes, other refs, and hooks and a task record that go with its value.
+    Not tracked by the garbage collector (msgspec sees to it) before it has hooks or an ``extra``: it would visit a
+    million pending refs again and again, half of what a task cost among so many.
     """
 
     _id: bytes

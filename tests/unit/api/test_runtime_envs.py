@@ -43,5 +43,7 @@ def test_a_job_may_have_paths_and_modules_and_nothing_else() -> None:
         of_job({"working_dir": math})
     with pytest.raises(TypeError, match=r"runtime_env\['py_modules'\]"):
         of_job({"py_modules": [5]})
+    with pytest.raises(TypeError, match=r"runtime_env\['excludes'\]"):
+        of_job({"working_dir": ".", "excludes": "*.csv"})
     with pytest.raises(TypeError, match=r"runtime_env\['env_vars'\]"):
         of_job({"env_vars": {"A": 1}})

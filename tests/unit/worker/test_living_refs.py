@@ -70,3 +70,10 @@ def test_what_only_tasks_hold_is_found_through_their_records() -> None:
     record.ref, record.holds = make(9), [make(10)]
     assert found([record]) >= {9, 10}
     assert 9 not in found(), "a record is not tracked either"
+
+
+def test_what_a_program_keeps_of_its_variables_stays_whole() -> None:
+    number = 11
+    mine = locals()
+    found()
+    assert mine["number"] == number

@@ -28,6 +28,7 @@ def test_what_has_arrived_is_handled_and_callbacks_wait(progress: Progress) -> N
     os.write(writing, b"a message")
     progress.take_ready_if_free()
     assert happened == ["a message"]
+    assert reactor.epoll.poll(0), "an event loop that watches it hears that something is left"
     reactor.poll(0.0)
     assert happened == ["a message", "a callback of the user", "a timer"]
     os.close(reading)
