@@ -139,6 +139,19 @@ def test_many_kills_in_a_row_slow_nothing_down(watched: Callable[[str], Watched]
     print(f"heads killed 30 in {time.monotonic() - began_s:.2f} s")
 
 
+def test_a_stopped_process_that_forks_is_ended_and_the_next_one_forks(
+    watched: Callable[[str], Watched], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(head_forks, "FORK_MAX_S", 0.3)
+    node = watched("sqlite:/nowhere")
+    node.until(lambda: node.head.pid and node.head._worked, "it works")
+    first, stopped = node.head.pid, node.head.forks.pid
+    os.kill(stopped, signal.SIGSTOP)
+    os.kill(first, signal.SIGKILL)
+    node.until(lambda: node.head.pid not in (0, first), "another process has forked the next head")
+    assert node.head.forks.pid != stopped
+
+
 def test_the_death_of_the_process_that_forks_ends_no_head(watched: Callable[[str], Watched]) -> None:
     node = watched("sqlite:/x.db")
     node.until(lambda: node.head._worked, "it works")

@@ -19,6 +19,7 @@ from linckia.node.child import spawn
 from linckia.rpc.reactor import Reactor
 
 ANSWER_MAX_BYTES = 1024
+FORK_MAX_S = 10.0  # the first one imports, on a busy machine for two seconds; one that is stopped answers never
 Forked = Callable[[int, str], None]
 """``(pid, "")``, or ``(0, why not)``."""
 
@@ -44,6 +45,13 @@ class HeadForks:
         self._asked.append(then)
         with contextlib.suppress(OSError):  # it is dead: the hang-up is told, and tells who asked
             socket.send_fds(commands, [self._kind.encode()], [channel.fileno()])
+        self._reactor.call_later(FORK_MAX_S, lambda: self._too_long(then))
+
+    def _too_long(self, then: Forked) -> None:
+        if then in self._asked:
+            said = f"the process that forks heads, {self.pid}, has not answered for {FORK_MAX_S:g} s and is ended"
+            print(said, file=sys.stderr)  # noqa: T201
+            process.kill_child(self.pid)  # the hang-up follows
 
     def _start(self) -> None:
         mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
