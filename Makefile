@@ -100,6 +100,7 @@ CHAOS := $(VENV)/bin/linckia chaos
 REPORTS ?= docs/reports
 chaos: setup
 	$(CHAOS) --store etcd --faults head --for 155s --every 5s --report $(REPORTS)/chaos-head-etcd.md
+	$(CHAOS) --store etcd --faults head --load task,call,creation --for 155s --every 5s --report $(REPORTS)/chaos-head-load.md
 	$(CHAOS) --store session --faults head --for 185s --every 6s --report $(REPORTS)/chaos-head-sqlite.md
 	$(CHAOS) --store etcd --faults etcd-all --for 65s --every 6s --report $(REPORTS)/chaos-etcd-all.md
 	$(CHAOS) --store session --faults worker --for 205s --every 200ms --report $(REPORTS)/chaos-worker.md

@@ -129,11 +129,12 @@ second (base/pulse.py)."""
 SUSPECT_AFTER_S: Final = 3.0
 """A node that was not heard for so long gets no new work."""
 NODE_LEASE_TTL_S: Final = 10.0
-"""A node that was not heard for so long is dead; a stop of 8 s must not kill it (S 13)."""
+"""A node that was not heard for so long, and whose port does not answer then, is dead; a stop of 8 s must not kill it
+(S 13)."""
 BRAKE_MAX_S: Final = 300.0
 """So long at most nobody is declared dead when most nodes fall silent together (S 19)."""
-PROBE_MAX_S: Final = 1.0
-"""How long a probe of a node's port waits for an answer."""
+PROBE_MAX_S: Final = 1.5
+"""How long a probe of a node's port waits for an answer: a lost first packet is sent again after a second."""
 
 # --- head process ----------------------------------------------------------------
 HEAD_CHILD_MAX_BYTES: Final = 64 * KIB

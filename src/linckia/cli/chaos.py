@@ -34,9 +34,14 @@ def size(store: str, nodes: int, heads: int, cpus: int) -> Size:
     return Size(store, nodes, heads or (3 if store == "etcd" else 1), cpus)
 
 
-def plan(seed: int, for_: str, every: str, lasts: str) -> Plan:
+def plan(seed: int, for_: str, every: str, lasts: str, load: str = "") -> Plan:
     """Without kinds of faults yet. typer.BadParameter."""
-    return Plan(seed, seconds(for_), seconds(every), (), lasts_s=seconds(lasts) if lasts else 0.0)
+    lasts_s = seconds(lasts) if lasts else 0.0
+    try:
+        classes = schedule.classes_of(load)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    return Plan(seed, seconds(for_), seconds(every), (), lasts_s=lasts_s, classes=classes)
 
 
 def run(wanted: Plan, faults: str, cluster: Size | str, report: str, form: str) -> int:

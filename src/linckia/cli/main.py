@@ -413,6 +413,13 @@ def chaos(  # noqa: PLR0913 - the size of a cluster and of a schedule
         ),
     ] = "",
     lasts: Annotated[str, typer.Option(metavar="TIME", help="Of what is undone again; default: drawn.")] = "",
+    load: Annotated[
+        str,
+        typer.Option(
+            help="Of what the load consists: task, tasks (six of 20 ms at once), call, retried (a call with retries), "
+            "creation (of an actor), find (a named actor), group, object. Default: all, which fills two cores."
+        ),
+    ] = "",
     address: Annotated[
         str,
         typer.Option(
@@ -440,7 +447,7 @@ def chaos(  # noqa: PLR0913 - the size of a cluster and of a schedule
 
     cluster = address or runs.size(store, nodes, heads, cpus)
     words = faults or ("head,worker,stop" if address else "head,raylet,worker,stop")
-    plan = runs.plan(seed, for_, every, lasts)
+    plan = runs.plan(seed, for_, every, lasts, load)
     raise typer.Exit(runs.run(plan, words, cluster, report, form))
 
 

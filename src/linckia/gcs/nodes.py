@@ -302,8 +302,8 @@ class NodeService:
     def _apply(self, effects: list[Effect]) -> None:
         for effect in effects:
             match effect:
-                case Probe(node_id):
-                    self._probe(node_id)
+                case Probe(node_id, last):
+                    self._probe(node_id, last=last)
                 case Changed(node_id, state, why):
                     self._mark(node_id, state, why)
                 case Died(node_id, reason, text):
@@ -311,10 +311,13 @@ class NodeService:
                 case Brake(on, text):
                     self.note("WARNING", f"brake {'on' if on else 'off'}: {text}")
 
-    def _probe(self, node_id: bytes) -> None:
+    def _probe(self, node_id: bytes, *, last: bool) -> None:
         info = self.nodes[node_id].info
 
         def outcome(how: str, text: str) -> None:
+            if last:
+                self._apply(self.directory.answered_last(node_id, how, text, self.now_s()))
+                return
             where = f"node process {info.pid} at {info.node_ip}"
             self._apply(self.directory.probed(node_id, how, f"{where}: its connection closed, {text}"))
 

@@ -38,14 +38,16 @@ def probe(reactor: Reactor, endpoint: str, outcome: Outcome) -> None:
 
 
 class _Probe:
-    """One question, asked again when the connection is cut before the answer: then somebody was just ending."""
+    """One question, asked again when there was no way, or the connection was cut before the answer: then somebody was
+    just ending.
+    """
 
     def __init__(self, reactor: Reactor, where: str, outcome: Outcome) -> None:
         self.reactor, self.where, self.outcome = reactor, where, outcome
         self.sock: socket.socket | NoSocket | None = None
         self.done = False
-        text = f"and its port does not answer within {PROBE_MAX_S:g} s"
-        self.timer = reactor.call_later(PROBE_MAX_S, lambda: self._finish("silent", text))
+        self.why = ""
+        self.timer = reactor.call_later(PROBE_MAX_S, self._give_up)
 
     def connect(self) -> None:
         if self.done:
@@ -55,7 +57,7 @@ class _Probe:
         error = sock.connect_ex(address)
         if error not in (0, errno.EINPROGRESS):
             sock.close()
-            self._finish(_meaning(error), os.strerror(error))
+            self._failed(error)
             return
         self.sock = sock
         self.reactor.register(sock.fileno(), self._connected, select.EPOLLOUT)
@@ -67,7 +69,7 @@ class _Probe:
         try:
             failed = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             if failed:
-                self._finish(_meaning(failed), os.strerror(failed))
+                self._failed(failed)
                 return
             if self.reactor.tls is not None:
                 self._ask_securely(self.reactor.tls, sock)
@@ -102,6 +104,17 @@ class _Probe:
         else:
             self._cut()
 
+    def _failed(self, error: int) -> None:
+        """Only a refusal proves that the process is gone; a host that cannot be reached may be there in a moment."""
+        if error in (errno.ECONNREFUSED, errno.ECONNRESET):
+            self._finish("refused", os.strerror(error))
+            return
+        self.why = f" ({os.strerror(error)})"
+        self._cut()
+
+    def _give_up(self) -> None:
+        self._finish("silent", f"and its port does not answer within {PROBE_MAX_S:g} s{self.why}")
+
     def _cut(self) -> None:
         self._hang_up()
         self.reactor.call_later(AGAIN_AFTER_S, self.connect)
@@ -118,8 +131,3 @@ class _Probe:
             self.timer.cancel()
             self._hang_up()
             self.outcome(how, text)
-
-
-def _meaning(error: int) -> str:
-    """Only a refusal proves that the process is gone; an unreachable host may be back."""
-    return "refused" if error in (errno.ECONNREFUSED, errno.ECONNRESET) else "silent"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import threading
 import time
@@ -70,3 +71,18 @@ def test_a_process_that_is_stopped_says_nothing(port: socket.socket) -> None:
     how, took_s = asked(Reactor(), port.getsockname()[1])
     assert how == "silent"
     assert took_s >= PROBE_MAX_S
+
+
+@pytest.mark.row("S15")
+def test_a_host_without_a_way_to_it_is_asked_until_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("linckia.rpc.probe.open_socket", lambda _where: (NoWay(), ("127.0.0.1", 1)))
+    how, took_s = asked(Reactor(), 1)
+    assert how == "silent"
+    assert took_s >= PROBE_MAX_S, "it may be there in a moment"
+
+
+class NoWay(socket.socket):
+    """The kernel knows no way to any host."""
+
+    def connect_ex(self, _address: object) -> int:
+        return errno.EHOSTUNREACH

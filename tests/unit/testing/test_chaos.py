@@ -62,6 +62,13 @@ def test_faults_by_words() -> None:
         schedule.kinds_of("etcd", with_etcd=False)
 
 
+def test_a_load_by_words() -> None:
+    assert schedule.classes_of("") == (), "all"
+    assert schedule.classes_of("call, task,call") == ("call", "task")
+    with pytest.raises(ValueError, match="no load 'calls'.*task, tasks, call"):
+        schedule.classes_of("task,calls")
+
+
 # --- lost and duplicated ----------------------------------------------------------------------------------------------
 
 

@@ -2,28 +2,34 @@
 
 A node proves its life by heartbeats. A closed connection is looked into at once by a *probe* of the node's port:
 refused means that its process is gone; an answer means that it will be back; silence means nothing yet. A node that is
-not heard for ``SUSPECT_AFTER_S`` is suspect and gets nothing new; one that is silent for a whole lease is dead. The
-*brake*: when more than half of the nodes (and at least three) are suspect together, the fault is more likely ours than
-theirs, and nobody is declared dead by silence, nor any node started or ended (gcs/demand.py), until more than half are
-heard again and the others had ``RELEASE_GRACE_S`` more, or ``BRAKE_MAX_S`` have passed.
+not heard for ``SUSPECT_AFTER_S`` is suspect and gets nothing new; one that is silent for a whole lease is asked a *last
+question*, by another probe: without an answer it is dead, with one it has a second lease's time to be heard. (What was
+under way when the network was cut is sent again only after up to a second, on older kernels after many: a node that was
+away for most of its lease is often there again before it is heard.)
+
+The *brake*: when more than half of the nodes (and at least three) are suspect together, the fault is more likely ours
+than theirs, and nobody is declared dead by silence, nor any node started or ended (gcs/demand.py), until more than half
+are heard again and the others had ``RELEASE_GRACE_S`` more, or ``BRAKE_MAX_S`` have passed.
 """
 
 from __future__ import annotations
 
 import msgspec
 
-from linckia.base.limits import BRAKE_MAX_S, NODE_LEASE_TTL_S, SUSPECT_AFTER_S
+from linckia.base.limits import BRAKE_MAX_S, NODE_LEASE_TTL_S, PROBE_MAX_S, SUSPECT_AFTER_S
 from linckia.core.nodes.states import NODE_TABLE, DeathReason, NodeEvent, NodeState
 
 S, E = NodeState, NodeEvent
 BRAKE_LEAST_NODES = 3
+ANSWER_MAX_S = PROBE_MAX_S + 0.5  # who probes has said what came of it by then
 RELEASE_GRACE_S = NODE_LEASE_TTL_S - SUSPECT_AFTER_S  # a network that heals does not heal for all in one moment
 
 
 class Probe(msgspec.Struct, frozen=True):
-    """Try to connect to the node's port and report what happened."""
+    """Connect to the node's port and report what happened. ``last``: its lease has ended, the verdict follows."""
 
     node_id: bytes
+    last: bool = False
 
 
 class Changed(msgspec.Struct, frozen=True):
@@ -55,7 +61,7 @@ Effect = Probe | Changed | Died | Brake
 class Node:
     """What is known of one node. ``drain`` is the reason it drains for, when it does."""
 
-    __slots__ = ("connected", "deadline_s", "drain", "heard_s", "node_id", "state")
+    __slots__ = ("asked_s", "connected", "deadline_s", "drain", "excused_until_s", "heard_s", "node_id", "state")
 
     def __init__(self, node_id: bytes, now_s: float) -> None:
         self.node_id = node_id
@@ -64,6 +70,12 @@ class Node:
         self.connected = True
         self.drain: DeathReason | None = None
         self.deadline_s = 0.0
+        self.asked_s: float | None = None  # the last question, which its silence has led to
+        self.excused_until_s = 0.0  # it answered that question
+
+    def verdict_s(self) -> float:
+        """When its silence has its next consequence, once its lease has ended."""
+        return 0.0 if self.asked_s is None else max(self.asked_s + ANSWER_MAX_S, self.excused_until_s)
 
 
 class NodeDirectory:
@@ -88,7 +100,7 @@ class NodeDirectory:
         node = self.nodes.get(node_id)
         if node is None:
             return []
-        node.heard_s = now_s
+        node.heard_s, node.asked_s, node.excused_until_s = now_s, None, 0.0
         if node.state is S.SUSPECT:
             self._move(node, E.HEARD)
             return [Changed(node_id, node.state, "it is heard again"), *self._release_brake(now_s)]
@@ -110,6 +122,19 @@ class NodeDirectory:
         if outcome == "refused":
             return self._end(node, DeathReason.UNEXPECTED_TERMINATION, text)
         return self._suspect(node, text)
+
+    def answered_last(self, node_id: bytes, outcome: str, text: str, now_s: float) -> list[Effect]:
+        """What came of the last question; nothing, when the node was heard meanwhile or the brake is on."""
+        node = self.nodes.get(node_id)
+        if node is None or node.asked_s is None:
+            return []
+        if outcome == "answered":
+            node.excused_until_s = now_s + NODE_LEASE_TTL_S
+            return []
+        if self._is_braked(now_s):
+            node.asked_s = None
+            return []
+        return self._end_silent(node, text, now_s)
 
     def unregistered(self, node_id: bytes, text: str) -> list[Effect]:
         """It ends on purpose."""
@@ -139,11 +164,10 @@ class NodeDirectory:
             silent_s = now_s - node.heard_s
             if node.deadline_s and now_s >= node.deadline_s:
                 effects += self._end(node, DeathReason.AUTOSCALER_DRAIN_PREEMPTED, "its drain deadline has passed")
-            elif silent_s >= NODE_LEASE_TTL_S and now_s >= self.patient_until_s:
-                effects += self._suspect(node, f"not heard for {silent_s:.1f} s")
-                expired.append(node)
             elif silent_s >= SUSPECT_AFTER_S:
                 effects += self._suspect(node, f"not heard for {silent_s:.1f} s")
+                if silent_s >= NODE_LEASE_TTL_S and now_s >= self.patient_until_s:
+                    expired.append(node)
         effects += self._pull_brake(now_s)
         effects += self._judge(expired, now_s)
         return [*effects, *self._release_brake(now_s)]
@@ -160,7 +184,7 @@ class NodeDirectory:
         """Of one node: it becomes suspect, or its lease or its drain deadline ends."""
         due_s = node.heard_s + SUSPECT_AFTER_S
         if due_s <= now_s:
-            due_s = max(node.heard_s + NODE_LEASE_TTL_S, self.patient_until_s)
+            due_s = max(node.heard_s + NODE_LEASE_TTL_S, self.patient_until_s, node.verdict_s())
         return min(due_s, node.deadline_s) if node.deadline_s else due_s
 
     def _pull_brake(self, now_s: float) -> list[Effect]:
@@ -172,14 +196,25 @@ class NodeDirectory:
         text = f"{suspects} of {len(self.nodes)} nodes are silent at once: nobody is declared dead for now"
         return [Brake(on=True, text=text)]
 
+    def _is_braked(self, now_s: float) -> bool:
+        return self.braked_since_s is not None and now_s - self.braked_since_s < BRAKE_MAX_S
+
     def _judge(self, expired: list[Node], now_s: float) -> list[Effect]:
-        if self.braked_since_s is not None and now_s - self.braked_since_s < BRAKE_MAX_S:
+        if self._is_braked(now_s):
             return []
         effects: list[Effect] = []
         for node in expired:
-            text = f"no heartbeat for {now_s - node.heard_s:.1f} s (lease {NODE_LEASE_TTL_S:g} s)"
-            effects += self._end(node, DeathReason.UNEXPECTED_TERMINATION, text, E.LEASE_ENDED)
+            if node.asked_s is None:
+                node.asked_s = now_s
+                effects.append(Probe(node.node_id, last=True))
+            elif now_s >= node.verdict_s():
+                answered = "although its port answered" if node.excused_until_s else "and nothing is known of its port"
+                effects += self._end_silent(node, answered, now_s)
         return effects
+
+    def _end_silent(self, node: Node, text: str, now_s: float) -> list[Effect]:
+        why = f"no heartbeat for {now_s - node.heard_s:.1f} s (lease {NODE_LEASE_TTL_S:g} s), {text}"
+        return self._end(node, DeathReason.UNEXPECTED_TERMINATION, why, E.LEASE_ENDED)
 
     def _release_brake(self, now_s: float) -> list[Effect]:
         if self.braked_since_s is None:

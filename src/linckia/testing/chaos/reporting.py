@@ -53,7 +53,8 @@ def _head(result: Result) -> str:
     cluster = f"{facts['heads']} head(s), {facts['nodes']} nodes of {facts['cpus']} CPUs{needs}"
     faults = f"seed {facts['seed']}, {facts['for_s']:g} s, a fault every {facts['every_s']:g} s"
     machine = f"{facts['cores']} cores, load average {facts['load average']}; Linckia {facts['version']}"
-    lines += [f"**{verdict(result)}**", "", f"{cluster}, {faults}; {machine}."]
+    load = f"load: {', '.join(facts['classes'])}; " if facts.get("classes") else ""
+    lines += [f"**{verdict(result)}**", "", f"{cluster}, {load}{faults}; {machine}."]
     return "\n".join(lines)
 
 

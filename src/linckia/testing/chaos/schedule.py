@@ -12,6 +12,8 @@ from types import MappingProxyType
 
 import msgspec
 
+from linckia.testing.chaos.history import CLASSES
+
 NOTHING: Mapping[str, str] = MappingProxyType({})
 KINDS = {
     "head": "SIGKILL to the head that leads",
@@ -121,6 +123,15 @@ def kinds_of(words: str, with_etcd: bool, impossible: Mapping[str, str] = NOTHIN
             raise ValueError(f"the fault {word!r} cannot be done: {impossible[usable[0]]}")
         found += [kind for kind in possible if kind not in found]
     return tuple(found)
+
+
+def classes_of(words: str) -> tuple[str, ...]:
+    """`task,call` to classes of operations, each once; ValueError for an unknown word."""
+    found = tuple(dict.fromkeys(filter(None, (part.strip() for part in words.split(",")))))
+    unknown = [word for word in found if word not in CLASSES]
+    if unknown:
+        raise ValueError(f"there is no load {unknown[0]!r}; there are {', '.join(CLASSES)}")
+    return found
 
 
 def not_for_found() -> tuple[str, ...]:

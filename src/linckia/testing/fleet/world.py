@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from random import Random
 from typing import Any, cast
 
-from linckia.base.limits import NODE_LEASE_TTL_S, PROBE_MAX_S, SUSPECT_AFTER_S
+from linckia.base.limits import PROBE_MAX_S, SUSPECT_AFTER_S
 from linckia.gcs import nodes as gcs_nodes
 from linckia.gcs import placement_groups
 from linckia.model.specs import NodeInfo
@@ -219,10 +219,14 @@ class Fleet:
 
     def _probe(self, endpoint: str, outcome: Callable[[str, str], None]) -> None:
         name = bytes.fromhex(endpoint.rpartition(":")[2])
+        asked_s = self.clock.now_s
 
         def look() -> None:
-            if self.network.blocked_until_s(HEAD, name) > self.clock.now_s:
+            blocked_s = max(self.network.blocked_until_s(HEAD, name), self.network.blocked_until_s(name, HEAD))
+            if blocked_s > asked_s + PROBE_MAX_S:
                 self.clock.call_later(PROBE_MAX_S, lambda: outcome("silent", "no answer"))
+            elif blocked_s > self.clock.now_s:
+                self.clock.call_later(blocked_s - self.clock.now_s, look)
             elif self.network.endpoints[name].alive:
                 outcome("answered", "it answers")
             else:
@@ -238,7 +242,7 @@ class Fleet:
         if self.machines[node_id].alive:
             require(not self.mostly_cut_off, f"{node_id!r} is declared dead while most nodes are cut off: {text}")
             healed_s = max(self.network.blocked_until_s(node_id, HEAD), self.network.blocked_until_s(HEAD, node_id))
-            was_away = node.drain or healed_s > self.clock.now_s - NODE_LEASE_TTL_S
+            was_away = node.drain or healed_s > self.clock.now_s - PROBE_MAX_S
             require(was_away, f"{node_id!r} lives, could be heard, and is declared dead: {text}")
 
     @property

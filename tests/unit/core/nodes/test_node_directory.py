@@ -8,7 +8,16 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from linckia.base.limits import BRAKE_MAX_S, NODE_LEASE_TTL_S, SUSPECT_AFTER_S
-from linckia.core.nodes.directory import RELEASE_GRACE_S, Brake, Changed, Died, Effect, NodeDirectory, Probe
+from linckia.core.nodes.directory import (
+    ANSWER_MAX_S,
+    RELEASE_GRACE_S,
+    Brake,
+    Changed,
+    Died,
+    Effect,
+    NodeDirectory,
+    Probe,
+)
 from linckia.core.nodes.states import DeathReason, NodeState
 
 A, B, C, D = b"a", b"b", b"c", b"d"
@@ -25,6 +34,16 @@ def dead(effects: list[Effect]) -> list[bytes]:
     return [effect.node_id for effect in effects if isinstance(effect, Died)]
 
 
+def judged(nodes: NodeDirectory, now_s: float, outcome: str = "silent") -> list[Effect]:
+    """What a tick says, and what comes of the last questions it asks."""
+    effects = nodes.tick(now_s)
+    for effect in list(effects):
+        if isinstance(effect, Probe):
+            assert effect.last
+            effects += nodes.answered_last(effect.node_id, outcome, "and its port is silent", now_s)
+    return effects
+
+
 @pytest.mark.row("7.7", "S13", "P8")
 def test_silence_makes_suspect_and_then_dead() -> None:
     nodes = directory(A, B)
@@ -34,7 +53,64 @@ def test_silence_makes_suspect_and_then_dead() -> None:
     assert isinstance(changed, Changed)
     assert changed.state is NodeState.SUSPECT
     assert nodes.tick(NODE_LEASE_TTL_S - 0.1) == []
-    assert dead(nodes.tick(NODE_LEASE_TTL_S)) == [A]
+    assert nodes.tick(NODE_LEASE_TTL_S) == [Probe(A, last=True)], "asked once more before the verdict"
+    assert nodes.tick(NODE_LEASE_TTL_S + 0.1) == [], "and only once"
+    (died,) = nodes.answered_last(A, "silent", "and its port is silent", NODE_LEASE_TTL_S + 1.0)
+    assert isinstance(died, Died)
+    assert died.text == "no heartbeat for 11.0 s (lease 10 s), and its port is silent"
+
+
+@pytest.mark.row("S13", "S15", "S17")
+def test_a_node_that_answers_the_last_question_has_another_lease_to_be_heard() -> None:
+    nodes = directory(A)
+    assert dead(judged(nodes, NODE_LEASE_TTL_S, "answered")) == []
+    end_s = 2 * NODE_LEASE_TTL_S
+    assert nodes.next_tick_s(NODE_LEASE_TTL_S) == end_s
+    assert nodes.tick(end_s - 0.1) == []
+    nodes.heard(A, end_s - 0.1)
+    assert nodes.tick(end_s) == []
+    assert dead(judged(nodes, end_s - 0.1 + NODE_LEASE_TTL_S, "silent")) == [A], "another silence, another question"
+
+
+@pytest.mark.row("S13", "S15", "S17")
+def test_a_node_that_answers_and_is_never_heard_is_dead_after_two_leases() -> None:
+    nodes = directory(A)
+    judged(nodes, NODE_LEASE_TTL_S, "answered")
+    (died,) = nodes.tick(2 * NODE_LEASE_TTL_S)
+    assert isinstance(died, Died)
+    assert died.text.endswith("although its port answered")
+
+
+@pytest.mark.row("S13")
+def test_an_answer_to_the_last_question_that_comes_after_a_heartbeat_means_nothing() -> None:
+    nodes = directory(A)
+    nodes.tick(NODE_LEASE_TTL_S)
+    nodes.heard(A, NODE_LEASE_TTL_S + 0.5)
+    assert nodes.answered_last(A, "silent", "", NODE_LEASE_TTL_S + 1.0) == []
+
+
+def test_a_last_question_that_nobody_answers_for_the_node_ends_its_life_too() -> None:
+    nodes = directory(A)
+    nodes.tick(NODE_LEASE_TTL_S)
+    assert nodes.next_tick_s(NODE_LEASE_TTL_S) == NODE_LEASE_TTL_S + ANSWER_MAX_S
+    assert dead(nodes.tick(NODE_LEASE_TTL_S + ANSWER_MAX_S)) == [A]
+
+
+@pytest.mark.row("S19")
+def test_the_brake_holds_a_verdict_whose_question_was_asked_before() -> None:
+    nodes = directory(A, B, C, D)
+    for node_id in (B, C, D):
+        nodes.heard(node_id, NODE_LEASE_TTL_S - SUSPECT_AFTER_S + 0.5)
+    assert nodes.tick(NODE_LEASE_TTL_S)[-1] == Probe(A, last=True)
+    nodes.tick(NODE_LEASE_TTL_S + 0.6)
+    assert nodes.braked_since_s is not None
+    assert nodes.answered_last(A, "silent", "", NODE_LEASE_TTL_S + 1.0) == []
+    for node_id in (B, C, D):
+        nodes.heard(node_id, 15.0)
+    nodes.tick(15.0 + 1.0)
+    for node_id in (B, C, D):
+        nodes.heard(node_id, 15.0 + RELEASE_GRACE_S)
+    assert nodes.tick(15.0 + RELEASE_GRACE_S) == [Probe(A, last=True)], "asked again when the brake is off"
 
 
 def test_the_next_tick_is_when_silence_has_a_consequence() -> None:
@@ -85,7 +161,7 @@ def test_what_is_not_certain_waits_for_the_lease(outcome: str) -> None:
     assert dead(nodes.probed(A, outcome, "")) == []
     nodes.heard(B, 9.0)
     assert dead(nodes.tick(9.0)) == []
-    assert dead(nodes.tick(NODE_LEASE_TTL_S)) == [A]
+    assert dead(judged(nodes, NODE_LEASE_TTL_S)) == [A]
 
 
 def test_a_late_probe_of_a_node_that_is_back_means_nothing() -> None:
@@ -112,7 +188,7 @@ def test_the_brake_holds_while_most_are_silent() -> None:
     for node_id in (A, B, D):
         nodes.heard(node_id, 61.0 + RELEASE_GRACE_S)
     assert dead(nodes.tick(61.0 + RELEASE_GRACE_S - 0.1)) == []
-    (died,) = nodes.tick(61.0 + RELEASE_GRACE_S)
+    _, died = judged(nodes, 61.0 + RELEASE_GRACE_S)
     assert isinstance(died, Died)
     assert died.node_id == C
     assert died.text.startswith("no heartbeat for 68.0 s")
@@ -144,7 +220,7 @@ def test_the_brake_does_not_hold_for_ever_nor_against_certainty() -> None:
     nodes.tick(NODE_LEASE_TTL_S)
     nodes.disconnected(A)
     assert dead(nodes.probed(A, "refused", "")) == [A]
-    assert sorted(dead(nodes.tick(NODE_LEASE_TTL_S + BRAKE_MAX_S))) == [B, C]
+    assert sorted(dead(judged(nodes, NODE_LEASE_TTL_S + BRAKE_MAX_S))) == [B, C]
 
 
 @pytest.mark.row("7.9", "7.10")
@@ -181,13 +257,19 @@ class Machine(RuleBasedStateMachine):
         self.heard_s: dict[bytes, float] = {}
         self.died: list[bytes] = []
         self.next_id = 0
+        self.asked: dict[bytes, float] = {}  # when the last question was asked
 
     def take(self, effects: list[Effect], *, by_silence: bool = False) -> None:
+        for effect in effects:
+            if isinstance(effect, Probe) and effect.last:
+                assert self.asked.setdefault(effect.node_id, 0.0) <= self.heard_s[effect.node_id], "asked once"
+                self.asked[effect.node_id] = self.now_s
         for node_id in dead(effects):
             assert node_id not in self.died
             self.died.append(node_id)
             silent_s = self.now_s - self.heard_s.pop(node_id)
             assert not by_silence or silent_s >= NODE_LEASE_TTL_S
+            self.asked.pop(node_id, None)
 
     @rule()
     def join(self) -> None:
@@ -209,6 +291,14 @@ class Machine(RuleBasedStateMachine):
             node_id = sorted(self.heard_s)[pick]
             self.take(self.nodes.disconnected(node_id))
             self.take(self.nodes.probed(node_id, outcome, ""))
+
+    @rule(pick=st.integers(0, 9), outcome=st.sampled_from(["refused", "answered", "silent"]))
+    def answer(self, pick: int, outcome: str) -> None:
+        if pick < len(self.asked):
+            node_id = sorted(self.asked)[pick]
+            effects = self.nodes.answered_last(node_id, outcome, "", self.now_s)
+            assert not effects or self.asked[node_id] > self.heard_s[node_id], "it was heard since"
+            self.take(effects, by_silence=True)
 
     @rule(seconds=st.floats(0.1, 8.0))
     def wait(self, seconds: float) -> None:
