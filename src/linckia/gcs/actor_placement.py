@@ -10,10 +10,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from linckia.base.callbacks import nobody_cares
-from linckia.core.actors.places import Places
 from linckia.core.leases import vectors
 from linckia.core.placement.names import group_of
 from linckia.core.scheduling.policy import Ask, Decision, Rng, Scheduler
+from linckia.core.tables.relation import Relation
 from linckia.host.entropy import random_generator
 from linckia.model.placement import DEFAULT, decode_strategy
 from linckia.model.specs import ActorSpec, encode
@@ -44,7 +44,7 @@ class ActorPlacement:
         self._call_later = call_later
         self._scheduler = Scheduler()
         self.rng: Rng = random_generator()  # replaced by the simulator
-        self.places = Places()
+        self.places: Relation[bytes, bytes] = Relation(b"")  # the node that each was sent to
         self.waiting: dict[bytes, tuple[ActorSpec, int, str]] = {}  # actor id -> spec, restarts, why
         self._left = 0  # of those that wait, how many the last change of the view has left to look at
         self._goes_on = False

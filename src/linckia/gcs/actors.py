@@ -77,12 +77,10 @@ class ActorService:
 
     def node_dead(self, node_id: bytes, text: str, *, preempted: bool = False) -> None:
         """A node is gone: actors there are restarted elsewhere or dead, those whose owner was there are dead."""
-        prefix = f"node:{node_id.hex()}:"
-        owners = {a.spec.owner.worker_id: None for a in self.directory.actors.values() if a.lives_by(prefix)}
-        for worker_id in owners:
+        for worker_id in self.directory.owners.on(node_id):
             self.owner_ended(worker_id)
         reason = f"its node {node_id.hex()[:8]} died: {text}"
-        for actor_id in self.placement.places.on(node_id):
+        for actor_id in self.placement.places.at(node_id):
             actor = self.directory.actors.get(actor_id)
             if actor is not None:
                 effects = self.directory.process_ended(
@@ -94,10 +92,8 @@ class ActorService:
         """A placement group (hex) is gone: its actors end for good, those that wait for it are refused."""
         self.removed_groups.add(group, REMOVED_GROUP_BYTES)
         reason = f"its placement group {group} was removed"
-        for actor_id in [*self.placement.waiting, *self.placement.places.actors()]:
-            actor = self.directory.actors.get(actor_id)
-            if actor is None or group_of(actor.spec.lifetime_resources) != group:
-                continue
+        for actor_id in self.directory.groups.at(group):
+            actor = self.directory.actors[actor_id]
             node_id = self.placement.places.get(actor_id)
             if not actor.never_started:
                 self._apply(self.directory.kill(actor_id, no_restart=True, reason=reason))
@@ -146,7 +142,7 @@ class ActorService:
     def node_runs(self, node_id: bytes, running: list[m.RunningActor]) -> None:
         """A node tells what it has: start what is missing, end what is too much, hear what is news."""
         have = {each.actor_id: each for each in running}
-        for actor_id in self.placement.places.on(node_id):
+        for actor_id in self.placement.places.at(node_id):
             actor = self.directory.actors.get(actor_id)
             each = have.get(actor_id)
             if actor is None or actor.state is ActorState.DEAD:

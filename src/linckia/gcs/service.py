@@ -27,6 +27,7 @@ from linckia.protocol import messages as m
 from linckia.rpc.idempotence import RecentReplies
 
 Handler = Callable[[Any, Any], None]
+READS = frozenset({m.KvGet, m.KvKeys, m.ClusterQuery, m.GetActorByName, m.ListActors, m.GroupQuery})
 JOB_RECORD_BYTES, PROFILE_EVENT_BYTES = 1500, 500
 """Of an ended job's record besides its settings, and of an event besides its texts: measured."""
 _decode_job = msgspec.msgpack.Decoder(JobConfig).decode
@@ -100,9 +101,11 @@ class Gcs:
         self.handlers.update(handlers)
 
     def on_message(self, peer: Any, message: m.Message) -> None:
-        """Run the handler of a message; a request that was seen before is answered from memory, or still runs."""
+        """Run the handler of a message; a request that was seen before is answered from memory, or still runs; one that
+        only reads is carried out again, so that nobody has to remember what may be large.
+        """
         rid = getattr(message, "rid", None)
-        if rid is not None:
+        if rid is not None and type(message) not in READS:
             first, reply = self.recent.begin(peer.peer_id, rid)
             if not first:
                 if reply is not None:

@@ -22,6 +22,7 @@ def table_rows(gcs: Gcs, nodes: NodeService, actors: ActorService, groups: Group
         of_groups.gone.facts("placement_groups", len(of_groups.groups) - len(of_groups.gone)),
         actors.removed_groups.facts("removed_group_ids", 0),
         gcs.kv.facts(),
+        gcs.recent.facts("replies"),
         gcs.profile_events.facts("task_events"),
         nodes.events.facts("cluster_events"),
     ]

@@ -138,7 +138,8 @@ def check_left_behind(cluster: SimCluster) -> None:
     directory = node.actors.directory
     alive = [actor_id for actor_id, actor in directory.actors.items() if actor.state is not ActorState.DEAD]
     require(not alive and not directory.names, f"actors outlive their job: {alive}")
-    require(not any(directory.by_owner.values()), f"owners are remembered: {directory.by_owner}")
+    require(not len(directory.owners), f"{len(directory.owners)} owned actors are remembered")
+    require(not len(directory.groups), f"{len(directory.groups)} actors of groups are remembered")
     for memory, where in ((raylet.recent, "raylet"), (node.gcs.recent, "GCS")):
         dead = memory._clients.keys() - living
         require(not dead, f"the {where} remembers replies to the dead: {dead}")

@@ -17,8 +17,11 @@ import msgspec
 
 from linckia.base.callbacks import nobody_cares
 from linckia.base.limits import DEAD_ACTORS_MAX_BYTES
+from linckia.core.actors.owners import Owners
 from linckia.core.actors.states import ACTOR_TABLE, ActorDeathReason, ActorEvent, ActorState
+from linckia.core.placement.names import group_of
 from linckia.core.tables.budget import Ledger
+from linckia.core.tables.relation import Relation
 
 if TYPE_CHECKING:
     from linckia.model.specs import ActorSpec
@@ -99,10 +102,6 @@ class Actor:
         self.oom_error: bytes | None = None  # encoded, when its last process was ended for want of memory
         self.error: bytes | None = None  # encoded by the worker when its constructor raised
 
-    def lives_by(self, owner_prefix: str) -> bool:
-        """Whether its owner's address begins like that and its life depends on it."""
-        return self.state is not S.DEAD and not self.spec.detached and self.spec.owner.endpoint.startswith(owner_prefix)
-
     @property
     def never_started(self) -> bool:
         """Dead before any process was there."""
@@ -110,15 +109,16 @@ class Actor:
 
 
 class ActorDirectory:
-    """The table of actors with its indexes by name and owner. ``on_change(actor_id)`` is called whenever a record is
-    new, other than before, or gone.
+    """The table of actors with its indexes by name, owner and placement group. ``on_change(actor_id)`` is called
+    whenever a record is new, other than before, or gone.
     """
 
     def __init__(self) -> None:
         self.on_change: Callable[[bytes], None] = nobody_cares
         self.actors: dict[bytes, Actor] = {}
         self.names: dict[tuple[str, str], bytes] = {}
-        self.by_owner: dict[bytes, set[bytes]] = {}
+        self.owners = Owners()
+        self.groups: Relation[bytes, str] = Relation("")  # living actors by their placement group (hex)
         self.dead: Ledger[bytes] = Ledger(DEAD_ACTORS_MAX_BYTES, "those that died first")
         self._deaths = 0
 
@@ -139,8 +139,7 @@ class ActorDirectory:
             self.names[spec.namespace, spec.name] = spec.actor_id
         actor = self.actors[spec.actor_id] = Actor(spec)
         self.on_change(spec.actor_id)
-        if not spec.detached:
-            self.by_owner.setdefault(spec.owner.worker_id, set()).add(spec.actor_id)
+        self._lives(spec)
         return (self._begin(actor) if ready else []), "", None
 
     def arguments(self, actor_id: bytes, spec: ActorSpec | None, error: bytes | None) -> list[Effect]:
@@ -271,7 +270,7 @@ class ActorDirectory:
         self.dead.remove(actor_id)
         actor.restarts += 1
         actor.worker, actor.pid, actor.death, actor.scope_ended = None, 0, None, False
-        self.by_owner.setdefault(actor.spec.owner.worker_id, set()).add(actor_id)
+        self._lives(actor.spec)
         if actor.spec.name:
             self.names[name] = actor_id
         return [Publish(actor_id), Start(actor_id, actor.restarts)]
@@ -279,13 +278,16 @@ class ActorDirectory:
     def owner_ended(self, worker_id: bytes) -> list[Effect]:
         """A process is gone: the actors it created go with it, detached ones excepted."""
         effects: list[Effect] = []
-        for actor_id in sorted(self.by_owner.get(worker_id, ())):
-            actor = self.actors[actor_id]
-            if actor.state is not S.DEAD:
-                effects += self._die(actor, D.OWNER_DIED, "the process that created it is gone")
-                effects.append(Stop(actor_id, graceful=False, reason="the process that created it is gone"))
-        self.by_owner.pop(worker_id, None)
+        for actor_id in sorted(self.owners.actors_of(worker_id)):
+            effects += self._die(self.actors[actor_id], D.OWNER_DIED, "the process that created it is gone")
+            effects.append(Stop(actor_id, graceful=False, reason="the process that created it is gone"))
         return effects
+
+    def _lives(self, spec: ActorSpec) -> None:
+        self.owners.add(spec)
+        group = group_of(spec.lifetime_resources)
+        if group:
+            self.groups.put(spec.actor_id, group)
 
     def _die(self, actor: Actor, reason: ActorDeathReason, text: str) -> list[Effect]:
         self._move(actor, E.DIE)
@@ -293,9 +295,8 @@ class ActorDirectory:
         spec = actor.spec
         if spec.name and self.names.get((spec.namespace, spec.name)) == spec.actor_id:
             del self.names[spec.namespace, spec.name]
-        owned = self.by_owner.get(spec.owner.worker_id)
-        if owned is not None:
-            owned.discard(spec.actor_id)
+        self.owners.discard(spec)
+        self.groups.pop(spec.actor_id)
         if spec.class_blob and not self.may_return(actor):
             actor.spec = msgspec.structs.replace(spec, class_blob=b"", args=b"", extras=None, methods=[])
         self._deaths += 1
@@ -325,8 +326,7 @@ class ActorDirectory:
             return
         if spec.name:
             self.names[spec.namespace, spec.name] = spec.actor_id
-        if not spec.detached:
-            self.by_owner.setdefault(spec.owner.worker_id, set()).add(spec.actor_id)
+        self._lives(spec)
 
     # --- look-ups ---------------------------------------------------------------------------------------------------
 

@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 
 from linckia.core.actors import directory as module
-from linckia.core.actors.directory import ActorDirectory, Publish, Start, Stop
+from linckia.core.actors.directory import Actor, ActorDirectory, Publish, Start, Stop
 from linckia.core.actors.states import ActorDeathReason, ActorState
 from linckia.model.specs import ActorSpec
 from linckia.model.wire import Address
 
 OWNER = Address(b"owner", "unix:/owner")
 W1, W2, W3 = (Address(f"w{n}".encode(), f"unix:/w{n}") for n in (1, 2, 3))
-A = b"actor-a"
+A, B = b"actor-a", b"actor-b"
 
 
 def spec(actor_id: bytes = A, **changes: Any) -> ActorSpec:
@@ -411,3 +411,40 @@ def test_without_restarts_it_dies_with_the_machine_and_says_why() -> None:
     alive(directory, max_restarts=0)
     assert directory.process_ended(A, 0, "its node went", intended=False, preempted=True) == [Publish(A)]
     assert directory.actors[A].taken_away
+
+
+# --- whose life it depends on, and its group --------------------------------------------------------------------------
+
+NODE = b"\x0a" * 28
+FAR = Address(b"far", f"node:{NODE.hex()}:10.0.0.1:6379:/tmp/w")
+
+
+def test_owners_are_known_by_node_as_long_as_an_actor_lives_by_them() -> None:
+    directory = ActorDirectory()
+    directory.register(spec(A, owner=FAR), ready=True)
+    directory.register(spec(B, owner=FAR), ready=True)
+    directory.register(spec(b"c", owner=FAR, detached=True), ready=True)
+    assert directory.owners.on(NODE) == [b"far"]
+    assert directory.owners.on(b"\x0b" * 28) == []
+    directory.kill(A, no_restart=True)
+    assert directory.owners.on(NODE) == [b"far"]
+    directory.kill(B, no_restart=True)
+    assert (directory.owners.on(NODE), len(directory.owners)) == ([], 0), "the detached one lives by nobody"
+    directory.restore(Actor(spec(b"d", owner=FAR)))
+    assert directory.owners.on(NODE) == [b"far"], "another head knows it too"
+    directory.owner_ended(b"far")
+    assert directory.actors[b"d"].state is ActorState.DEAD
+    assert (directory.owners.on(NODE), len(directory.owners)) == ([], 0)
+
+
+def test_living_actors_are_known_by_their_placement_group() -> None:
+    directory = ActorDirectory()
+    group, other = "ab" * 18, "cd" * 18
+    for actor_id, which in ((A, group), (B, other), (b"c", group)):
+        need = {f"bundle_group_{which}": 0.001, f"CPU_group_{which}": 1.0}
+        directory.register(spec(actor_id, lifetime_resources=need), ready=True)
+    directory.register(spec(b"d"), ready=True)
+    assert directory.groups.at(group) == [A, b"c"]
+    directory.kill(A, no_restart=True)
+    assert directory.groups.at(group) == [b"c"]
+    assert len(directory.groups) == 2

@@ -11,7 +11,6 @@ import pytest
 from linckia.base.limits import DEAD_ACTORS_MAX_BYTES, MIB
 from linckia.core.actors import directory as actors
 from linckia.core.actors.directory import ActorDirectory
-from linckia.core.actors.places import Places
 from linckia.core.placement.directory import GroupDirectory
 from linckia.core.scheduling.view import ClusterView
 from linckia.core.tables.budget import Ledger, Recent
@@ -158,17 +157,3 @@ def test_a_removed_group_takes_no_more_than_is_counted_for_it() -> None:
     directory.gone.budget_bytes = 10_000
     make(5000)
     assert len(directory.groups) == len(directory.gone) <= 3
-
-
-# --- places -----------------------------------------------------------------------------------------------------------
-
-
-def test_places_are_known_both_ways() -> None:
-    places = Places()
-    for actor_id, node_id in ((b"a", b"n1"), (b"b", b"n1"), (b"c", b"n2"), (b"a", b"n2")):
-        places.put(actor_id, node_id)
-    assert (places.on(b"n1"), places.on(b"n2"), places.on(b"n3")) == ([b"b"], [b"c", b"a"], [])
-    places.pop(b"b")
-    places.pop(b"b")
-    assert (places.on(b"n1"), places.get(b"b"), places.get(b"a"), len(places)) == ([], b"", b"n2", 2)
-    assert places.actors() == [b"c", b"a"]

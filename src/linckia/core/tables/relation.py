@@ -1,0 +1,49 @@
+"""Which one place each member has, and which members each place has. Pure bookkeeping, in the order of putting; all
+costs are those of what is asked for. Used for actors on nodes, in placement groups and by owners.
+"""
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar
+
+Member = TypeVar("Member")
+Place = TypeVar("Place")
+
+
+class Relation(Generic[Member, Place]):
+    """Both directions. ``nowhere`` is the place of a member that has none."""
+
+    def __init__(self, nowhere: Place) -> None:
+        self._nowhere = nowhere
+        self._place_of: dict[Member, Place] = {}
+        self._at: dict[Place, dict[Member, None]] = {}
+
+    def __contains__(self, member: object) -> bool:
+        return member in self._place_of
+
+    def __len__(self) -> int:
+        return len(self._place_of)
+
+    def put(self, member: Member, place: Place) -> None:
+        """It is there, and nowhere else."""
+        self.pop(member)
+        self._place_of[member] = place
+        self._at.setdefault(place, {})[member] = None
+
+    def pop(self, member: Member) -> None:
+        """It has no place any more. Idempotent."""
+        if member not in self._place_of:
+            return
+        place = self._place_of.pop(member)
+        there = self._at[place]
+        del there[member]
+        if not there:
+            del self._at[place]
+
+    def get(self, member: Member) -> Place:
+        """Its place, or ``nowhere``."""
+        return self._place_of.get(member, self._nowhere)
+
+    def at(self, place: Place) -> list[Member]:
+        """Members at a place."""
+        return list(self._at.get(place, ()))
