@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bench.cluster_join import join
+from bench.cluster_links import links
 from bench.cluster_nodes import Clusters, ClusterWorkload
 from bench.cluster_queue import queue
 from bench.cluster_rates import actors, groups, idle, tasks
@@ -20,6 +21,7 @@ WORKLOADS: dict[str, ClusterWorkload] = {
     "cluster_groups": groups,
     "cluster_queue": queue,
     "cluster_transfer": transfer,
+    "cluster_links": links,
     "cluster_spill": spill,
     "cluster_decision": decisions,
 }

@@ -52,11 +52,11 @@ def transfer(clusters: Clusters, timing: Timing) -> dict[str, float]:
     cluster = clusters.start(Shape(READERS + 1, store_bytes=int(size * STORE_SHARE)))
     repeats = REPEATS if timing.scale == 1 else 1
     nodes = range(1, READERS + 1)
-    _once(cluster, nodes, MIB, 0)  # workers, numpy and connections are there
-    fresh_s = _once(cluster, nodes[:1], size, 1)
-    _once(cluster, nodes, size, 2)
-    one_s = statistics.median(_once(cluster, nodes[:1], size, number + 11) for number in range(repeats))
-    all_s = statistics.median(_once(cluster, nodes, size, number + 101) for number in range(repeats))
+    once(cluster, nodes, MIB, 0)  # workers, numpy and connections are there
+    fresh_s = once(cluster, nodes[:1], size, 1)
+    once(cluster, nodes, size, 2)
+    one_s = statistics.median(once(cluster, nodes[:1], size, number + 11) for number in range(repeats))
+    all_s = statistics.median(once(cluster, nodes, size, number + 101) for number in range(repeats))
     return {
         "transfer_mib": size / MIB,
         "transfer_one": size / one_s / 1e9,
@@ -66,7 +66,8 @@ def transfer(clusters: Clusters, timing: Timing) -> dict[str, float]:
     }
 
 
-def _once(cluster: Running, readers: range, size: int, seed: int) -> float:
+def once(cluster: Running, readers: range, size: int, seed: int) -> float:
+    """Seconds from submitting a task on each of ``readers`` to the last answer; a new array of node 0 each time."""
     ref: Ref = cluster.at(0, make).remote(size, seed)
     wanted = (size, seed, seed)
     expect(cluster.ray.get(cluster.at(0, read).remote(ref)), wanted, "the array where it was made")

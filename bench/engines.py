@@ -58,6 +58,7 @@ CLUSTER_PARTS: tuple[tuple[str, ...], ...] = (
     ("cluster_idle", "cluster_tasks", "cluster_groups", "cluster_actors"),
     ("cluster_queue",),
     ("cluster_sockets", "cluster_transfer"),
+    ("cluster_links",),
     ("cluster_disk", "cluster_spill"),
     ("cluster_decision",),
     ("store_disk", "store_bare_etcd", "store_sqlite", "store_etcd"),
@@ -67,7 +68,7 @@ CLUSTER_PARTS: tuple[tuple[str, ...], ...] = (
 
 STORE_STEPS = frozenset({"store_sqlite", "store_etcd", "store_heads"})
 LIMIT_STEPS = frozenset({"cluster_sockets", "cluster_disk", "store_disk", "store_bare_etcd"})
-OWN_STEPS = STORE_STEPS | {"cluster_decision"}
+OWN_STEPS = STORE_STEPS | {"cluster_decision", "cluster_links"}
 """Of parts that only Linckia lets one measure by themselves."""
 
 CLUSTER_ENGINE_STEPS = frozenset(step for part in CLUSTER_PARTS for step in part) - LIMIT_STEPS - OWN_STEPS

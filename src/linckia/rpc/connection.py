@@ -35,6 +35,7 @@ SEND_FLAGS = int(socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)  # as int: or-ing th
 RECEIVE_FLAGS = int(socket.MSG_DONTWAIT)
 OUTBOX_FLUSH_COUNT = 64
 TCP_INFO_RETRANSMITS, STUCK_TRIES = 2, 3  # a byte of struct tcp_info; the third try comes after about 1.4 s
+TCP_INFO_LAST_ACK = struct.Struct("=56xI")  # of the same: milliseconds since anything was acknowledged
 
 MessageHandler = Callable[["Connection", list[Message]], None]
 CloseHandler = Callable[["Connection", str], None]
@@ -142,13 +143,21 @@ class Connection:
     @property
     def is_stuck(self) -> bool:
         """The other host has acknowledged nothing since bytes were sent to it ``STUCK_TRIES`` times again (TCP)."""
+        return self.stuck_at_most_s is not None
+
+    @property
+    def stuck_at_most_s(self) -> float | None:
+        """None when it is not stuck; else since when the other host has acknowledged nothing, which may be longer than
+        it is stuck: there may have been nothing to acknowledge.
+        """
         if self.closed or not self.established:
-            return False
+            return None
         try:
-            info = self.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 4)
+            info = self.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_LAST_ACK.size)
         except OSError:  # a Unix socket, or another thread has just closed it
-            return False
-        return info[TCP_INFO_RETRANSMITS] >= STUCK_TRIES
+            return None
+        is_stuck = info[TCP_INFO_RETRANSMITS] >= STUCK_TRIES
+        return float(TCP_INFO_LAST_ACK.unpack(info)[0]) / 1000 if is_stuck else None
 
     # --- sending ------------------------------------------------------------------------------------------------------
 

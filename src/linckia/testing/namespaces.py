@@ -148,9 +148,11 @@ class Network:
         for host in hosts:
             self._at_hub("link", "set", host.port, "type", "bridge_slave", "isolated", "on")
 
-    def slow(self, host: Host, rate: str = "1mbit") -> None:
-        """Its link has so much room, each way."""
-        shape = ["root", "tbf", "rate", rate, "burst", "16kb", "latency", "400ms"]
+    def slow(self, host: Host, rate: str = "1mbit", burst: str = "16kb", latency: str = "400ms") -> None:
+        """Its link has so much room, each way. ``burst``: at least what fits through in a timer's tick (1 ms for fast
+        links); ``latency``: what waits longer is dropped.
+        """
+        shape = ["root", "tbf", "rate", rate, "burst", burst, "latency", latency]
         run("tc", "-n", self.hub, "qdisc", "replace", "dev", host.port, *shape)
         run("tc", "-n", host.namespace, "qdisc", "replace", "dev", "eth0", *shape)
 

@@ -35,6 +35,7 @@ class ActorClient:
         self.pid = 0
         self.peer: Peer | None = None
         self.address: Any = None  # where it lives, as the GCS said last
+        self.why_closed = ""  # the last connection
         self._reconnecting = False
         self.queue: deque[TaskRecord] = deque()
         self.unordered: set[TaskRecord] = set()  # waiting for arguments, free to be overtaken
@@ -169,7 +170,8 @@ class ActorClient:
             self._reconnecting = False
             if self.peer is not None or self.state != "ALIVE":
                 return
-            self._settle_lost("lost its connection while this call was with it; it may or may not have run")
+            what = f"lost its connection ({self.why_closed}) while this call was with it; it may or may not have run"
+            self._settle_lost(what)
             if self.queue:
                 self._open()
                 if self.peer is None:
@@ -184,10 +186,11 @@ class ActorClient:
             for record in self.lost:
                 record.peer = None
 
-    def on_peer_closed(self, peer: Peer) -> None:
+    def on_peer_closed(self, peer: Peer, reason: str) -> None:
         """The actor's process is gone, or the connection; the GCS knows which, or a second passes."""
         if peer is not self.peer:
             return
+        self.why_closed = reason
         self._detach()
         shortage = peer.conn.shortage
         if not peer.conn.established and not shortage:

@@ -32,7 +32,7 @@ class Reach:
 
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
-        self._since_s: dict[Peer, float] = {}  # connection -> since when it was stuck at each look
+        self._since_s: dict[Peer, float] = {}  # connection -> since when nothing was acknowledged, if it is stuck
         self._looking = False
 
     def watch(self, peer: Peer) -> None:
@@ -53,13 +53,20 @@ class Reach:
         now_s = time.monotonic()
         return max((now_s - since_s for peer, since_s in self._since_s.items() if _node(peer) == node_id), default=0.0)
 
+    def _stuck_since_s(self, peer: Peer, now_s: float) -> float:
+        """-1 when it is not stuck. What was heard between two looks counts: a network that is away, back for less than
+        a second and away again was not away all the time.
+        """
+        at_most_s = peer.conn.stuck_at_most_s
+        return -1.0 if at_most_s is None else max(self._since_s.get(peer, now_s), now_s - at_most_s)
+
     def _look(self) -> None:
         runtime, now_s = self.runtime, time.monotonic()
         with runtime.mutex:
             self._looking = False
             far = [peer for peer in [*runtime.peers.values(), *runtime.raylets.peers.values()] if self._is_far(peer)]
             known = [peer for peer in far if _node(peer) in runtime.raylets.nodes]
-            self._since_s = {peer: self._since_s.get(peer, now_s) for peer in known if peer.conn.is_stuck}
+            self._since_s = {peer: since_s for peer in known if (since_s := self._stuck_since_s(peer, now_s)) >= 0}
             if runtime.closing or not far:
                 return
             for node_id in dict.fromkeys(map(_node, self._since_s)):

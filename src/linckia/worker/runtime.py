@@ -217,7 +217,7 @@ class Runtime:
             if peer.lease is not None:
                 self.submitter.on_peer_closed(peer)
             if peer.actor is not None:
-                peer.actor.on_peer_closed(peer)
+                peer.actor.on_peer_closed(peer, reason)
             if self.executor is not None:
                 self.executor.on_peer_closed(peer)
 

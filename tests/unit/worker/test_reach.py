@@ -23,7 +23,7 @@ class World:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now_s, self.asked = 0.0, list[bytes]()
         self.due: list[Callable[[], None]] = []
-        conn: Any = SimpleNamespace(is_stuck=False)
+        conn: Any = SimpleNamespace(stuck_at_most_s=None)
         self.peer = Peer(conn, Address(b"w" * 28, f"node:{NODE.hex()}:10.0.0.2:1:/w"))
         self.nodes: dict[bytes, object] = {NODE: object()}
         runtime: Any = SimpleNamespace(
@@ -42,8 +42,9 @@ class World:
     def _asked(self, message: m.NodeSilent) -> None:
         self.asked.append(message.node_id)
 
-    def turn(self, *, stuck: bool) -> None:
-        self.peer.conn.is_stuck = stuck
+    def turn(self, *, stuck: bool, heard_before_s: float = 3600.0) -> None:
+        """``heard_before_s``: so long before this look something was acknowledged."""
+        self.peer.conn.stuck_at_most_s = heard_before_s if stuck else None
         self.now_s += LOOK_EVERY_S
         (look,) = self.due
         self.due.clear()
@@ -71,6 +72,18 @@ def test_a_connection_that_goes_nowhere_is_looked_into(world: World) -> None:
 def test_traffic_that_is_acknowledged_now_and_then_is_none_of_its_business(world: World) -> None:
     for number in range(30):
         world.turn(stuck=number % 3 != 0)
+    assert world.asked == []
+
+
+@pytest.mark.row("S15", "S17")
+def test_a_network_that_was_back_between_two_looks_was_not_away_all_the_time(world: World) -> None:
+    for _ in range(4):
+        world.turn(stuck=True)
+    world.turn(stuck=True, heard_before_s=0.7)
+    assert world.reach.silent_s(NODE) == pytest.approx(0.7)
+    for number in range(1, 4):
+        world.turn(stuck=True, heard_before_s=0.7 + number)
+    assert world.reach.silent_s(NODE) == pytest.approx(3.7)
     assert world.asked == []
 
 
