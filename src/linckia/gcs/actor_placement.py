@@ -63,10 +63,8 @@ class ActorPlacement:
         if decision.kind == "unschedulable":
             self._refused(spec.actor_id, decision.reason)
             return
-        node_id = decision.node_id
-        living = self._nodes.living()
-        if decision.kind != "node":
-            node_id = living[0].info.node_id if len(living) == 1 else b""
+        only = self._nodes.the_only_one()
+        node_id = decision.node_id if decision.kind == "node" else only
         if not node_id:
             in_group = group_of(spec.lifetime_resources)  # it waits for its group
             if is_new and decision.kind == "infeasible" and not in_group and not self._nodes.is_settling:
@@ -79,7 +77,7 @@ class ActorPlacement:
         self.places.put(spec.actor_id, node_id)
         self.on_change(spec.actor_id)
         self._nodes.view.debit(node_id, vectors.to_units(spec.lifetime_resources))
-        may_wait = decision.kind != "node" or len(living) == 1
+        may_wait = bool(only)
         self._nodes.send(node_id, m.StartActor(spec.actor_id, encode(spec), restarts, self._epoch, may_wait))
 
     def decide(self, spec: ActorSpec) -> Decision:

@@ -104,6 +104,11 @@ class NodeService:
         """Nodes that are not dead."""
         return [node for node in self.nodes.values() if node.alive]
 
+    def the_only_one(self) -> bytes:
+        """The id of the one living node; empty when there are more, or none."""
+        living = self.directory.nodes
+        return next(iter(living)) if len(living) == 1 else b""
+
     def send(self, node_id: bytes, message: m.Message) -> bool:
         """To one node's raylet; False when it is not there."""
         node = self.nodes.get(node_id)
@@ -254,9 +259,9 @@ class NodeService:
 
     def peer_gone(self, peer: Any) -> None:
         """A raylet's connection is closed."""
-        for node in self.living():
-            if node.peer is peer:
-                self._apply(self.directory.disconnected(node.info.node_id))
+        node = self.nodes.get(peer.peer_id)
+        if node is not None and node.alive and node.peer is peer:
+            self._apply(self.directory.disconnected(peer.peer_id))
 
     def on_drain(self, peer: Any, message: m.DrainNode) -> None:
         """Somebody wants a node to go."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from linckia.core.tables.relation import Relation
 from linckia.protocol import messages as m
 from linckia.protocol.batch import decode_batch, encode_batch
 
@@ -44,6 +45,7 @@ class Relays:
     def __init__(self, on_batch: Callable[[Any, list[m.Message]], None], on_gone: Callable[[Any], None]) -> None:
         self._on_batch, self._on_gone = on_batch, on_gone
         self.peers: dict[bytes, RelayPeer] = {}
+        self._links: Relation[bytes, int] = Relation(0)  # by the identity of their raylet's connection
 
     def handlers(self) -> dict[type, Callable[[Any, Any], None]]:
         """Message type -> handler(link of the raylet, message)."""
@@ -53,17 +55,20 @@ class Relays:
         peer = self.peers.get(message.worker_id)
         if peer is None or peer.link is not link:
             peer = self.peers[message.worker_id] = RelayPeer(link, message.worker_id, message.role)
+            self._links.put(message.worker_id, id(link))
         self._on_batch(peer, decode_batch(message.batch))
 
     def _on_ended(self, _link: Any, message: m.RelayEnded) -> None:
-        peer = self.peers.pop(message.worker_id, None)
-        if peer is not None:
-            peer.end()
-            self._on_gone(peer)
+        if message.worker_id in self.peers:
+            self._end(message.worker_id)
 
     def node_gone(self, link: Any) -> None:
         """A raylet's connection is closed: its processes cannot be reached for now."""
-        for worker_id in [worker_id for worker_id, peer in self.peers.items() if peer.link is link]:
-            peer = self.peers.pop(worker_id)
-            peer.end()
-            self._on_gone(peer)
+        for worker_id in self._links.at(id(link)):
+            self._end(worker_id)
+
+    def _end(self, worker_id: bytes) -> None:
+        self._links.pop(worker_id)
+        peer = self.peers.pop(worker_id)
+        peer.end()
+        self._on_gone(peer)

@@ -16,6 +16,7 @@ import msgspec
 from linckia.base.ids import JobID
 from linckia.base.limits import ENDED_JOBS_MAX_BYTES, PROFILE_EVENTS_MAX_BYTES
 from linckia.core.tables.budget import Ledger, Recent
+from linckia.core.tables.relation import Relation
 from linckia.gcs import records
 from linckia.gcs.journal import Outbox
 from linckia.gcs.key_value import KeyValueService
@@ -65,6 +66,7 @@ class Gcs:
         self.nodes.on_back.append(self._tell_jobs)
         self.nodes.on_dead.append(self._node_dead)
         self.jobs: dict[bytes, JobRecord] = {}
+        self._running: Relation[bytes, bytes] = Relation(b"")  # jobs that have not ended, by their driver's node
         self._job_of_driver: dict[bytes, bytes] = {}
         self.ended_jobs: Ledger[bytes] = Ledger(ENDED_JOBS_MAX_BYTES, "those that ended first")
         self.jobs_seen = 0
@@ -148,18 +150,19 @@ class Gcs:
         self._job_of_driver[job.driver.worker_id] = job.job_id
         if job.finished:
             self._bury(job)
+        else:
+            self._running.put(job.job_id, job.node_id)
 
     def _tell_jobs(self, node: Any) -> None:
         """A node that joins hears of all jobs that run."""
-        for job in self.jobs.values():
-            if not job.finished:
-                node.peer.post(_started(job))
+        for job_id in self._running:
+            node.peer.post(_started(self.jobs[job_id]))
 
     def jobs_of(self, node_id: bytes, drivers: list[bytes], known: list[bytes], peer: Any) -> None:
         """A node says which drivers it has, and which jobs it believes in: jobs of others there are over."""
-        for job in list(self.jobs.values()):
-            if job.node_id == node_id and job.driver.worker_id not in drivers:
-                self._finish(job)
+        for job_id in self._running.at(node_id):
+            if self.jobs[job_id].driver.worker_id not in drivers:
+                self._finish(self.jobs[job_id])
         for job_id in known:
             job_ = self.jobs.get(job_id)
             if job_ is None or job_.finished:
@@ -173,14 +176,14 @@ class Gcs:
 
     def _node_dead(self, node: Any, _text: str) -> None:
         """Drivers that were there are dead, and nobody is left to say so."""
-        for job in list(self.jobs.values()):
-            if job.node_id == node.info.node_id:
-                self._finish(job)
+        for job_id in self._running.at(node.info.node_id):
+            self._finish(self.jobs[job_id])
 
     def _finish(self, job: JobRecord) -> None:
         if job.finished:
             return
         job.finished, job.ended_s = True, environment.wall_time_s()
+        self._running.pop(job.job_id)
         self.outbox.touch(records.JOBS, job.job_id)
         self._bury(job)
         self.nodes.broadcast(m.JobEnded(job.job_id))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from linckia.core.leases.vectors import to_units
 from linckia.core.placement import names
+from linckia.core.tables.relation import Relation
 from linckia.protocol import messages as m
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class BundleHost:
     def __init__(self, raylet: Raylet) -> None:
         self.raylet = raylet
         self.bundles: dict[tuple[bytes, int], Bundle] = {}
+        self._groups: Relation[tuple[bytes, int], bytes] = Relation(b"")
 
     def handlers(self) -> dict[type, Callable[[Any, Any], None]]:
         """Message type -> handler(peer, message)."""
@@ -55,6 +57,7 @@ class BundleHost:
             else:
                 for (index, units), assigned in zip(new.items(), gpus, strict=True):
                     self.bundles[message.group_id, index] = Bundle(units, assigned, message.attempt)
+                    self._groups.put((message.group_id, index), message.group_id)
         if reason:
             raylet.desk.report()  # the head shall know better before it tries again
         raylet.gcs.post(m.BundlesPrepared(message.group_id, message.attempt, node_id, not reason, reason))
@@ -62,10 +65,11 @@ class BundleHost:
     def on_commit(self, _peer: Any, message: m.CommitBundles) -> None:
         """Offer what was prepared; idempotent."""
         raylet = self.raylet
-        for (group_id, index), bundle in self.bundles.items():
-            if group_id == message.group_id and not bundle.offered:
+        for key in self._groups.at(message.group_id):
+            bundle = self.bundles[key]
+            if not bundle.offered:
                 bundle.offered = True
-                offered = names.of_bundle(group_id.hex(), index, bundle.units)
+                offered = names.of_bundle(message.group_id.hex(), key[1], bundle.units)
                 raylet.desk.carry_out(raylet.leases.offer(offered, bundle.gpus))
         raylet.desk.schedule_report()
         raylet.gcs.post(m.BundlesCommitted(message.group_id, message.attempt, raylet.options.node.node_id))
@@ -74,13 +78,14 @@ class BundleHost:
     def on_return(self, _peer: Any, message: m.ReturnBundles) -> None:
         """Give back, killing what runs there; idempotent."""
         raylet = self.raylet
-        wanted = message.indexes or [index for group_id, index in self.bundles if group_id == message.group_id]
-        for index in wanted:
-            bundle = self.bundles.pop((message.group_id, index), None)
+        there = self._groups.at(message.group_id)
+        for key in [(message.group_id, index) for index in message.indexes] or there:
+            bundle = self.bundles.pop(key, None)
             if bundle is None:
                 continue
+            self._groups.pop(key)
             if bundle.offered:
-                offered = names.of_bundle(message.group_id.hex(), index, bundle.units)
+                offered = names.of_bundle(message.group_id.hex(), key[1], bundle.units)
                 for worker_id in raylet.leases.withdraw(offered):
                     worker = raylet.pool.workers.get(worker_id)
                     if worker is not None:

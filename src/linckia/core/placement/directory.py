@@ -8,6 +8,7 @@ attempt, so that late ones are recognised. A node that dies loses its bundles on
 from __future__ import annotations
 
 import itertools
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from linckia.base.labels import Selector
 from linckia.base.limits import REMOVED_GROUPS_MAX_BYTES
 from linckia.core.leases import vectors
 from linckia.core.placement.bundles import BundleAsk, NotPlaced, place_bundles
+from linckia.core.placement.group_index import GroupIndex
 from linckia.core.placement.states import GROUP_TABLE, GroupEvent, GroupState
 from linckia.core.tables.budget import Ledger
 
@@ -101,11 +103,11 @@ class GroupDirectory:
         self.on_change: Callable[[bytes], None] = nobody_cares
         self.groups: dict[bytes, Group] = {}
         self.names: dict[tuple[str, str], bytes] = {}
-        self.pending: dict[bytes, None] = {}
+        self.pending: OrderedDict[bytes, None] = OrderedDict()
         self.resting: dict[bytes, None] = {}  # in a pause after a failed attempt
         self.gone: Ledger[bytes] = Ledger(REMOVED_GROUPS_MAX_BYTES, "those that were removed first")
         self._removals = 0
-        self._of_actor: dict[bytes, dict[bytes, None]] = {}  # detached actor -> groups that end with its process
+        self._index = GroupIndex()
         self._stuck: dict[object, NotPlaced] = {}  # what fits nowhere until the view gains something
         self._gains = 0  # of the view, when it was last looked at for what is stuck
         self._turns = itertools.count()
@@ -127,8 +129,7 @@ class GroupDirectory:
         group = self.groups[spec.group_id] = Group(spec, now_s)
         self.pending[spec.group_id] = None
         self.on_change(spec.group_id)
-        if spec.creator and not spec.detached:
-            self._of_actor.setdefault(spec.creator, {})[spec.group_id] = None
+        self._index.add(spec)
         return self._try(group, now_s), ""
 
     def remove(self, group_id: bytes) -> list[Effect]:
@@ -137,6 +138,7 @@ class GroupDirectory:
         if group is None or group.state is S.REMOVED:
             return []
         effects = self._give_back(group, {**group.nodes, **group.trying})
+        self._index.discard(group.spec, [*group.nodes.values(), *group.trying.values()])
         group.nodes, group.trying, group.waiting_for = {}, {}, set()
         self._move(group, E.REMOVE)
         group.scheduling_state = "REMOVED"
@@ -144,10 +146,6 @@ class GroupDirectory:
         self.resting.pop(group_id, None)
         if self.names.get((group.spec.namespace, group.spec.name)) == group_id:
             del self.names[group.spec.namespace, group.spec.name]
-        siblings = self._of_actor.get(group.spec.creator, {})
-        siblings.pop(group_id, None)
-        if not siblings:
-            self._of_actor.pop(group.spec.creator, None)
         self._removals += 1
         group.removal_number = self._removals
         self._bury(group)
@@ -162,13 +160,11 @@ class GroupDirectory:
 
     def job_finished(self, job_id: bytes) -> list[Effect]:
         """Its groups go, except detached ones and those of detached actors (R 6.18)."""
-        specs = [group.spec for group in self.groups.values()]
-        doomed = [s.group_id for s in specs if s.job_id == job_id and not s.detached and not s.creator]
-        return [effect for group_id in doomed for effect in self.remove(group_id)]
+        return [effect for group_id in self._index.of_job(job_id) for effect in self.remove(group_id)]
 
     def actor_ended(self, actor_id: bytes) -> list[Effect]:
         """The process of a detached actor is gone: what it made goes too, though it may be restarted (R 5.20)."""
-        return [effect for group_id in list(self._of_actor.get(actor_id, ())) for effect in self.remove(group_id)]
+        return [effect for group_id in self._index.of_actor(actor_id) for effect in self.remove(group_id)]
 
     # --- scheduling ---------------------------------------------------------------------------------------------------
 
@@ -230,6 +226,7 @@ class GroupDirectory:
         self.on_change(spec.group_id)
         group.scheduling_state, group.reason = "SCHEDULING_STARTED", ""
         group.trying = answer.nodes
+        self._index.comes(spec.group_id, answer.nodes.values())
         self.pending.pop(spec.group_id, None)
         by_node: dict[bytes, list[int]] = {}
         for index, node_id in sorted(answer.nodes.items()):
@@ -287,12 +284,14 @@ class GroupDirectory:
         self.pending.pop(group_id, None)
         if len(group.nodes) < len(group.units):  # meanwhile a node of the others died
             self._move(group, E.NODE_LOST)
-            self.pending = {group_id: None, **self.pending}
+            self._goes_first(group_id)
             return [Publish(group_id), *self._try(group, now_s)]
         return [Publish(group_id)]
 
     def _failed(self, group: Group, now_s: float, lost: bytes) -> list[Effect]:
         effects = self._give_back(group, {i: n for i, n in group.trying.items() if n != lost})
+        kept = set(group.nodes.values())
+        self._index.leaves(group.spec.group_id, [node_id for node_id in group.trying.values() if node_id not in kept])
         group.trying, group.waiting_for = {}, set()
         if group.state is S.PREPARED and group.nodes:
             self._move(group, E.NODE_LOST)
@@ -310,9 +309,8 @@ class GroupDirectory:
     def node_dead(self, node_id: bytes, now_s: float) -> list[Effect]:
         """Its bundles are lost; groups under way begin again."""
         effects: list[Effect] = []
-        for group in list(self.groups.values()):
-            if group.state is S.REMOVED:
-                continue
+        for group_id in self._index.on(node_id):
+            group = self.groups[group_id]
             if node_id in group.trying.values():
                 effects += self._failed(group, now_s, lost=node_id)
                 group.not_before_s = now_s
@@ -320,12 +318,18 @@ class GroupDirectory:
             if lost:
                 for index in lost:
                     del group.nodes[index]
+                self._index.leaves(group_id, [node_id])
                 self.on_change(group.spec.group_id)
                 if group.state is S.CREATED:
                     self._move(group, E.NODE_LOST)
-                self.pending = {group.spec.group_id: None, **self.pending}  # before new groups
+                self._goes_first(group_id)
                 effects.append(Publish(group.spec.group_id))
         return [*effects, *self.schedule(now_s)]
+
+    def _goes_first(self, group_id: bytes) -> None:
+        """Lost bundles are placed before new groups."""
+        self.pending[group_id] = None
+        self.pending.move_to_end(group_id, last=False)
 
     def _give_back(self, group: Group, bundles: dict[int, bytes]) -> list[Effect]:
         by_node: dict[bytes, list[int]] = {}
@@ -353,8 +357,8 @@ class GroupDirectory:
             self.pending[spec.group_id] = None
         if spec.name:
             self.names[spec.namespace, spec.name] = spec.group_id
-        if spec.creator and not spec.detached:
-            self._of_actor.setdefault(spec.creator, {})[spec.group_id] = None
+        self._index.add(spec)
+        self._index.comes(spec.group_id, group.nodes.values())
 
     def expects(self, group_id: bytes, index: int, node_id: bytes) -> bool:
         """The bundle is, or is about to be, on that node."""

@@ -4,6 +4,7 @@ costs are those of what is asked for. Used for actors on nodes, in placement gro
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Generic, TypeVar
 
 Member = TypeVar("Member")
@@ -23,6 +24,10 @@ class Relation(Generic[Member, Place]):
 
     def __len__(self) -> int:
         return len(self._place_of)
+
+    def __iter__(self) -> Iterator[Member]:
+        """All members."""
+        return iter(self._place_of)
 
     def put(self, member: Member, place: Place) -> None:
         """It is there, and nowhere else."""

@@ -138,6 +138,9 @@ def check_no_tasks(fleet: Fleet) -> None:
 def check_rest(fleet: Fleet) -> None:
     """All work is over: nothing is held, nothing waits, and the head knows what there is."""
     head = fleet.head
+    groups = head.groups.directory
+    remain = any(group.state is not GroupState.REMOVED for group in groups.groups.values())
+    require(remain or groups._index.is_empty, "the head remembers places of groups that are gone")
     for machine in fleet.living():
         raylet, name = machine.raylet, machine.node_id.decode()
         check_no_work(raylet.leases, name)
