@@ -14,10 +14,8 @@ from typing import Any
 import msgspec
 
 from linckia.base.limits import (
-    ANNOUNCE_EVERY_S,
     CLUSTER_EVENTS_MAX_BYTES,
     DEAD_NODES_MAX_BYTES,
-    NEWS_PER_S_MAX,
     SUSPECT_AFTER_S,
     VIEW_BATCH_S,
 )
@@ -30,12 +28,12 @@ from linckia.core.tables.budget import Ledger, Recent
 from linckia.gcs import records
 from linckia.gcs.amounts import patch, total_of
 from linckia.gcs.journal import Outbox
+from linckia.gcs.news import News, pause_between_s
 from linckia.gcs.node_record import AbsentPeer, NodeRecord
 from linckia.host import environment
 from linckia.model.parts import PartFacts
 from linckia.model.specs import NodeInfo
 from linckia.protocol import messages as m
-from linckia.protocol.batch import encode_batch
 
 _decode_node = msgspec.msgpack.Decoder(NodeInfo).decode
 _encode = msgspec.msgpack.encode
@@ -70,16 +68,13 @@ class NodeService:
         self.on_resources: list[Callable[[], None]] = []
         self._interested: dict[bytes, int] = {}  # node id -> what it has been told
         self._flush_scheduled = False
-        self._news: list[m.Message] = []  # for all nodes, in order
-        self._told_s = 0.0
-        self._telling = False
-        self._unannounced: dict[bytes, bytes] = {}  # nodes that joined since: id -> info
         self._notifying = False
         self.directory = NodeDirectory()
         self.probe: Callable[[str, Callable[[str, str], None]], None] = _no_probe  # node/head.py sets it
         self.own_memory: Callable[[], tuple[int, int]] = lambda: (0, 0)  # of the head's node; node/rooms.py sets it
         self.own_down: Callable[[], list[PartFacts]] = list  # likewise
         self.now_s = time.monotonic  # the simulator sets its own
+        self._news = News(call_later, self.broadcast, lambda: len(self.directory.nodes), lambda: self.now_s())
         self._tick_timer: Any = None
         self.events: Recent[tuple[float, str, str]] = Recent(CLUSTER_EVENTS_MAX_BYTES)
         self.dead: Ledger[bytes] = Ledger(DEAD_NODES_MAX_BYTES, "those that died first")
@@ -124,27 +119,8 @@ class NodeService:
                 node.peer.post(message)
 
     def announce(self, message: m.Message) -> None:
-        """To all living raylets, soon: what is said within ``ANNOUNCE_EVERY_S`` (with many nodes: longer) goes in one
-        message, so that a storm of changes costs messages by its length in time, not by changes times nodes.
-        """
-        self._news.append(message)
-        self._tell_soon()
-
-    def _tell_soon(self) -> None:
-        if not self._telling:
-            self._telling = True
-            pause_s = _pause_s(ANNOUNCE_EVERY_S, len(self.directory.nodes))
-            self._call_later(max(0.0, self._told_s + pause_s - self.now_s()), self._tell_all)
-
-    def _tell_all(self) -> None:
-        self._telling = False
-        news, self._news = self._news, []
-        self._told_s = self.now_s()
-        joined = list(self._unannounced.values())
-        self._unannounced = {}
-        if joined:  # before what is said of them
-            news.insert(0, m.NodesChanged(joined=joined))
-        self.broadcast(m.Announced(encode_batch(news)))
+        """To all living raylets, soon: see `News`."""
+        self._news.announce(message)
 
     # --- joining and leaving ------------------------------------------------------------------------------------------
 
@@ -172,12 +148,13 @@ class NodeService:
         self.view.join(joined)
         self._outbox.touch(records.NODES, info.node_id)
         self._reply(peer, m.NodeRegistered(message.rid, self.epoch))
-        others = [other.encoded for other in self.living() if other is not node and self._is_announced(other)]
+        others = [
+            other.encoded for other in self.living() if other is not node and self._news.knows_of(other.info.node_id)
+        ]
         if others:
             leaving = [other.info.node_id for other in self.living() if other.preempted]
             peer.post(m.NodesChanged(joined=others, preempted=leaving))
-        self._unannounced[info.node_id] = message.info
-        self._tell_soon()
+        self._news.joined(info.node_id, message.info)
         self._changed(node)
         if not self.is_own(node):
             self.begin_to_tick()
@@ -242,9 +219,6 @@ class NodeService:
             return None
         names = ("alive", "joined_s", "died_s", "drain", "drain_end_s", "drain_for_s", "death_reason", "death_kind")
         return records.encode(records.NodeRow(node.encoded, **{name: getattr(node, name) for name in names}))
-
-    def _is_announced(self, node: NodeRecord) -> bool:
-        return node.info.node_id not in self._unannounced
 
     def on_heartbeat(self, _peer: Any, message: m.Heartbeat) -> None:
         """It lives, and has so much memory left."""
@@ -415,7 +389,7 @@ class NodeService:
             node.changes[name] = self.revision
         if self._interested and not self._flush_scheduled:
             self._flush_scheduled = True
-            self._call_later(_pause_s(VIEW_BATCH_S, len(self._interested)), self._flush)
+            self._call_later(pause_between_s(VIEW_BATCH_S, len(self._interested)), self._flush)
 
     def on_interest(self, peer: Any, message: m.ViewInterest) -> None:
         """A raylet has work that it cannot do itself, or has no longer."""
@@ -498,8 +472,3 @@ class NodeService:
 
 def _no_probe(_endpoint: str, outcome: Callable[[str, str], None]) -> None:
     outcome("refused", "nobody looked why")
-
-
-def _pause_s(least_s: float, receivers: int) -> float:
-    """Between two messages to so many nodes."""
-    return max(least_s, receivers / NEWS_PER_S_MAX)

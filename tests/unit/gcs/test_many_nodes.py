@@ -11,7 +11,7 @@ import pytest
 from linckia.base.limits import NODE_LEASE_TTL_S, SUSPECT_AFTER_S
 from linckia.core.leases.vectors import to_units
 from linckia.core.nodes.directory import Effect
-from linckia.gcs import nodes, records
+from linckia.gcs import news, records
 from linckia.gcs.actor_placement import LOOKED_AT_MAX, ActorPlacement
 from linckia.gcs.service import Gcs
 from linckia.model.specs import ActorSpec, JobConfig, NodeInfo
@@ -143,7 +143,7 @@ def test_another_head_tells_all_that_a_node_says_though_it_is_as_its_record_has_
 
 @pytest.mark.row("P18")
 def test_with_many_nodes_news_are_gathered_for_longer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nodes, "NEWS_PER_S_MAX", 100)
+    monkeypatch.setattr(news, "NEWS_PER_S_MAX", 100)
     head = Head()
     peers = [head.join(b"n%02d" % number, CPU=1.0) for number in range(50)]
     head.pass_time(2.0)
