@@ -11,6 +11,7 @@ from typing import Any
 
 from linckia.core.actors.states import ACTOR_TABLE, ActorEvent, ActorState
 from linckia.core.autoscaling.instances import INSTANCE_TABLE, InstanceEvent, InstanceState
+from linckia.core.jobs.states import JOB_TABLE, JobEvent, JobState
 from linckia.core.leadership.states import HEAD_TABLE, HeadEvent, HeadState
 from linckia.core.leases.states import LEASE_TABLE, LeaseEvent, LeaseState
 from linckia.core.machine import Table, mermaid
@@ -25,6 +26,7 @@ LIFE_CYCLES: list[tuple[Table[Any, Any], type[Enum], type[Enum]]] = [
     (ACTOR_TABLE, ActorState, ActorEvent),
     (HEAD_TABLE, HeadState, HeadEvent),
     (INSTANCE_TABLE, InstanceState, InstanceEvent),
+    (JOB_TABLE, JobState, JobEvent),
     (LEASE_TABLE, LeaseState, LeaseEvent),
     (OBJECT_TABLE, ObjectState, ObjectEvent),
     (PART_TABLE, PartState, PartEvent),

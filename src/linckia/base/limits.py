@@ -247,6 +247,25 @@ CLUSTER_EVENTS_MAX_BYTES: Final = MIB
 KEY_VALUE_MAX_BYTES: Final = 512 * MIB
 """Keys and values of the internal key-value store, which all live: nothing is evicted, what does not fit is refused."""
 
+# --- submitted jobs (docs/jobs.md) ---
+JOB_STOP_GRACE_S: Final = 3.0
+"""Between SIGTERM and SIGKILL for the processes of a job's entrypoint (R 8.34)."""
+JOB_START_MAX_S: Final = 900.0
+"""A job whose entrypoint has not been started once by then has failed (R 8.33)."""
+JOB_HANDED_OVER_MAX_S: Final = 60.0
+"""A job that was written down, and that nobody supervises after so long, never will be: who submitted it has died."""
+JOB_RETRY_FIRST_S: Final = 1.0
+JOB_RETRY_CAP_S: Final = 60.0
+"""Waits between the attempts of a job: doubling, with jitter; the first failover has none."""
+JOB_SPEC_MAX_BYTES: Final = 64 * KIB
+"""Entrypoint, metadata and runtime environment of one job, as they are kept by the head."""
+JOB_ATTEMPTS_KEPT: Final = 50
+"""Records of attempts that stay with a job: the last ones."""
+JOB_MESSAGE_MAX_CHARS: Final = 4000
+"""Of what a job says of its state, the last lines of its log included."""
+ENDED_SUBMISSIONS_MAX: Final = 1000
+"""Records of submitted jobs that have ended; those that ended first go first. At most 100 MiB, usually 1."""
+
 # --- the state API ----------------------------------------------------------------
 STATE_ROWS_MAX: Final = 10_000
 """Rows that one source (a process, a node, the head) tells at a time; what is beyond is counted."""

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from linckia.core.actors.states import ACTOR_TABLE, ActorEvent
 from linckia.core.autoscaling.instances import INSTANCE_TABLE, InstanceEvent
+from linckia.core.jobs.states import JOB_TABLE, JobEvent
 from linckia.core.leadership.states import HEAD_TABLE, HeadEvent
 from linckia.core.leases.states import HOLDS_RESOURCES, LEASE_TABLE, LeaseEvent, LeaseState
 from linckia.core.machine import IllegalTransition, Table
@@ -23,6 +24,7 @@ TABLES: list[tuple[Table[Any, Any], type[Enum]]] = [
     (TASK_TABLE, TaskEvent),
     (ACTOR_TABLE, ActorEvent),
     (WORKER_TABLE, WorkerEvent),
+    (JOB_TABLE, JobEvent),
     (LEASE_TABLE, LeaseEvent),
     (HEAD_TABLE, HeadEvent),
     (OBJECT_TABLE, ObjectEvent),
