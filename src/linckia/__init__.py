@@ -59,6 +59,7 @@ _LAZY = {
 }  # fmt: skip
 _MODULES = (
     "job_config",
+    "job_submission",
     "dag",
     "runtime_env",
     "cross_language",

@@ -101,6 +101,7 @@ def _job_config(options: InitOptions, env: dict[str, Any]) -> JobConfig:
         as_ray=as_ray is not None and as_ray.is_installed(),
         logging_config=pickle.dumps(logging_config) if logging_config is not None else b"",
         env_vars=dict(env.get("env_vars") or {}),
+        metadata={**(getattr(given, "metadata", None) or {}), **options.given.get("_metadata", {})},
         working_dir=env.get("working_dir") or "",
         py_modules=list(env.get("py_modules") or ()),
         profiling=environment.option_on("PROFILING", default=False),

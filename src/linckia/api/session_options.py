@@ -59,6 +59,8 @@ def parse(address: str | None, options: dict[str, Any]) -> InitOptions:
         from linckia.api.runtime_envs import of_job  # noqa: PLC0415  (start-up time)
 
         options["runtime_env"] = of_job(options["runtime_env"])
+    if address != "local" and environment.option("JOB_CONFIG_JSON_ENV_VAR"):
+        _adopt_submission(options)
     _check_isolation(options)
     temp_dir = options.get("_temp_dir")
     if temp_dir is not None and not os.path.isabs(temp_dir):
@@ -83,6 +85,15 @@ def parse(address: str | None, options: dict[str, Any]) -> InitOptions:
         address, node, options.get("namespace"), bool(options.get("ignore_reinit_error")), bool(log_to_driver), options,
         options.get("job_config"),
     )  # fmt: skip
+
+
+def _adopt_submission(options: dict[str, Any]) -> None:
+    """This process is the driver of a submitted job."""
+    from linckia.api import submitted  # noqa: PLC0415  (start-up time)
+
+    found = submitted.submitted_with()
+    options["runtime_env"] = submitted.merged(found.get("runtime_env") or {}, options.get("runtime_env") or {})
+    options["_metadata"] = found.get("metadata") or {}
 
 
 def _refuse_removed(options: dict[str, Any]) -> None:
@@ -182,6 +193,8 @@ def resolve_address(options: InitOptions) -> Found | str | None:
     ConnectionError when there is nothing to join.
     """
     address = options.address or environment.option("ADDRESS") or None
+    if address == "auto":  # as in Ray: the environment knows better than a look at this machine
+        address = environment.option("ADDRESS") or address
     if address == "local":
         return None
     if address is not None and not isinstance(address, str):
@@ -193,6 +206,7 @@ def resolve_address(options: InitOptions) -> Found | str | None:
             f"init(address={address!r}): client connections are not available yet; use 'auto', 'local' or host:port"
         )
     if address is not None and address.startswith("unix:"):
+        _refuse_resources(options, address)
         session_dir = os.path.dirname(os.path.dirname(address.removeprefix("unix:")))
         return Found(session_dir, address, f"{session_dir}/token")
     found = _running_cluster(options.node.temp_dir, address)

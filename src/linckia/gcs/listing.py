@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from linckia.gcs.service import Gcs
 
 COLLECTED = ("tasks", "objects", "workers", "runtime_envs", "logs", "log")
+OF_ONE_NODE = ("log", "logs", "workers")
+"""Told by the node that their column `node_id` names; of tasks and objects others know too."""
 RAYLETS_SHARE = 0.8  # of the deadline: what they have by then still has to come here
 
 
@@ -78,7 +80,7 @@ class StateService:
 
     def _collect(self, peer: Any, query: m.StateQuery) -> None:
         number = next(self._numbers)
-        living = self._nodes.living()
+        living = _asked_nodes(self._nodes.living(), query)
         asked = {node.info.node_id: f"node {node.info.node_id.hex()[:12]} ({node.info.node_ip})" for node in living}
         own = Part()
         if query.what == "tasks":
@@ -123,6 +125,14 @@ class StateService:
         if query.what != "log":
             part = merge([part], _limit(query), query.filters, tasks=query.what == "tasks")
         self._answer(collection.peer, query, part)
+
+
+def _asked_nodes(living: list[Any], query: m.StateQuery) -> list[Any]:
+    """All, unless it is about files or processes of one node: who follows a log asks often."""
+    if query.what not in OF_ONE_NODE:
+        return living
+    wanted = next((value for column, how, value in query.filters if column == "node_id" and how == "="), None)
+    return living if wanted is None else [node for node in living if node.info.node_id.hex() == str(wanted).lower()]
 
 
 def _limit(query: m.StateQuery) -> int:

@@ -150,9 +150,9 @@ def _job_row(gcs: Gcs, job: JobRecord) -> Row:
     where = node.info.node_ip if node is not None else ""
     return {
         "job_id": job.job_id.hex(),
-        "submission_id": None,
+        "submission_id": config.metadata.get("job_submission_id"),
         "entrypoint": config.entrypoint,
-        "type": "DRIVER",
+        "type": "SUBMISSION" if "job_submission_id" in config.metadata else "DRIVER",
         "status": "SUCCEEDED" if job.finished else "RUNNING",
         "message": None,
         "error_type": None,

@@ -10,6 +10,9 @@ import time
 
 from linckia.host.cgroup import memory_limit_bytes
 
+SUPERVISOR_VARIABLE = "LINCKIA_JOB_SUPERVISOR_PID"
+"""In the environment of a job's entrypoint: the worker that supervises it."""
+
 
 def process_environment() -> dict[str, str]:
     """A copy of the environment variables."""

@@ -100,6 +100,15 @@ def parent_and_state(pid: int) -> tuple[int, str]:
         return 0, ""
 
 
+def environment_of(pid: int) -> list[bytes]:
+    """``NAME=value`` as a process was started with; empty when it cannot be read."""
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            return file.read().split(b"\0")
+    except OSError:
+        return []
+
+
 def children_of(pid: int) -> list[int]:
     """Direct children, living or zombie."""
     try:
@@ -112,6 +121,35 @@ def children_of(pid: int) -> list[int]:
     except OSError:
         return []
     return [int(name) for name in names if name.isdigit() and parent_and_state(int(name))[0] == pid]
+
+
+def descendants_of(pid: int) -> list[int]:
+    """All processes below this one, living or zombie, whatever thread started them. Parents before children."""
+    found: list[int] = []
+    parents = [pid]
+    for parent in parents:
+        found_below = _children_of_threads(parent)
+        found += found_below
+        parents += found_below
+    return found
+
+
+def _children_of_threads(pid: int) -> list[int]:
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        return []  # it has ended
+    found: list[int] = []
+    for thread in threads:
+        try:
+            with open(f"/proc/{pid}/task/{thread}/children", encoding="ascii") as file:
+                found += [int(child) for child in file.read().split()]
+        except FileNotFoundError:
+            if os.path.exists(f"/proc/{pid}/task/{thread}"):
+                return children_of(pid)  # a kernel without such files
+        except OSError:
+            continue
+    return found
 
 
 def kill_group(leader_pid: int) -> None:

@@ -58,6 +58,7 @@ class Attempt(msgspec.Struct, frozen=True):
     log: str
     start_s: float
     pid: int = 0
+    supervisor_pid: int = 0
     end_s: float = 0.0
     exit_code: int | None = None
     cause: str = ""

@@ -28,11 +28,13 @@ from typing import Any, TextIO
 import msgspec
 
 from linckia.host import exhaustion, process
+from linckia.host.environment import SUPERVISOR_VARIABLE
 
 MESSAGE_MAX_BYTES = 1 << 17
 WARM_UP_AFTER_IDLE_MS = 20
 WARM_MODULES = ("linckia.worker.actor_host",)
 """What an actor needs besides (asyncio: 40 ms). Imported when the first workers run, not to hold up the first task."""
+SUPERVISED_ROUNDS = 100
 encode = msgspec.msgpack.encode
 decode = msgspec.msgpack.Decoder(dict[str, Any]).decode
 
@@ -200,9 +202,23 @@ class Zygote:
             pid = found.si_pid
             if pid in self.workers:
                 process.kill_group(pid)
+                self._end_supervised(pid)
             _, status = os.waitpid(pid, 0)
             if self.workers.pop(pid, None) is not None:
                 self._send({"exited": pid, "status": status})
+
+    def _end_supervised(self, worker_pid: int) -> None:
+        """Processes of a job's entrypoint that have left the group of their supervisor, which has just died and left
+        them to us (host/entrypoint.py). Orphans of other workers stay until the node ends.
+        """
+        mark = f"{SUPERVISOR_VARIABLE}={worker_pid}".encode()
+        for _ in range(SUPERVISED_ROUNDS):  # the children of who is killed come next
+            found = [pid for pid in process.children_of(self.pid) if pid not in self.workers and _has_mark(pid, mark)]
+            if not found:
+                return
+            for pid in found:
+                process.kill_child(pid)
+                os.waitpid(pid, 0)
 
     def _end_everything(self) -> None:
         """The node is gone: kill all workers with their groups, then whatever else is left below this process."""
@@ -257,6 +273,10 @@ def _detach_standard_input_and_output() -> None:
 
 def _no_entry(_config: dict[str, Any]) -> None:
     raise RuntimeError("the zygote has not imported the worker runtime yet")
+
+
+def _has_mark(pid: int, mark: bytes) -> bool:
+    return process.parent_and_state(pid)[1] != "Z" and mark in process.environment_of(pid)
 
 
 def _descriptors(ancillary: list[tuple[int, int, bytes]]) -> list[int]:

@@ -25,11 +25,11 @@ NAMESPACE = "linckia.packages"
 def enter(runtime: Runtime, working_dir: str, py_modules: Sequence[str]) -> None:
     """Make the modules importable and the directory the current one. RuntimeEnvSetupError when they cannot be had."""
     for uri in py_modules:
-        sys.path.insert(0, _folder(runtime, uri))
+        sys.path.insert(0, folder(runtime, uri))
     if working_dir:
-        folder = _folder(runtime, working_dir)
-        os.chdir(folder)
-        sys.path.insert(0, folder)
+        place = folder(runtime, working_dir)
+        os.chdir(place)
+        sys.path.insert(0, place)
 
 
 def store(runtime: Runtime, uri: str, data: bytes) -> None:
@@ -39,7 +39,9 @@ def store(runtime: Runtime, uri: str, data: bytes) -> None:
         runtime.call(runtime.raylet, m.KvPut(runtime.next_rid(), NAMESPACE, uri.encode(), data, overwrite=False))
 
 
-def _folder(runtime: Runtime, uri: str) -> str:
+def folder(runtime: Runtime, uri: str) -> str:
+    """Where the package lies on this node. RuntimeEnvSetupError when it cannot be had."""
+
     def fetch() -> bytes:
         found = runtime.call(runtime.raylet, m.KvGet(runtime.next_rid(), NAMESPACE, uri.encode()))
         if not found.values:

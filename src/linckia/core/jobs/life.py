@@ -41,6 +41,7 @@ class Place(NamedTuple):
 
     node_id: str
     node_ip: str
+    supervisor_pid: int = 0
 
 
 class End(NamedTuple):
@@ -66,7 +67,8 @@ def log_name(submission_id: str, number: int) -> str:
 def begin(record: JobRecord, place: Place, now_s: float) -> JobRecord:
     """Another attempt, whose process is about to be started."""
     number = record.attempts[-1].number + 1 if record.attempts else 1
-    attempt = Attempt(number, place.node_id, place.node_ip, log_name(record.spec.submission_id, number), now_s)
+    log = log_name(record.spec.submission_id, number)
+    attempt = Attempt(number, place.node_id, place.node_ip, log, now_s, supervisor_pid=place.supervisor_pid)
     kept = [*record.attempts, attempt][-JOB_ATTEMPTS_KEPT:]
     where = f"attempt {number} is being started on {_node(attempt)}"
     return replace(record, attempts=kept, message=where, not_before_s=0.0)
@@ -124,21 +126,22 @@ def refused(record: JobRecord, why: str, error_type: str, now_s: float) -> JobRe
     return _over(record, E.FAIL, f"{why} ({_ORIGIN[cause]})", now_s, error_type)
 
 
-def seen(record: JobRecord, supervisor: str, now_s: float, start_max_s: float) -> JobRecord:
+def seen(record: JobRecord, supervisor: str, death: str, now_s: float, start_max_s: float) -> JobRecord:
     """The record as a reader may believe it. ``supervisor`` is the state of that actor as it was *before* the record
-    was read, empty when there is none that lives: then nobody will ever change this record again (P 5).
+    was read, empty when there is none that lives: then nobody will ever change this record again (P 5). ``death``: what
+    is known of its end.
     """
     if is_over(record):
         return record
     spec, last = record.spec, record.last
     if not supervisor:
-        if last is None and now_s - spec.submitted_s < JOB_HANDED_OVER_MAX_S:
+        if last is None and not death and now_s - spec.submitted_s < JOB_HANDED_OVER_MAX_S:
             return record
         if last is None:
             why = "who submitted it ended before its supervisor was made; submit it again"
-            return refused(record, why, SUPERVISOR_NOT_STARTED, now_s)
-        why = f"its supervisor was killed or could not be started again, after attempt {last.number} on {_node(last)}"
-        return refused(record, why, SUPERVISOR_DIED, now_s)
+            return refused(record, f"its supervisor is dead: {death}" if death else why, SUPERVISOR_NOT_STARTED, now_s)
+        why = f"its supervisor is dead, after attempt {last.number} on {_node(last)}"
+        return refused(record, f"{why}: {death}" if death else why, SUPERVISOR_DIED, now_s)
     if last is None and supervisor != "ALIVE" and now_s - spec.submitted_s > start_max_s:
         why = f"no node had room for its driver within {start_max_s:g} s; ask for less, or add nodes"
         return refused(record, why, START_TIMEOUT, now_s)

@@ -46,7 +46,7 @@ def _after_loss(record: JobRecord, policy: JobPolicy, rng: UnitRandom) -> Verdic
         return Verdict(again=False, delay_s=0.0, why="it was submitted without failover")
     lost = record.system_failures
     delay_s = 0.0 if lost == 0 else SYSTEM_BACKOFF.delay_s(lost - 1, rng)
-    return Verdict(again=True, delay_s=delay_s, why=f"failover {lost + 1}, which costs no retry")
+    return Verdict(again=True, delay_s=delay_s, why=f"failover {lost + 1} follows")
 
 
 def _counted(name: str, budget: int, used: int, backoff: Backoff | None, rng: UnitRandom) -> Verdict:
@@ -55,8 +55,8 @@ def _counted(name: str, budget: int, used: int, backoff: Backoff | None, rng: Un
             again=False, delay_s=0.0, why=f"{name} is {budget}" if used == 0 else f"all {used} retries are used"
         )
     delay_s = backoff.delay_s(used, rng) if backoff is not None else 0.0
-    of = "without a limit" if budget < 0 else f"of {budget}"
-    return Verdict(again=True, delay_s=delay_s, why=f"retry {used + 1} {of}")
+    of = "(of any number)" if budget < 0 else f"of {budget}"
+    return Verdict(again=True, delay_s=delay_s, why=f"retry {used + 1} {of} follows")
 
 
 def _backoff(policy: JobPolicy) -> Backoff | None:

@@ -1,0 +1,19 @@
+"""Submit programs to a cluster and watch them: ``from linckia.job_submission import JobSubmissionClient``. As Ray's
+module of that name; see docs/jobs.md.
+"""
+
+from __future__ import annotations
+
+from linckia.jobs.client import JobSubmissionClient
+from linckia.jobs.details import DriverInfo, JobAttempt, JobDetails, JobErrorType, JobInfo, JobStatus, JobType
+
+__all__ = [
+    "DriverInfo",
+    "JobAttempt",
+    "JobDetails",
+    "JobErrorType",
+    "JobInfo",
+    "JobStatus",
+    "JobSubmissionClient",
+    "JobType",
+]
