@@ -235,7 +235,7 @@ class OwnGround(Ground):
             self._workers.append(node)
 
     def _add(self, name: str, **arguments: Any) -> ClusterNode:
-        with self.places.at(name):
+        with self.places.at(name), self.places.with_clock(name):
             node = self.cluster.add_node(node_ip_address=self.places.address(name), **arguments)
         self.names[node.node_id] = name
         if "store" in arguments:

@@ -1,4 +1,4 @@
-"""What the processes of a chaos run stand on: hosts of a network of its own, small disks, little memory.
+"""What the processes of a chaos run stand on: hosts of a network of its own, small disks, little memory, clocks.
 
 Hosts are network namespaces (testing/namespaces.py). Disks are small tmpfs in a mount namespace that ends with the
 run's last process, so that none is left behind whatever kills the run. Memory is limited by a control group per node.
@@ -17,7 +17,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from linckia.testing import memory_group, namespaces
-from linckia.testing.chaos.schedule import HOSTS, LITTLE_MEMORY, NEEDS, SMALL_DISKS, TRACER
+from linckia.testing.chaos import clocks
+from linckia.testing.chaos.clocks import WallClock
+from linckia.testing.chaos.schedule import CLOCKS, HOSTS, LITTLE_MEMORY, NEEDS, SMALL_DISKS, TRACER
 from linckia.testing.memory_group import MemoryGroup
 from linckia.testing.namespaces import Host, Network
 
@@ -39,6 +41,7 @@ def impossible() -> dict[str, str]:
         SMALL_DISKS: _no_disks(),
         TRACER: "" if shutil.which("strace") else "fsync is slowed by strace: apt-get install strace",
         LITTLE_MEMORY: memory_group.why_not(),
+        CLOCKS: clocks.why_not(),
     }
     return {kind: reasons[need] for kind, need in NEEDS.items() if reasons[need]}
 
@@ -56,7 +59,9 @@ class Places:
         self.folder = folder
         self.network = Network([INJECTOR, *names]) if HOSTS in needs else None
         self.has_disks, self.has_little_memory = SMALL_DISKS in needs, LITTLE_MEMORY in needs
+        self._clock_library = clocks.build(folder) if CLOCKS in needs else None
         self.memory: dict[str, MemoryGroup] = {}
+        self.clocks: dict[str, WallClock] = {}
         self._stack = contextlib.ExitStack()
         if self.network is not None:
             self._stack.enter_context(self.network.inside(self.network.hosts[INJECTOR]))
@@ -92,6 +97,24 @@ class Places:
             self.memory[name] = MemoryGroup(NODE_MEMORY_BYTES)
         with self.memory[name].inside():
             yield
+
+    @contextlib.contextmanager
+    def with_clock(self, name: str) -> Iterator[None]:
+        """What this process starts meanwhile has a wall clock of its own, shared by all that was started under that
+        name.
+        """
+        if self._clock_library is None:
+            yield
+            return
+        if name not in self.clocks:
+            self.clocks[name] = WallClock(self.folder / f"clock-{name}")
+        more = {"LINCKIA_TESTING_CLOCK": str(self.clocks[name].path), "LD_PRELOAD": str(self._clock_library)}
+        os.environ.update(more)
+        try:
+            yield
+        finally:
+            for key in more:
+                del os.environ[key]
 
     def kernel_kills(self) -> int | None:
         """Processes that the kernel has ended for want of memory, on all nodes; None where memory is not limited."""

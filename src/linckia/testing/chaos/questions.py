@@ -1,7 +1,6 @@
 """The questions of docs/consistency.md that an experiment on one machine answers, and the rule for each verdict. Pure.
 
-An experiment is a chaos run; one run may answer several questions. Questions without an experiment here say where they
-are answered.
+An experiment is a chaos run; one run may answer several questions.
 """
 
 from __future__ import annotations
@@ -58,7 +57,6 @@ QUESTIONS = {
     13: "Is it live afterwards?",
     14: "Availability as a number",
 }
-ELSEWHERE = {11: "needs clocks of its own per process: in virtual time, tests/sim/test_heads.py"}
 
 
 def experiments(store: str) -> tuple[Experiment, ...]:
@@ -72,6 +70,7 @@ def experiments(store: str) -> tuple[Experiment, ...]:
         Experiment(Plan(12, 16.0, 5.0, ("etcd-all",) if with_etcd else ("head",), lasts_s=3.0), (12,)),
         Experiment(Plan(3, 26.0, 11.0, ("cut-heads",), lasts_s=6.0), (3,)),
         Experiment(Plan(9, 30.0, 27.0, ("cut-heads",), lasts_s=14.0), (9,)),
+        Experiment(Plan(11, 40.0, 4.0, ("clock",)), (11,)),
         Experiment(Plan(10, 38.0, 9.0, ("deaf-node", "mute-node", "part-node"), lasts_s=4.0), (10,)),
     ]
     mixed = ("head", "worker", "raylet", *(("etcd",) if with_etcd else ()))
@@ -178,6 +177,18 @@ def _suspicion(result: Result) -> tuple[Verdict, str]:
     )
 
 
+def _clocks(result: Result) -> tuple[Verdict, str]:
+    terms, dead = sorted(set(result.seen.epochs)), result.seen.dead_nodes
+    failed = sum(row.tally.failed for row in result.classes.values())
+    kept = result.good and dead == 0 and result.restarts == 0 and len(terms) == 1 and failed == 0
+    return _kept(kept), (
+        f"wall clocks of hosts of heads and nodes an hour wrong, forward or back, for 3 to 12 s, "
+        f"{len(result.seen.deeds)} times (lease of a head 2 s, of a node 10 s): terms {terms}, nodes declared dead "
+        f"{dead}, actors restarted {result.restarts}, errors {failed}; {_counts(result)}. Speed: in virtual time, "
+        "tests/sim/test_heads.py"
+    )
+
+
 def _durable(result: Result) -> tuple[Verdict, str]:
     groups = result.classes["group"].tally
     how = "all members of etcd killed" if result.facts["store"] == "etcd" else "the head killed"
@@ -215,6 +226,7 @@ RULES: dict[int, Callable[[Result], tuple[Verdict, str]]] = {
     8: _suspicion,
     9: _mass,
     10: _one_way,
+    11: _clocks,
     12: _durable,
     13: _live,
     14: _availability,

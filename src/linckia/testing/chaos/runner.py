@@ -15,6 +15,7 @@ import msgspec
 import linckia
 from linckia.testing.chaos import schedule
 from linckia.testing.chaos.attached import FoundGround
+from linckia.testing.chaos.clock_faults import ClockFaults
 from linckia.testing.chaos.disk_faults import DiskFaults, StoreDisk
 from linckia.testing.chaos.driver import End
 from linckia.testing.chaos.ground import Ground, GroundError, OwnGround, Size
@@ -99,6 +100,8 @@ def injector_for(ground: Ground, say: Callable[[str], None]) -> Injector:
         injector.kinds |= DiskFaults(injector, ground).kinds()
         if ground.places.network is not None:
             injector.kinds |= NetworkFaults(injector, ground, ground.places.network).kinds()
+        if ground.places.clocks:
+            injector.kinds |= ClockFaults(injector, ground).kinds()
         stale = StaleFaults(injector, ground)
         injector.kinds |= stale.kinds()
         injector.find_stale = stale.found

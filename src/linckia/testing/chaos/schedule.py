@@ -38,6 +38,7 @@ KINDS = {
     "full-store": "the disk of the store (of one member of etcd) is full, then not",
     "full-spill": "the disk where the driver's node spills is full, then not",
     "slow-disk": "each fsync of the store (of the member that leads etcd) takes 200 ms longer, then not",
+    "clock": "the wall clock of a node's or a head's host jumps by an hour, forward or back, and later back again",
     "memory": "another program takes a node's memory up to its limit, then ends",
 }
 STOPS = ("stop-head", "stop-raylet", "stop-worker", "stop-etcd")
@@ -46,12 +47,13 @@ LOSSES = ("host", "host-etcd")
 DISKS = ("full-store", "full-spill", "slow-disk")
 GROUPS = {"stop": STOPS, "cut": CUTS, "lost": LOSSES, "disk": DISKS, "all": tuple(KINDS)}
 NEEDS_ETCD = frozenset({"etcd", "etcd-all", "stop-etcd", "stale-head", "cut-store", *LOSSES})
-HOSTS, SMALL_DISKS, TRACER, LITTLE_MEMORY = "hosts", "small disks", "strace", "little memory"
+HOSTS, SMALL_DISKS, TRACER, LITTLE_MEMORY, CLOCKS = "hosts", "small disks", "strace", "little memory", "clocks"
 NEEDS = {
     **dict.fromkeys((*CUTS, *LOSSES), HOSTS),
     **dict.fromkeys(("full-store", "full-spill"), SMALL_DISKS),
     "slow-disk": TRACER,
     "memory": LITTLE_MEMORY,
+    "clock": CLOCKS,
 }
 """What the cluster has to stand on, beyond processes."""
 FOUND = frozenset({"head", "raylet", "worker", "stop-head", "stop-raylet", "stop-worker", "slow-disk"})
@@ -78,6 +80,7 @@ LASTS_S = {
     "full-store": (2.0, 4.0),
     "full-spill": (2.0, 4.0),
     "slow-disk": (4.0, 4.0),
+    "clock": (3.0, 12.0),
     "memory": (2.0, 2.0),
 }
 """Shorter and longer than the lease in question: 2 s for heads, 10 s for nodes."""
