@@ -94,12 +94,22 @@ class Story:
         return int(found.pid)
 
 
-@pytest.fixture
-def cluster() -> Iterator[Cluster]:
-    """A head that is a process of its own, with SQLite, and a node for drivers."""
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Cluster]:
+    """A head that is a process of its own, with SQLite."""
     with Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "store": "session"}) as made:
-        made.add_node(num_cpus=1)
         yield made
+
+
+@pytest.fixture
+def cluster(shared: Cluster) -> Cluster:
+    """With one node for drivers; tests kill it."""
+    for node in list(shared.worker_nodes):
+        if not node.is_alive():
+            shared.worker_nodes.discard(node)
+    if not shared.worker_nodes:
+        shared.add_node(num_cpus=1)
+    return shared
 
 
 @pytest.fixture

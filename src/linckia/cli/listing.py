@@ -94,7 +94,7 @@ def show_summary(resource: str, look: Look) -> int:
         typer.echo(_shown(told, look.form))
         return 0
     rows = [{told["summary_by"]: name, **_counts(entry)} for name, entry in sorted(told["summary"].items())]
-    typer.echo(_table(rows))
+    typer.echo(table(rows))
     typer.echo("\n".join(f"{key}: {_cell(value)}" for key, value in told.items() if key.startswith("total_")))
     return 0
 
@@ -137,7 +137,7 @@ def show_memory(view: MemoryView, look: Look) -> int:
         column = SORTED_BY[view.sort_by]
         rows.sort(key=lambda row: row[column], reverse=column == "object_size")
         shown = rows[: view.num_entries] if view.num_entries >= 0 else rows
-        typer.echo(_table([_reference(row, view.units) for row in shown]))
+        typer.echo(table([_reference(row, view.units) for row in shown]))
         if len(shown) < len(rows):
             typer.echo(f"... and {len(rows) - len(shown)} more")
     total = sum(max(0, row["object_size"]) for row in part.rows)
@@ -215,10 +215,10 @@ def _shown(told: Any, form: str) -> str:
 
         text: str = yaml.safe_dump(told, sort_keys=False, default_flow_style=False, allow_unicode=True)
         return text.rstrip("\n")
-    return _table(told)
+    return table(told)
 
 
-def _table(rows: Rows) -> str:
+def table(rows: Rows) -> str:
     """Columns side by side, never folded: ids are there to be copied, and lines to be searched."""
     if not rows:
         return "nothing"

@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 import typer
 
 import linckia
+from linckia.cli.job_commands import app as job_app
 from linckia.node.launch import NodeStartError
 
 PROGRAM_ARGUMENTS = {"allow_interspersed_args": False}
@@ -36,6 +37,7 @@ app = typer.Typer(
     "The commands are for looking on, for clusters that outlive a program, and for programs written for Ray.",
     epilog="First steps: **linckia demo**, then docs/quickstart.md.",
 )
+app.add_typer(job_app, name="job")
 app.add_typer(tls_app, name="tls")
 app.add_typer(head_app, name="head")
 app.add_typer(chaos_app, name="chaos")

@@ -105,9 +105,11 @@ class NodeProcess:
 
     def is_alive(self) -> bool:
         """False once the process has ended."""
+        if self.pidfd < 0:
+            return False  # it was stopped, and reaped
         poller = select.poll()
         poller.register(self.pidfd, select.POLLIN)
-        return self.pidfd >= 0 and not poller.poll(0)
+        return not poller.poll(0)
 
     def stop(self, grace_s: float = STOP_GRACE_S, *, ask_first: bool = True) -> None:
         """End the node and all below it; at most ``grace_s`` and a bit. Idempotent; leaves no zombie.
