@@ -21,55 +21,60 @@ Hidden = Annotated[str, typer.Option(hidden=True)]  # of Ray's HTTP server: acce
 REST_IS_THE_ENTRYPOINT = {"allow_interspersed_args": False}
 RUNS, NEEDS, RETRIES = "What runs", "What the driver itself holds, besides its tasks", "When it fails"
 
+Env = Annotated[str, typer.Option(metavar="FILE", help="Runtime environment, as YAML.", rich_help_panel=RUNS)]
+EnvJson = Annotated[
+    str, typer.Option(metavar="JSON", help='The same: \'{"env_vars": {"A": "1"}}\'.', rich_help_panel=RUNS)
+]
+WorkingDir = Annotated[
+    str, typer.Option(metavar="DIR", help="Directory or zip file to send along; it runs in it.", rich_help_panel=RUNS)
+]
+Metadata = Annotated[str, typer.Option(metavar="JSON", help="Texts by name, for you.", rich_help_panel=RUNS)]
+Cpus = Annotated[float | None, typer.Option(help="CPUs.", rich_help_panel=NEEDS)]
+Gpus = Annotated[float | None, typer.Option(help="GPUs.", rich_help_panel=NEEDS)]
+Memory = Annotated[int | None, typer.Option(help="Memory, in bytes.", rich_help_panel=NEEDS)]
+Resources = Annotated[str, typer.Option(metavar="JSON", help="More: '{\"disk\": 1}'.", rich_help_panel=NEEDS)]
+Labels = Annotated[
+    str, typer.Option(metavar="JSON", help='Labels of its node: \'{"zone": "a"}\'.', rich_help_panel=NEEDS)
+]
+Retries = Annotated[
+    int, typer.Option(min=-1, help="Start it again when it exits with another code than 0.", rich_help_panel=RETRIES)
+]
+Pause = Annotated[
+    float, typer.Option(min=0, metavar="S", help="First pause; it doubles, up to 60 s.", rich_help_panel=RETRIES)
+]
+Codes = Annotated[str, typer.Option(metavar="1,75", help="Only after these; default: all.", rich_help_panel=RETRIES)]
+OomRetries = Annotated[
+    int, typer.Option(min=-1, help="The same for a lack of memory; -1: always.", rich_help_panel=RETRIES)
+]
+NoFailover = Annotated[
+    bool,
+    typer.Option("--no-failover", help="It must not run twice: FAILED if its node dies.", rich_help_panel=RETRIES),
+]
+
 
 @app.command(context_settings=REST_IS_THE_ENTRYPOINT)
 def submit(  # noqa: PLR0913 - what can be said of a job
     entrypoint: Annotated[
-        list[str], typer.Argument(metavar="COMMAND", help="After `--`. A single argument is given to a shell as it is.")
+        list[str],
+        typer.Argument(metavar="COMMAND", help="After `--`. A single argument is given to a shell as it is."),
     ],
     address: Address = "",
     submission_id: Annotated[str, typer.Option(help="Your name for it, so that it is submitted once only.")] = "",
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Print its id and end; the job goes on.")] = False,
-    working_dir: Annotated[
-        str,
-        typer.Option(metavar="DIR", help="Directory or zip file to send along; it runs in it.", rich_help_panel=RUNS),
-    ] = "",
-    runtime_env: Annotated[
-        str, typer.Option(metavar="FILE", help="Runtime environment, as YAML.", rich_help_panel=RUNS)
-    ] = "",
-    runtime_env_json: Annotated[
-        str,
-        typer.Option(metavar="JSON", help='The same: \'{"env_vars": {"A": "1"}}\'.', rich_help_panel=RUNS),
-    ] = "",
-    metadata_json: Annotated[
-        str, typer.Option(metavar="JSON", help="Texts by name, for you.", rich_help_panel=RUNS)
-    ] = "",
-    entrypoint_num_cpus: Annotated[float | None, typer.Option(help="CPUs.", rich_help_panel=NEEDS)] = None,
-    entrypoint_num_gpus: Annotated[float | None, typer.Option(help="GPUs.", rich_help_panel=NEEDS)] = None,
-    entrypoint_memory: Annotated[int | None, typer.Option(help="Memory, in bytes.", rich_help_panel=NEEDS)] = None,
-    entrypoint_resources: Annotated[
-        str, typer.Option(metavar="JSON", help="More: '{\"disk\": 1}'.", rich_help_panel=NEEDS)
-    ] = "",
-    entrypoint_label_selector: Annotated[
-        str, typer.Option(metavar="JSON", help='Labels of its node: \'{"zone": "a"}\'.', rich_help_panel=NEEDS)
-    ] = "",
-    max_retries: Annotated[
-        int,
-        typer.Option(min=-1, help="Start it again when it exits with another code than 0.", rich_help_panel=RETRIES),
-    ] = 0,
-    retry_backoff: Annotated[
-        float, typer.Option(min=0, metavar="S", help="First pause; it doubles, up to 60 s.", rich_help_panel=RETRIES)
-    ] = 1.0,
-    retry_exit_codes: Annotated[
-        str, typer.Option(metavar="1,75", help="Only after these; default: all.", rich_help_panel=RETRIES)
-    ] = "",
-    max_oom_retries: Annotated[
-        int, typer.Option(min=-1, help="The same for a lack of memory; -1: always.", rich_help_panel=RETRIES)
-    ] = -1,
-    no_failover: Annotated[
-        bool,
-        typer.Option("--no-failover", help="It must not run twice: FAILED if its node dies.", rich_help_panel=RETRIES),
-    ] = False,
+    working_dir: WorkingDir = "",
+    runtime_env: Env = "",
+    runtime_env_json: EnvJson = "",
+    metadata_json: Metadata = "",
+    entrypoint_num_cpus: Cpus = None,
+    entrypoint_num_gpus: Gpus = None,
+    entrypoint_memory: Memory = None,
+    entrypoint_resources: Resources = "",
+    entrypoint_label_selector: Labels = "",
+    max_retries: Retries = 0,
+    retry_backoff: Pause = 1.0,
+    retry_exit_codes: Codes = "",
+    max_oom_retries: OomRetries = -1,
+    no_failover: NoFailover = False,
     headers: Hidden = "",
     verify: Hidden = "",
 ) -> None:
