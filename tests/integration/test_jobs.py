@@ -74,9 +74,11 @@ def gone(pid: int) -> bool:
         return True
 
 
-def supervisor_state(submission_id: str) -> str:
-    (found,) = list_actors(filters=[("name", "=", submission_id)])
-    return found.state
+def until_supervisor_ended(submission_id: str) -> None:
+    deadline_s = time.monotonic() + 20
+    while not list_actors(filters=[("name", "=", submission_id), ("state", "=", "DEAD")]):
+        assert time.monotonic() < deadline_s
+        time.sleep(0.02)  # sleep: between two looks
 
 
 @pytest.mark.row("8.33", "8.34", "8.35")
@@ -94,10 +96,7 @@ def test_a_job_that_succeeds(cluster: Cluster, client: JobSubmissionClient) -> N
     logs = [Path(node.process.session_dir, "logs") for node in cluster.list_all_nodes()]
     (log,) = [path for folder in logs for path in folder.glob(f"job-driver-{submission_id}-1.log")]
     assert stat.S_IMODE(log.stat().st_mode) == 0o600
-    deadline_s = time.monotonic() + 10
-    while supervisor_state(submission_id) != "DEAD":  # the supervisor is no process any more
-        assert time.monotonic() < deadline_s
-        time.sleep(0.02)  # sleep: between two looks
+    until_supervisor_ended(submission_id)
     assert client.get_job_logs(submission_id) == "out\nerr\nlast"
 
 
@@ -252,6 +251,39 @@ def test_the_log_is_followed_to_its_last_byte(client: JobSubmissionClient) -> No
     assert [int(line.split()[0]) for line in seen.splitlines()[:-1]] == list(range(lines))
     assert seen.endswith("the end")
     assert client.get_job_logs(submission_id) == seen
+
+
+CHECKPOINTED = """
+import os, sys, linckia
+linckia.init()
+with linckia.checkpoint("steps", dir=sys.argv[1] if sys.argv[1:] else None) as ckpt:
+    for step in range(ckpt.load(0), 4):
+        print("step", step, flush=True)
+        ckpt.save(step + 1)
+        if step == 1:
+            sys.exit(75)
+    print(ckpt.info.path, flush=True)
+"""
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_driver_goes_on_where_its_last_attempt_was(client: JobSubmissionClient, tmp_path: Path, shared: bool) -> None:
+    folder = tmp_path / "states"
+    (tmp_path / "steps.py").write_text(CHECKPOINTED)
+    submission_id = client.submit_job(
+        entrypoint=f"python {tmp_path}/steps.py {folder if shared else ''}",
+        max_retries=2,
+        retry_exit_codes=[75],
+        retry_backoff_s=0,
+        entrypoint_resources={"here": 1},
+    )
+    done = client.wait_job(submission_id)
+    *steps, path = [line for line in client.get_job_logs(submission_id).splitlines() if not line.startswith("---")]
+    assert steps == [f"step {step}" for step in range(4)], done.message
+    assert f"/job-{submission_id}/steps/checkpoint-000002-" in path
+    assert path.startswith(str(folder)) == shared
+    until_supervisor_ended(submission_id)
+    assert not Path(path).parent.parent.exists(), "a job that has succeeded needs no checkpoint"
 
 
 @pytest.mark.row("8.34")

@@ -27,9 +27,10 @@ class Checkpointable(Protocol):
 def checkpoint(name: str, *, dir: Any = None, keep: int = 2) -> TaskCheckpoint:
     """In a task: ``with checkpoint("name") as ckpt: state = ckpt.load(default); ...; ckpt.save(state)``.
 
-    A retry of the same task finds what an earlier attempt saved; it is removed when the task has ended well. ``dir``:
-    an absolute path or ``file://`` URL of a shared directory, for retries on other machines; default: the session's
-    directory of the node. ``keep``: files that stay. RuntimeError in drivers and actors; TypeError, ValueError.
+    A retry of the same task finds what an earlier attempt saved; it is removed when the task has ended well. So it is
+    with the driver of a submitted job, until the job has succeeded. ``dir``: an absolute path or ``file://`` URL of a
+    shared directory, for retries on other machines; default: the session's directory of the node. ``keep``: files that
+    stay. RuntimeError in other drivers, and in actors; TypeError, ValueError.
     """
     from linckia.worker.task_checkpoints import TaskCheckpoint  # noqa: PLC0415  (start-up time)
 

@@ -11,7 +11,8 @@ import time
 from linckia.host.cgroup import memory_limit_bytes
 
 SUPERVISOR_VARIABLE = "LINCKIA_JOB_SUPERVISOR_PID"
-"""In the environment of a job's entrypoint: the worker that supervises it."""
+SUBMISSION_VARIABLE, ATTEMPT_VARIABLE = "LINCKIA_SUBMISSION_ID", "LINCKIA_JOB_ATTEMPT"
+"""In the environment of a job's entrypoint: its supervisor's worker; the job; the number of its attempt, from 1."""
 
 
 def process_environment() -> dict[str, str]:

@@ -29,6 +29,7 @@ from linckia.jobs import losses, surroundings
 from linckia.jobs.ledger import Ledger
 from linckia.model.jobs import Attempt, JobRecord, encode_job
 from linckia.worker import current
+from linckia.worker.task_checkpoints import forget_job
 
 LOG_PIECE_BYTES = 1 << 20
 HEAD_RETRY = Backoff(0.2, 5.0, jitter=0.5)
@@ -141,6 +142,8 @@ class Supervisor:
         self._record = record = found
         if not life.is_over(record):
             record = await self._run(record)
+        if record.state == "SUCCEEDED":
+            await asyncio.to_thread(forget_job, self._runtime.session_dir, self._id)
         self._over.set()
         await self._surely(lambda: self._ledger.bury(record))
         await self._leave()

@@ -43,7 +43,7 @@ def of_attempt(runtime: Runtime, record: JobRecord, number: int) -> Surroundings
     address = runtime.raylet_peer.address.endpoint
     for prefix in ("LINCKIA", "RAY"):
         variables |= {f"{prefix}_ADDRESS": address, f"{prefix}_{JOB_CONFIG}": config}
-    variables |= {"LINCKIA_JOB_ID": spec.submission_id, "LINCKIA_JOB_ATTEMPT": str(number)}
+    variables |= {environment.SUBMISSION_VARIABLE: spec.submission_id, environment.ATTEMPT_VARIABLE: str(number)}
     variables[environment.SUPERVISOR_VARIABLE] = str(os.getpid())
     variables.setdefault("PYTHONUNBUFFERED", "1")  # what was printed before a SIGKILL shall be in the log
     _put_first(variables, "PYTHONPATH", folders)
