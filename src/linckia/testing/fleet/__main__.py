@@ -22,7 +22,8 @@ class Stopwatch:
 
     def __init__(self) -> None:
         self.took_us: list[float] = []
-        decide: Callable[..., Any] = Scheduler.decide
+        self._decide: Callable[..., Any] = Scheduler.decide
+        decide = self._decide
 
         def timed(*args: Any, **options: Any) -> Any:
             began_s = time.perf_counter()
@@ -32,6 +33,10 @@ class Stopwatch:
             return decision
 
         Scheduler.decide = timed  # type: ignore[method-assign]
+
+    def stop(self) -> None:
+        """Time no more."""
+        Scheduler.decide = self._decide  # type: ignore[method-assign]
 
     def text(self) -> str:
         """Median and 99th percentile."""
@@ -67,6 +72,8 @@ def live(name: str, seed: int, nodes: int) -> bool:
     except FleetFailure as failure:
         print(failure)  # noqa: T201
         return False
+    finally:
+        watch.stop()
     real_s, virtual_s = time.process_time() - began_s, fleet.clock.now_s - fleet.began_s
     print(  # noqa: T201
         f"{name}, seed {seed}: {nodes} nodes, {fleet.steps:,} events, {virtual_s:.0f} s virtual in {real_s:.1f} s of "
