@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -17,7 +17,6 @@ from linckia.base.limits import (
     CLUSTER_EVENTS_MAX_BYTES,
     DEAD_NODES_MAX_BYTES,
     SUSPECT_AFTER_S,
-    VIEW_BATCH_S,
 )
 from linckia.core.leases import vectors
 from linckia.core.nodes.directory import Brake, Changed, Died, Effect, NodeDirectory, Probe
@@ -28,8 +27,9 @@ from linckia.core.tables.budget import Ledger, Recent
 from linckia.gcs import records
 from linckia.gcs.amounts import patch, total_of
 from linckia.gcs.journal import Outbox
-from linckia.gcs.news import News, pause_between_s
+from linckia.gcs.news import News
 from linckia.gcs.node_record import AbsentPeer, NodeRecord
+from linckia.gcs.view_changes import ViewChanges
 from linckia.host import environment
 from linckia.model.parts import PartFacts
 from linckia.model.specs import NodeInfo
@@ -60,14 +60,11 @@ class NodeService:
         self.epoch = 1
         self.nodes: dict[bytes, NodeRecord] = {}
         self.view = SettlingView(lambda: call_later(SETTLE_EVERY_S, self._settle))
-        self.revision = 0
-        self._by_change: dict[bytes, NodeRecord] = {}  # living nodes, the one that changed last at the end
+        self.changes = ViewChanges(self.view, self.send, call_later)
         self.on_back: list[Callable[[NodeRecord], None]] = []
         self.on_joined: list[Callable[[NodeRecord], None]] = []
         self.on_dead: list[Callable[[NodeRecord, str], None]] = []
         self.on_resources: list[Callable[[], None]] = []
-        self._interested: dict[bytes, int] = {}  # node id -> what it has been told
-        self._flush_scheduled = False
         self._notifying = False
         self.directory = NodeDirectory()
         self.probe: Callable[[str, Callable[[str, str], None]], None] = _no_probe  # node/head.py sets it
@@ -89,7 +86,7 @@ class NodeService:
         return {
             m.RegisterNode: self.on_register,
             m.ResourceReport: self.on_report,
-            m.ViewInterest: self.on_interest,
+            m.ViewInterest: self.changes.on_interest,
             m.UnregisterNode: self.on_unregister,
             m.Heartbeat: self.on_heartbeat,
             m.DrainNode: self.on_drain,
@@ -155,7 +152,7 @@ class NodeService:
             leaving = [other.info.node_id for other in self.living() if other.preempted]
             peer.post(m.NodesChanged(joined=others, preempted=leaving))
         self._news.joined(info.node_id, message.info)
-        self._changed(node)
+        self.changes.changed(node)
         if not self.is_own(node):
             self.begin_to_tick()
         for listener in self.on_joined:
@@ -210,7 +207,7 @@ class NodeService:
             left_s = node.drain_left_s(environment.wall_time_s())
             self.directory.drain(info.node_id, row.drain, idle=True, deadline_s=left_s, now_s=self.now_s())
             node.state = NodeState.DRAINING.value
-        self._changed(node)
+        self.changes.changed(node)
         self.begin_to_tick()
 
     def _row(self, node_id: bytes) -> bytes | None:
@@ -323,8 +320,7 @@ class NodeService:
         node.available = {}
         node.demand = []
         self.view.leave(node_id)
-        self._by_change.pop(node_id, None)
-        self._interested.pop(node_id, None)
+        self.changes.gone(node_id)
         severity = "ERROR" if reason == DeathReason.UNEXPECTED_TERMINATION.value else "INFO"
         self.note(severity, f"node {node_id.hex()[:12]} at {node.info.node_ip} is dead ({reason}): {text}")
         self._bury(node)
@@ -362,7 +358,7 @@ class NodeService:
             names = [*available, *total]
         node.is_new = False
         if names:
-            self._changed(node, names)
+            self.changes.changed(node, names)
         if self.on_resources and not self._notifying:  # once for many reports
             self._notifying = True
             self._call_later(NOTIFY_EVERY_S, self._notify)
@@ -378,50 +374,6 @@ class NodeService:
             self._notify()
         if not self.view.is_settled:
             self._call_later(SETTLE_EVERY_S, self._settle)
-
-    def _changed(self, node: NodeRecord, names: Iterable[str] = ()) -> None:
-        self.revision += 1
-        node.changed_at = self.view.as_of = self.revision
-        self._by_change.pop(node.info.node_id, None)
-        self._by_change[node.info.node_id] = node
-        for name in names:
-            node.changes.pop(name, None)
-            node.changes[name] = self.revision
-        if self._interested and not self._flush_scheduled:
-            self._flush_scheduled = True
-            self._call_later(pause_between_s(VIEW_BATCH_S, len(self._interested)), self._flush)
-
-    def on_interest(self, peer: Any, message: m.ViewInterest) -> None:
-        """A raylet has work that it cannot do itself, or has no longer."""
-        if message.on:
-            self._interested[peer.peer_id] = message.as_of
-            self._tell(peer.peer_id)
-        else:
-            self._interested.pop(peer.peer_id, None)
-
-    def _flush(self) -> None:
-        """Most were told at the same time, and hear the same."""
-        self._flush_scheduled = False
-        known: dict[int, m.ViewDelta] = {}
-        for node_id, told in self._interested.items():
-            self.send(node_id, known.get(told) or known.setdefault(told, self._since(told)))
-        self._interested = dict.fromkeys(self._interested, self.revision)
-
-    def _tell(self, node_id: bytes) -> None:
-        """What changed since it was told last."""
-        self.send(node_id, self._since(self._interested[node_id]))
-        self._interested[node_id] = self.revision
-
-    def _since(self, told: int) -> m.ViewDelta:
-        """Of all nodes; who knows better about itself leaves that out."""
-        changes = []
-        for node in reversed(self._by_change.values()):
-            if node.changed_at <= told:
-                break
-            delta = node.since(told)
-            if delta.available or delta.total:
-                changes.append(delta)
-        return m.ViewDelta(self.revision, changes)
 
     # --- questions ----------------------------------------------------------------------------------------------------
 

@@ -167,7 +167,7 @@ def check_rest(fleet: Fleet) -> None:
     require(not head.groups.directory.pending, f"groups wait: {list(head.groups.directory.pending)}")
     require(not head.actors.placement.waiting, f"actors wait: {list(head.actors.placement.waiting)}")
     require(not head.demand.demand().shapes, f"demand is left: {head.demand.demand().shapes}")
-    require(not head.nodes._interested, f"raylets listen to the view: {sorted(head.nodes._interested)}")
+    require(not head.nodes.changes.told, f"raylets listen to the view: {sorted(head.nodes.changes.told)}")
     undead = [each for each, actor in head.actors.directory.actors.items() if actor.state is not ActorState.DEAD]
     require(not undead, f"actors outlive their jobs: {undead}")
     require(not head.relays.peers, f"the head remembers processes {sorted(head.relays.peers)}")
