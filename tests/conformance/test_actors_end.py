@@ -47,6 +47,11 @@ class Worker:
         gate.wait()
         return "released"
 
+    def large(self, gate: Gate) -> bytes:
+        self.said.send("large")
+        gate.wait()
+        return bytes(10 * 2**20)
+
     def run_until_told(self, patience_s: float = 30.0) -> str:
         self.said.send("running")
         deadline = time.monotonic() + patience_s
@@ -125,6 +130,23 @@ def test_a_running_sync_call_is_only_told_that_it_is_cancelled(new_channel: NewC
     again = worker.run_until_told.remote(0.0)
     assert ray.get(again) == "ended by itself"
     assert said.receive_many(2) == ["running", "is_canceled: False"], "the flag belongs to one call"
+
+
+@pytest.mark.row("5.26", "3.4")
+def test_a_large_result_of_a_cancelled_call_takes_no_memory(new_gate: NewGate, new_channel: NewChannel) -> None:
+    gate, said = new_gate(), new_channel()
+    worker = Worker.remote(said)
+    before = ray.get(worker.ping.remote()) and ray.available_resources()["object_store_memory"]
+    ref = worker.large.remote(gate)
+    assert said.receive() == "large"
+    ray.cancel(ref)
+    gate.open()
+    with pytest.raises(exceptions.TaskCancelledError):
+        ray.get(ref, timeout=30)
+    deadline_s = time.monotonic() + 30
+    while ray.available_resources()["object_store_memory"] != before:
+        assert time.monotonic() < deadline_s, "the memory of the result is not free again"
+        time.sleep(0.02)  # sleep: the view of a cluster has no event for its users
 
 
 @pytest.mark.row("5.26")

@@ -159,6 +159,12 @@ class FaultyNetwork:
         self.clock.call_at(due_s, lambda: self._hear(connection, reason))
 
     def _hear(self, connection: SimConnection, reason: str) -> None:
+        """Behind all that was sent, which a partition since may have held up."""
+        healed_s = self.blocked_until_s(connection.here.name, connection.there.name)
+        due_s = max(healed_s, connection.last_due_s)
+        if due_s > self.clock.now_s:
+            self.clock.call_at(due_s, lambda: self._hear(connection, reason))
+            return
         far = connection.other
         if connection.there.alive and not far.closed:
             far.closed = True

@@ -87,6 +87,7 @@ class SimOwner(SimProcess):
         self.open: dict[Shape, dict[int, None]] = {}  # rids of lease requests that are wanted
         self.leases: dict[int, SimLease] = {}
         self.actors: dict[bytes, SimActor] = {}
+        self.given: set[tuple[bytes, bytes]] = set()  # who was ever asked to run which task
         self.count = 0
         self.handlers.update(
             {
@@ -176,6 +177,7 @@ class SimOwner(SimProcess):
 
     def _send(self, worker: bytes, task: SimTask) -> None:
         connection = self.peer(worker)
+        self.given.add((worker, task.task_id))
         if connection is not None:
             dependencies = [Dependency(info) for info in infos(task.pinned)]
             connection.post(m.Push(task.task_id, 0, b"", PushExtras(dependencies=dependencies)))
@@ -211,7 +213,8 @@ class SimOwner(SimProcess):
         elif lease is not None and lease.task is not None and lease.task.task_id == message.task_id:
             task = lease.task
         else:
-            raise AssertionError(f"{worker!r} answers {message.task_id!r}, which {self.name!r} did not give it")
+            self._on_late_answer(worker, message)
+            return
         result = message.results[0]
         if result.block is not None:
             if task.result in self.freed:
@@ -223,6 +226,16 @@ class SimOwner(SimProcess):
         self._end(task, E.GAVE_UP if message.failed else E.SUCCEEDED, "raised" if message.failed else "ok")
         if actor is None and lease is not None:
             self._idle(lease)
+
+    def _on_late_answer(self, worker: bytes, message: m.DoneMany) -> None:
+        """Of an attempt that was given up since: an actor's call when its process was known to be gone. Nobody else
+        knows of its memory.
+        """
+        if (worker, message.task_id) not in self.given:
+            raise AssertionError(f"{worker!r} answers {message.task_id!r}, which {self.name!r} did not give it")
+        blocks = [result.block.offset for result in message.results if result.block is not None]
+        if blocks:
+            self.raylet.post(m.FreeBlocks(blocks))
 
     def _end(self, task: SimTask, event: TaskEvent, outcome: str) -> None:
         task.move(event)

@@ -48,6 +48,7 @@ from linckia.worker.submitter import Submitter
 from linckia.worker.task_history import TaskHistory
 from linckia.worker.tasks import Peer, TaskRecord, Template
 from linckia.worker.unfinished import unfinished
+from linckia.worker.unwanted import drop_results
 
 SPIN_S = float(environment.option("SPIN_US", "100")) * 1e-6
 Handler = Callable[[Peer, Any], None]
@@ -338,15 +339,16 @@ class Runtime:
 
     def on_done_many(self, peer: Peer, message: m.DoneMany) -> None:
         """The general answer of a task."""
-        record = peer.tasks.pop(message.task_id, None)
+        record, sender = peer.tasks.pop(message.task_id, None), peer.address.worker_id
         if record is None:
+            drop_results(self, message)
             return
-        sender = peer.address.worker_id
         for object_id in message.borrowing:
             ref = self.borrowing.by_id.get(object_id)
             if ref is not None:
                 self.borrowing.lend(ref, sender)
         if record.cancelled and record.actor is not None:
+            drop_results(self, message)
             self.fail_cancelled(record)
             return
         if message.failed and message.results and message.results[0].error is not None:
