@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from linckia.protocol import messages as m
+from linckia.worker.unwanted import drop_item
 
 if TYPE_CHECKING:
     from linckia.worker.runtime import Runtime
@@ -97,8 +98,10 @@ class _Handlers:
 
     def yielded(self, peer: Peer, message: m.Yielded) -> None:
         record = peer.tasks.get(message.task_id)
-        if record is not None:
+        if record is not None and record.stream is not None:
             self.runtime.streams.on_yielded(record, message, peer.address.worker_id)
+        else:
+            drop_item(self.runtime, message)
 
     def worker_exiting(self, peer: Peer, message: m.WorkerExiting) -> None:
         if peer.actor is None:

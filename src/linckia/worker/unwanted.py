@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from linckia.worker.refs import BLOCK
 
 if TYPE_CHECKING:
-    from linckia.model.wire import Block
+    from linckia.model.wire import Block, Result
     from linckia.protocol import messages as m
     from linckia.worker.runtime import Runtime
 
@@ -17,13 +17,19 @@ if TYPE_CHECKING:
 def drop_results(runtime: Runtime, message: m.DoneMany) -> None:
     """Free their blocks, and let go of the references in them. Within the mutex."""
     for index, result in enumerate(message.results):
-        if result.contained:
-            runtime.borrowing.received(
-                result.contained, b""
-            )  # registered for us already: received, and dropped at once
-        object_id = message.task_id + (index + 1).to_bytes(4, "little")
-        if result.block is not None and not _is_taken(runtime, object_id, result.block):
-            runtime.objects.free(object_id, result.block)
+        _drop(runtime, message.task_id + (index + 1).to_bytes(4, "little"), result)
+
+
+def drop_item(runtime: Runtime, message: m.Yielded) -> None:
+    """The same for an item of a generator."""
+    _drop(runtime, message.task_id + (message.index + 2).to_bytes(4, "little"), message.result)
+
+
+def _drop(runtime: Runtime, object_id: bytes, result: Result) -> None:
+    if result.contained:
+        runtime.borrowing.received(result.contained, b"")  # registered for us already: received, and dropped
+    if result.block is not None and not _is_taken(runtime, object_id, result.block):
+        runtime.objects.free(object_id, result.block)
 
 
 def _is_taken(runtime: Runtime, object_id: bytes, block: Block) -> bool:

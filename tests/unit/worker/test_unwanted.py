@@ -8,7 +8,7 @@ from typing import Any
 from linckia.model.wire import Block, Result
 from linckia.protocol import messages as m
 from linckia.worker.refs import BLOCK, PENDING
-from linckia.worker.unwanted import drop_results
+from linckia.worker.unwanted import drop_item, drop_results
 
 TASK, NODE = b"t" * 24, b"n" * 28
 FIRST, SECOND = (TASK + number.to_bytes(4, "little") for number in (1, 2))
@@ -45,3 +45,11 @@ def test_the_block_of_another_attempt_is_freed_the_one_that_is_the_value_is_not(
     assert freed == [(SECOND, late)]
     drop_results(ours, m.DoneMany(TASK, [Result(block=late)]))
     assert freed == [(SECOND, late), (FIRST, late)]
+
+
+def test_a_late_item_of_a_generator_is_freed() -> None:
+    ours, freed, _ = runtime()
+    block = Block(4096, 10, NODE)
+    drop_item(ours, m.Yielded(TASK, 0, Result(block=block)))
+    drop_item(ours, m.Yielded(TASK, 1, Result(inline=b"small")))
+    assert freed == [(SECOND, block)]
