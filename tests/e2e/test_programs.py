@@ -38,6 +38,7 @@ def test_each_means_of_fault_tolerance_does_what_its_page_says(world: World) -> 
     printed = world.python(world.script("\n".join(blocks)), cwd=ROOT)
     assert "the second attempt answered" in printed
     assert "calls that were lost: 1\nbalance: 50\n" in printed
+    assert "after the collector: what it has found\n" in printed
     assert "an estimate, because of WorkerCrashedError (system)" in printed
     assert printed.rstrip().endswith("end of the page")
 

@@ -48,15 +48,6 @@ def places(ref: Any) -> list[str]:
     return found
 
 
-def is_lost(ref: Any) -> bool:
-    """Its owner is dead, and this process has heard so."""
-    try:
-        linckia.get(ref, timeout=30)
-    except linckia.exceptions.OwnerDiedError:
-        return True
-    return False
-
-
 def node_of(cluster: Any, node_id: str) -> Any:
     return next(node for node in cluster.worker_nodes if node.node_id == node_id)
 
@@ -182,26 +173,13 @@ def test_what_a_fallback_made_is_made_again_when_its_node_dies(nodes: Any, tmp_p
     assert (tmp_path / "runs").read_text() == "xx"
 
 
-def test_the_copies_of_an_owner_that_died_are_gone(nodes: Any) -> None:
-    @linckia.remote(resources={"node0": 1})
-    class Owner:
-        def own(self) -> Any:
-            self.refs = [linckia.put(numpy.zeros(3 * 10**6), replicas=3)]
-            until_there = [0]
-            while until_there[0] < 3:
-                until_there[0] = len(places(self.refs[0]))
-            return self.refs
-
-    for _ in range(4):  # each 24 MB of the 50 MB that replicas may take on a node
-        owner = Owner.remote()
-        (ref,) = linckia.get(owner.own.remote(), timeout=30)
-        linckia.kill(owner)
-        until(lambda ref=ref: is_lost(ref), what="the object ends with its owner")
-
-
 def test_small_values_stay_with_their_owner(nodes: Any) -> None:
-    ref = linckia.put("small", replicas=3)
+    """Unless replicas of a `put` are asked for."""
+    ref = linckia.put("small")
     assert places(ref) == [] and linckia.get(ref) == "small"
+    ref = linckia.put("small", replicas=3)
+    until(lambda: len(places(ref)) == 3)
+    assert linckia.get(ref) == "small"
     for wrong, error in ((0, ValueError), (1.5, TypeError), ("2", TypeError)):
         with pytest.raises(error, match="replicas"):
             linckia.put("x", replicas=wrong)  # type: ignore[arg-type]

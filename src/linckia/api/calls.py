@@ -82,7 +82,8 @@ def put(value: T, *, replicas: int = 1, **options: Any) -> ObjectRef[T]:
     """Store a value; returns the ref of a new object owned by this process.
 
     ``replicas``: on how many nodes copies of it shall be kept, this one included, as long as it is referenced; they
-    follow in the background, on as many nodes as there are. Values up to 100 KiB stay in this process.
+    follow in the background, on as many nodes as there are. With copies it outlives this process, as long as the job.
+    Values up to 100 KiB stay in this process, those with replicas in shared memory.
     TypeError for ObjectRefs and for what cannot be pickled; ObjectStoreFullError when there is no room for a large one.
     """
     if replicas != 1:
@@ -99,10 +100,11 @@ def put(value: T, *, replicas: int = 1, **options: Any) -> ObjectRef[T]:
     ref_class, _, _ = _kinds()
     if type(value) is ref_class:
         raise TypeError("put() was called with an ObjectRef; wrap it in a list to store the reference itself")
-    ref = runtime.objects.put(value)
-    if replicas > 1:
-        with runtime.mutex:
-            runtime.replicas.wanted(ref, replicas)
+    if replicas <= 1:
+        return runtime.objects.put(value)  # type: ignore[no-any-return]
+    ref = runtime.objects.put(value, 0)  # in shared memory, however small
+    with runtime.mutex:
+        runtime.replicas.wanted(ref, replicas, shared=False)
     return ref  # type: ignore[no-any-return]
 
 

@@ -24,7 +24,12 @@ STORE_DEFAULT_MEMORY_FRACTION: Final = 0.3
 STORE_DEFAULT_MAX_BYTES: Final = 200 * 1000**3
 """The default never exceeds this, however large the machine."""
 REPLICAS_STORE_SHARE: Final = 0.5
-"""Replicas of other nodes' objects take at most this share of a node's store."""
+"""Replicas of other nodes' objects, and values without an owner, take at most this share of a node's store."""
+MISSED_COPIES_MAX: Final = 1000
+"""A node remembers of so many objects why it has no copy though one was wanted."""
+ORPHAN_SEARCH_MAX_S: Final = 15.0
+"""Whether a copy of a value is left whose owner has ended is known after so long: longer than a head needs to be
+replaced and a node's lease to end."""
 HUGE_PAGES_FROM_BYTES: Final = 4 * MIB
 """A block of so much has at least one huge page inside, wherever it lies: it is worth asking the kernel for them."""
 STORE_FULL_GRACE_S: Final = 2.0
@@ -244,6 +249,8 @@ PROFILE_EVENTS_MAX_BYTES: Final = 32 * MIB
 """Of `timeline()`."""
 CLUSTER_EVENTS_MAX_BYTES: Final = MIB
 """Of `list_cluster_events()`."""
+KEEPERS_MAX_BYTES: Final = 16 * MIB
+"""Which nodes keep replicas for which owners: about 11,000 owners with two nodes each."""
 KEY_VALUE_MAX_BYTES: Final = 512 * MIB
 """Keys and values of the internal key-value store, which all live: nothing is evicted, what does not fit is refused."""
 

@@ -28,7 +28,7 @@ from linckia.protocol import messages as m
 from linckia.rpc.idempotence import RecentReplies
 
 Handler = Callable[[Any, Any], None]
-READS = frozenset({m.KvGet, m.KvKeys, m.ClusterQuery, m.GetActorByName, m.ListActors, m.GroupQuery})
+READS = frozenset({m.KvGet, m.KvKeys, m.ClusterQuery, m.GetActorByName, m.ListActors, m.GroupQuery, m.FindKeepers})
 JOB_RECORD_BYTES, PROFILE_EVENT_BYTES = 1500, 500
 """Of an ended job's record besides its settings, and of an event besides its texts: measured."""
 _decode_job = msgspec.msgpack.Decoder(JobConfig).decode
@@ -167,6 +167,11 @@ class Gcs:
             job_ = self.jobs.get(job_id)
             if job_ is None or job_.finished:
                 peer.post(m.JobEnded(job_id))
+
+    def job_goes_on(self, job_id: bytes) -> bool:
+        """Its driver lives, as far as is known."""
+        job = self.jobs.get(job_id)
+        return job is not None and not job.finished
 
     def on_job_finished_message(self, _peer: Any, message: m.JobFinished) -> None:
         """A driver is gone."""

@@ -6,13 +6,16 @@ from typing import Any
 
 import msgspec
 
+from linckia.core.objects.keepers import KeeperTable
 from linckia.gcs.actors import ActorService
 from linckia.gcs.nodes import NodeService
 from linckia.gcs.placement_groups import GroupService
 from linckia.gcs.service import Gcs
 
 
-def table_rows(gcs: Gcs, nodes: NodeService, actors: ActorService, groups: GroupService) -> list[dict[str, Any]]:
+def table_rows(
+    gcs: Gcs, nodes: NodeService, actors: ActorService, groups: GroupService, keepers: KeeperTable
+) -> list[dict[str, Any]]:
     """One for each table."""
     of_actors, of_groups, dead = actors.directory, groups.directory, nodes.dead
     facts = [
@@ -25,5 +28,6 @@ def table_rows(gcs: Gcs, nodes: NodeService, actors: ActorService, groups: Group
         gcs.recent.facts("replies"),
         gcs.profile_events.facts("task_events"),
         nodes.events.facts("cluster_events"),
+        keepers.facts(),
     ]
     return [msgspec.structs.asdict(each) for each in facts]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from linckia.gcs.actors import ActorService
 from linckia.gcs.demand import DemandService
 from linckia.gcs.journal import Outbox
+from linckia.gcs.keepers import KeeperService
 from linckia.gcs.links import NodeLinks
 from linckia.gcs.listing import StateService
 from linckia.gcs.placement_groups import GroupService
@@ -56,18 +57,22 @@ class HeadRoom:
         self.actors = ActorService(self.nodes, reactor.call_later, self._warn, epoch, self.outbox)
         self.actors.reply = self.gcs.reply
         self.waits = WaitService(self.nodes.broadcast)
+        self.keepers = KeeperService(self.nodes, self.gcs.job_goes_on)
         self.relays = Relays(lambda peer, batch: each(peer, batch, self.handle), self.gcs.peer_gone)
         self.groups = GroupService(self.nodes, reactor.call_later, self.gcs.reply, self.outbox)
         self.groups.on_removed.append(self.actors.group_removed)
         self.actors.on_process_gone.append(self.groups.actor_ended)
-        self.gcs.on_job_finished.append(self.groups.job_finished)
+        self.gcs.on_job_finished += [self.groups.job_finished, self.keepers.job_finished]
         self.gcs.queries["placement_groups"] = self.groups.table
         self.gcs.queries["autoscaler"] = lambda: self.scaling.status() if self.scaling.types else {}
-        self.gcs.queries["tables"] = lambda: table_rows(self.gcs, self.nodes, self.actors, self.groups)
+        self.gcs.queries["tables"] = lambda: table_rows(
+            self.gcs, self.nodes, self.actors, self.groups, self.keepers.table
+        )
         self.demand = DemandService(self.nodes, self.actors, self.groups, self.gcs.reply, self.outbox)
         self.scaling = ScalingService(self.nodes, self.demand, epoch, self.outbox)
         self.states = StateService(self.gcs, self.actors, self.groups, reactor.call_later)
-        for service in (self.actors, self.waits, self.relays, self.groups, self.demand, self.scaling, self.states):
+        services = (self.actors, self.waits, self.relays, self.groups, self.demand, self.scaling, self.states)
+        for service in (*services, self.keepers):
             self.gcs.handlers.update(service.handlers())
         self.gcs.handlers[m.NodeRuns] = lambda peer, message: reconcile(self, peer, message)
         self.gcs.on_worker_failed.append(lambda failed: self.actors.owner_ended(failed.worker_id))

@@ -177,12 +177,15 @@ class Locations(Message, tag=219):
 
 
 class KeepCopy(Message, tag=227):
-    """Owner to raylet: have a copy of this and keep it until FreeCopies, or until it becomes the primary. Answered by
-    CopyKept.
+    """Owner to raylet: have a copy of this and keep it until FreeCopies, or until it becomes the primary; when I end,
+    until my job does, if it was ``shared`` (another process may hold a reference) by then. ``copies`` are wanted in
+    all. Answered by CopyKept. To the node of the primary, with ``rid`` 0: it counts as a copy; without an answer.
     """
 
     rid: int
     item: Wanted
+    copies: int = 1
+    shared: bool = True
 
 
 class CopyKept(Message, tag=228):

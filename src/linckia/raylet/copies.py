@@ -56,10 +56,10 @@ class CopyMemory:
         self.store.alloc_extent(CLIENT, rid, self.arena.extent_sizes(size)[0])
         self._evict_while_wanted()
 
-    def seal(self, copy: Copy) -> None:
-        """It is complete: from now on the store knows it as a block of its owner."""
+    def seal(self, copy: Copy, owner: bytes) -> None:
+        """It is complete: from now on the store knows it as a block of its owner, or of who took that one's place."""
         self._sealed.add(copy.offset)
-        self.store.seal(CLIENT, [(copy.offset, copy.size, copy.object_id, copy.owner.worker_id)])
+        self.store.seal(CLIENT, [(copy.offset, copy.size, copy.object_id, owner)])
 
     def free(self, offset: int) -> None:
         """Nobody reads it, nobody writes it."""

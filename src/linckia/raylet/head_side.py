@@ -17,7 +17,16 @@ if TYPE_CHECKING:
     from linckia.raylet.relaying import Relaying
     from linckia.raylet.service import Raylet
 
-SAID_ANEW = (m.RegisterNode, m.ResourceReport, m.ViewInterest, m.NodeRuns, m.UnregisterNode)
+SAID_ANEW = (
+    m.RegisterNode,
+    m.ResourceReport,
+    m.ViewInterest,
+    m.NodeRuns,
+    m.UnregisterNode,
+    m.KeepsFor,
+    m.KeepsNothingFor,
+    m.FindKeepers,
+)
 """What a new head hears in a form of its own: what the last one was told of it would be wrong or late."""
 FINAL_PHASES = ("failed", "refused", "unstartable")
 """Of an actor's start; the others are in `NodeRuns`. The last head may have acted on them already: "busy" twice would
@@ -91,6 +100,7 @@ class HeadSide:
         if not self._is_first:
             for failed in self.failures.recent(time.monotonic()):
                 raylet.gcs.post(failed)
+            raylet.objects.orphans.head_is_new()
             raylet.gcs.post(self.what_runs())
             relaying.listen_again()
         self._is_first = False

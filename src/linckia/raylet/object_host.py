@@ -10,11 +10,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from linckia.protocol import messages as m
+from linckia.raylet.orphans import OrphanFinder
 from linckia.raylet.pull_manager import PullManager
 from linckia.raylet.replicas import CLIENT as REPLICAS
-from linckia.raylet.replicas import ReplicaHost
+from linckia.raylet.replicas import ORPHANS, ReplicaHost
 from linckia.raylet.spilling import SpillHost
 from linckia.raylet.store_host import StoreHost
+from linckia.rpc.endpoints import node_of
 from linckia.shm.spill_files import SpillFiles
 
 if TYPE_CHECKING:
@@ -35,14 +37,34 @@ class ObjectHost:
         self.pulls = PullManager(reactor, node.node_id, here, self.store, options.identity, self)
         self.pulls.spilled = self.spill.source
         self.pulls.links.on_unreachable = raylet.desk.cluster.avoid
-        self.replicas = ReplicaHost(self.pulls, self.store.core.capacity_bytes)
-        self.pulls.handlers[m.KeepCopy] = self.replicas.on_keep
+        self.replicas = ReplicaHost(self.pulls, self.store.core.capacity_bytes, self)
+        self.replicas.job_goes_on = raylet.job_goes_on
+        self.replicas.tell_head = lambda message: raylet.gcs.post(message)
+        self.pulls.block_owner = self.replicas.block_owner
+        self.orphans = OrphanFinder(reactor, node.node_id, self.pulls.links, self.replicas)
+        self.orphans.sealed_at = lambda object_id, offset: self.store.core.sealed_size(offset, object_id) >= 0
+        self.pulls.find_orphan = self.orphans.find
+        self.store.join_internal(ORPHANS, "values that outlived their owners", lambda _message: None)
+        self.store.core.unspillable = frozenset({ORPHANS})
+        self.pulls.handlers[m.KeepCopy] = self._on_keep
+        self.pulls.handlers[m.CopiesShared] = self.replicas.on_shared
         self.pulls.handlers[m.FreeCopies] = self._on_free_copies
         self.pulls.handlers[m.PromoteCopy] = self._on_promote
 
     def handlers(self) -> dict[type[m.Message], Callable[[Any, Any], None]]:
         """Message type -> handler(peer, message)."""
-        return {**self.store.handlers(), **self.spill.handlers(), **self.pulls.handlers}
+        return {
+            **self.store.handlers(),
+            **self.spill.handlers(),
+            **self.pulls.handlers,
+            **self.orphans.handlers(),
+        }
+
+    def _on_keep(self, peer: Any, message: m.KeepCopy) -> None:
+        """Its owner may have ended while it was on its way."""
+        self.replicas.on_keep(peer, message)
+        if self.pulls.owners.why_gone(message.item.owner):
+            self.replicas.owner_gone(message.item.owner.worker_id)
 
     def _on_free_copies(self, peer: Any, message: m.FreeCopies) -> None:
         """What was kept for its owner goes as well."""
@@ -52,7 +74,28 @@ class ObjectHost:
     def _on_promote(self, peer: Any, message: m.PromoteCopy) -> None:
         """A primary stays until it is freed, whoever reads it."""
         self.pulls.on_promote(peer, message)
-        self.replicas.released([message.object_id])
+        self.replicas.promoted(message.object_id)
+
+    # --- primaries whose owners have ended ----------------------------------------------------------------------------
+
+    def take_over(self, offset: int, object_id: bytes, owner_id: bytes) -> bool:
+        """The block of an owner that has ended stays, in memory or on disk. False when it is not here."""
+        return self.spill.queue.inherit(object_id, ORPHANS) or self.store.take_over(
+            offset, object_id, owner_id, ORPHANS
+        )
+
+    def let_go(self, offset: int, object_id: bytes) -> None:
+        """Nobody needs it any more; its memory goes with its last reader."""
+        self.pulls.carry_out(self.pulls.queue.freed([object_id]))
+        self.spill.let_go(object_id)
+        if self.store.core.sealed_size(offset, object_id) >= 0:
+            self.store.free_blocks(ORPHANS, [offset])
+
+    def job_ended(self, job_id: bytes) -> None:
+        """Nothing of the job is needed but what detached actors have."""
+        self.replicas.job_ended(job_id)
+
+    # --- figures ------------------------------------------------------------------------------------------------------
 
     def primary_bytes(self) -> int:
         """In objects that are lost with this node: neither mere copies nor what is idle memory (R 10.9, P 42)."""
@@ -86,7 +129,7 @@ class ObjectHost:
 
     def process_gone(self, worker_id: bytes, reason: str) -> None:
         """A runtime process, of this node or another, has ended: as a reader and as an owner."""
-        self.replicas.owner_gone(worker_id)
+        self.replicas.owner_gone(worker_id)  # before the store forgets what it owned
         self.pulls.process_gone(worker_id, reason)
         self.store.process_gone(worker_id)
 
@@ -95,8 +138,12 @@ class ObjectHost:
         self.pulls.peer_gone(peer)
 
     def node_gone(self, node_id: bytes, reason: str) -> None:
-        """Another node is dead: nothing is read from it any more."""
+        """Another node is dead: nothing is read from it any more, and its processes have ended."""
         self.pulls.links.node_gone(node_id, reason)
+        self.pulls.owners.node_gone(node_id, reason)
+        for worker_id, owner in self.replicas.table.owners().items():
+            if node_of(owner.endpoint) == node_id:
+                self.process_gone(worker_id, f"its node is dead: {reason}")
 
     def close(self) -> None:
         """The node ends: threads stop, files go."""

@@ -15,7 +15,7 @@ from linckia.core.objects import pull_records as p
 from linckia.core.objects.copies import Copy, CopyTable
 from linckia.core.objects.pulls import PullQueue
 from linckia.host import environment
-from linckia.model.wire import Block
+from linckia.model.wire import Address, Block
 from linckia.protocol import messages as m
 from linckia.raylet.copies import CopyMemory
 from linckia.raylet.store_host import StoreHost
@@ -30,6 +30,9 @@ from linckia.shm.segment import Segment
 MIB = 1024 * 1024
 STREAMS_FROM_BYTES = 64 * MIB
 DISK_READERS = 2  # one disk, always with a request ahead
+
+Located = Callable[[list[Block], str], None]
+"""See raylet/orphans.py."""
 
 
 class Surroundings(Protocol):
@@ -68,6 +71,8 @@ class PullManager:
         self.owners = OwnerLinks(reactor, identity, here, around.local, self._dispatch)
         self.server = TransferServer(reactor, self._find, here)
         self.spilled: Callable[[bytes], Source | None] = lambda _object_id: None
+        self.find_orphan: Callable[[bytes, Address, Iterable[bytes], Located], None] | None = None
+        self.block_owner: Callable[[Copy], bytes] = lambda copy: copy.owner.worker_id
         self.chunk_bytes = int(environment.option("object_manager_default_chunk_size", str(8 * MIB)))
         self.streams = max(1, int(environment.option("object_manager_streams", "2")))
         self.received_bytes = 0
@@ -227,8 +232,20 @@ class PullManager:
         def located(sources: list[Block], kind: str, reason: str) -> None:
             self.carry_out(self.queue.located(object_id, sources, kind, reason, time.monotonic()))
 
+        def answered(sources: list[Block], kind: str, reason: str) -> None:
+            if kind != "owner_died" or self.find_orphan is None:
+                located(sources, kind, reason)
+                return
+            ended = f"{reason}; " if reason else ""
+            self.find_orphan(
+                object_id,
+                effect.owner,
+                effect.exclude,
+                lambda found, why: located(found, "" if found else kind, ended + why),
+            )
+
         self.owners.locate(
-            effect.owner, lambda rid: m.LocateObject(rid, object_id, self.node_id, effect.exclude), located
+            effect.owner, lambda rid: m.LocateObject(rid, object_id, self.node_id, effect.exclude), answered
         )
 
     def _transfer(self, effect: p.Transfer) -> None:
@@ -320,7 +337,7 @@ class PullManager:
         del self._receivers[copy.object_id]
         receiver.release()
         self.received_bytes += copy.size
-        self.memory.seal(copy)
+        self.memory.seal(copy, self.block_owner(copy))
         self.carry_out(self.queue.transferred(copy.object_id, time.monotonic()))
 
     def _attempt_failed(self, object_id: bytes, attempt: _Attempt, reason: str) -> None:
@@ -350,6 +367,11 @@ class PullManager:
         if offset >= 0 and self.memory.pin_block(object_id, offset):
             return _BlockSource(self.memory, self.store.segment, object_id, offset, size)
         return self.spilled(object_id)
+
+    def is_receiving(self, object_id: bytes) -> bool:
+        """Bytes of it are arriving: others may read what is there."""
+        pull = self.queue.pulls.get(object_id)
+        return pull is not None and pull.state == "transferring" and object_id in self._receivers
 
     def read_ended(self, copy: Copy) -> None:
         """A copy is not sent any more."""

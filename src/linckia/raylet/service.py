@@ -242,7 +242,13 @@ class Raylet:
             job.driver = None
             self.actors.job_gone(message.job_id)
             self.desk.carry_out(self.leases.job_gone(message.job_id))
+            self.objects.job_ended(message.job_id)
             self.remote_drivers.forget(job.address.worker_id)
+
+    def job_goes_on(self, job_id: bytes) -> bool:
+        """As far as this node knows."""
+        job = self.jobs.get(job_id)
+        return job is not None and not job.ended
 
     def on_remote_failure(self, _peer: Any, message: m.WorkerFailed) -> None:
         """A runtime process of another node is gone: what it leased and owned here too."""
@@ -330,6 +336,7 @@ class Raylet:
         if driver.job_id:
             job = self.jobs[driver.job_id]
             job.driver, job.ended = None, True
+            self.objects.job_ended(driver.job_id)
             self.gcs.post(m.JobFinished(driver.job_id))
         failed = m.WorkerFailed(driver.worker_id, f"the driver {driver.pid} ended: {reason}", True)
         self._broadcast(failed, driver.job_id)

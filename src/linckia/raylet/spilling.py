@@ -123,6 +123,10 @@ class SpillHost:
             if block is not None and block.owner == peer.peer_id:
                 self.store.free_blocks(peer.peer_id, [block.offset])
 
+    def let_go(self, object_id: bytes) -> None:
+        """Nobody needs it, wherever it is on its way to disk."""
+        self._carry_out(self.queue.freed([object_id])[0])
+
     def owner_gone(self, worker_id: bytes) -> None:
         """A process has ended."""
         if self.queue.entries:

@@ -22,7 +22,7 @@ def spillable(core: StoreCore, spiller: bytes) -> Iterator[Candidate]:
     for block in core._blocks.values():
         if not block.owner or block.owner == spiller or block.adopters or block.owner in core._dying:
             continue
-        if block.extent is not None and block.extent.holder in core.evictable:
+        if block.owner in core.unspillable or (block.extent is not None and block.extent.holder in core.evictable):
             continue
         yield Candidate(block.object_id, block.offset, block.size, block.owner)
 

@@ -101,6 +101,7 @@ class StoreCore:
         self._touched_end = 0  # no page at or above was ever granted, or it has been released
         self._release_at: float | None = None
         self._release_below = 0
+        self.unspillable: frozenset[bytes] = frozenset()  # owners that cannot be asked whether their blocks may move
         self.evictable: frozenset[bytes] = frozenset()  # holders of mere copies: their blocks are not spilled
         self.copied_bytes = 0  # sealed, in extents of these
         self._is_spilling = False

@@ -18,7 +18,7 @@ from linckia.host import environment
 from linckia.model.wire import Address, Block, RefInfo
 from linckia.protocol import messages as m
 from linckia.serialization import context
-from linckia.worker.refs import BLOCK, LOST, ObjectRef, RefExtra
+from linckia.worker.refs import BLOCK, ObjectRef, RefExtra
 
 if TYPE_CHECKING:
     from linckia.worker.runtime import Runtime
@@ -127,6 +127,8 @@ class Borrowing:
     def export(self, ref: ObjectRef[Any]) -> Address:
         """A reference is being pickled: make it findable; pin it if this is not Linckia's own pickling."""
         self.by_id[ref._id] = ref
+        if self.runtime.replicas.table.objects:
+            self.runtime.replicas.share(ref._id)
         if not context.note_reference(ref):
             if not environment.option_on("allow_out_of_band_object_ref_serialization", default=True):
                 raise OufOfBandObjectRefSerializationException(
@@ -294,7 +296,8 @@ class Borrowing:
                 mine.discard(object_id)
 
     def owner_gone(self, worker_id: bytes) -> None:
-        """An owner is dead: its large objects are lost; memory that views of this process still read is adopted.
+        """An owner is dead: its large objects are lost, unless a copy is left; memory that views of this process still
+        read is adopted.
 
         Scans what this process borrows, once per death of a process it borrowed from or talked to.
         """
@@ -303,7 +306,7 @@ class Borrowing:
             if extra is not None and extra.owner is not None and extra.owner.worker_id == worker_id:
                 extra.token = None
                 if ref.state == BLOCK:
-                    ref.value, ref.state = "its owner is dead", LOST
+                    self.runtime.orphans.bereft(ref)
         adopt = []
         for token in list(self.tokens.values()):
             if token.owner.worker_id == worker_id and token.block is not None and not token.adopted:

@@ -77,6 +77,7 @@ def handlers_of(runtime: Runtime) -> dict[type, Handler]:
         m.LocationRemoved: runtime.locations.on_removed,
         m.CopyPromoted: runtime.locations.on_promoted,
         m.CopyKept: runtime.replicas.on_kept,
+        m.OrphanFound: runtime.orphans.on_found,
         m.AskLocations: runtime.locations.on_ask,
         m.StateCollect: small.collect,
         m.FreeBlocks: lambda _peer, message: objects.on_free(message),

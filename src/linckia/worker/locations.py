@@ -99,7 +99,7 @@ class Locations:
         runtime = self.runtime
         if block.node_id in runtime.raylets.dead and runtime.borrowing.by_id.get(object_id) is not None:
             return
-        runtime.replicas.table.freed(object_id)
+        runtime.replicas.freed(object_id, block.node_id)
         for node_id in self.table.freed(object_id):
             raylet = runtime.raylets.at(node_id)
             if not raylet.closed:

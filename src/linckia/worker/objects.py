@@ -14,10 +14,12 @@ from linckia.base import errors
 from linckia.base.limits import HUGE_PAGES_FROM_BYTES
 from linckia.model.wire import Block, Dependency, RefInfo, Result
 from linckia.protocol import messages as m
+from linckia.rpc.endpoints import node_of
 from linckia.serialization import values
 from linckia.serialization.context import loading
 from linckia.worker.borrowing import BorrowToken, UnseenError
-from linckia.worker.refs import BLOCK, ERROR, INLINE, ObjectRef, RefExtra
+from linckia.worker.orphans import owner_died
+from linckia.worker.refs import BLOCK, ERROR, INLINE, ORPHANED, ObjectRef, RefExtra
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,19 +63,19 @@ class Objects:
 
     # --- make -------------------------------------------------------------------------------------------------------
 
-    def put(self, value: Any) -> ObjectRef[Any]:
-        """A new object owned by this process."""
+    def put(self, value: Any, limit: int = INLINE_MAX_BYTES) -> ObjectRef[Any]:
+        """A new object owned by this process; in shared memory when it has more than ``limit`` bytes."""
         data = values.dumps(value)
         ref: ObjectRef[Any] = ObjectRef(self.runtime.next_task_id() + b"\x00\x00\x00\x80")
-        self.store(ref, data)
+        self.store(ref, data, limit)
         return ref
 
-    def store(self, ref: ObjectRef[Any], data: bytes | Serialized) -> None:
+    def store(self, ref: ObjectRef[Any], data: bytes | Serialized, limit: int = INLINE_MAX_BYTES) -> None:
         """Give a fresh, owned ref its value."""
-        if type(data) is bytes and len(data) <= INLINE_MAX_BYTES:
+        if type(data) is bytes and len(data) <= limit:
             ref.value, ref.state = data, INLINE
             return
-        result = self.to_result(data, ref._id, self.runtime.address.worker_id)
+        result = self.to_result(data, ref._id, self.runtime.address.worker_id, limit)
         if isinstance(data, Serialized) and data.contained:
             extra = ref.extra = RefExtra()
             extra.contained = list(data.contained)
@@ -138,7 +140,9 @@ class Objects:
             if ref.extra is not None and isinstance(ref.extra.token, UnseenError):
                 ref.extra.token.seen = True
             raise self.error_of(ref.value)
-        raise errors.OwnerDiedError(ref.hex(), ref.owner_address(), ref.call_site())
+        if not state:  # its owner has ended just now
+            return self.get([ref], None)[0]
+        raise owner_died(ref)
 
     def error_of(self, data: bytes) -> BaseException:
         """The exception behind an error value, fresh, with the user's class among its bases."""
@@ -232,9 +236,12 @@ class Objects:
         if ref.state or extra is None or extra.owner is None or extra.fetching:
             return
         extra.fetching = True
+        if extra.token is ORPHANED or node_of(extra.owner.endpoint) in self.runtime.raylets.dead:
+            self.runtime.orphans.search(ref, f"its owner at {extra.owner.endpoint} has ended")
+            return
         peer = self.runtime.peer(extra.owner)
         if peer.closed:
-            self.runtime.complete_lost(ref, f"its owner at {extra.owner.endpoint} cannot be reached")
+            self.runtime.orphans.search(ref, f"its owner at {extra.owner.endpoint} cannot be reached")
             return
         peer.fetching[ref._id] = ref
         peer.conn.send(m.GetObject(ref._id))
@@ -269,9 +276,7 @@ class Objects:
         elif ref.state == ERROR:
             result.error = ref.value
         else:
-            result.error = self.runtime.encode_error(
-                errors.OwnerDiedError(ref.hex(), ref.owner_address(), ref.call_site())
-            )
+            result.error = self.runtime.encode_error(owner_died(ref))
         peer.conn.post(m.ObjectValue(ref._id, result))
 
     def on_value(self, peer: Peer, message: m.ObjectValue) -> None:

@@ -30,6 +30,9 @@ PENDING, INLINE, BLOCK, ERROR, LOST = 0, 1, 2, 3, 4
 error).
 """
 
+ORPHANED = object()
+"""The token of a borrowed ref whose owner has ended: a copy is looked for when the value is used (orphans.py)."""
+
 ID_BYTES = 28
 
 

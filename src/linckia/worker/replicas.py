@@ -1,8 +1,9 @@
 """Replicas of this process's objects: asks nodes to hold copies, and others when one of them dies or has no room.
 
 A replica is an ordinary copy that its node keeps until the owner frees the object, so reading, promoting and freeing
-are those of copies (``locations.py``). Small values live in their owner and have no replicas. Nothing waits for a
-replica. Runs under ``Runtime.mutex``.
+are those of copies (``locations.py``). Values inside their owner have no replicas. Nothing waits for a replica. The
+primary's node is told too: what has replicas outlives this process, once references have left it (``share``).
+Runs under ``Runtime.mutex``.
 """
 
 from __future__ import annotations
@@ -28,11 +29,48 @@ class Replicas:
         self._asked: dict[int, tuple[bytes, bytes]] = {}  # rid -> object, node
         self._again = False
 
-    def wanted(self, ref: ObjectRef[Any], copies: int) -> None:
-        """An own large object has its value: it shall have so many copies."""
+    def wanted(self, ref: ObjectRef[Any], copies: int, *, shared: bool = True) -> None:
+        """An own object in shared memory has its value: it shall have so many copies. ``shared`` False: nobody can have
+        a reference yet.
+        """
         if ref.state == BLOCK and copies > 1:
-            self.table.want(ref._id, copies)
+            self.table.want(ref._id, copies, shared=shared)
+            self._ask(0, ref, ref.value.node_id)
             self.see_to(ref._id)
+
+    def share(self, object_id: bytes) -> None:
+        """A reference to it leaves this process."""
+        entry = self.table.objects.get(object_id)
+        if entry is None or entry.shared:
+            return
+        runtime = self.runtime
+        with runtime.mutex:
+            nodes = self.table.share(object_id)
+            ref = runtime.borrowing.by_id.get(object_id)
+            if ref is not None and ref.state == BLOCK:
+                nodes.append(ref.value.node_id)
+            for node_id in nodes:
+                raylet = runtime.raylets.at(node_id)
+                if not raylet.closed:
+                    raylet.conn.send(m.CopiesShared([object_id]))  # before the reference leaves
+
+    def freed(self, object_id: bytes, node_id: bytes) -> None:
+        """Nobody refers to it any more; its primary was on that node."""
+        if self.table.objects.get(object_id) is None:
+            return
+        self.table.freed(object_id)
+        raylet = self.runtime.raylets.at(node_id)
+        if not raylet.closed:
+            raylet.conn.post(m.FreeCopies([object_id]))
+
+    def _ask(self, rid: int, ref: ObjectRef[Any], node_id: bytes) -> bool:
+        runtime, block, entry = self.runtime, ref.value, self.table.objects[ref._id]
+        raylet = runtime.raylets.at(node_id)
+        if raylet.closed:
+            return False
+        item = m.Wanted(ref._id, block.size, runtime.address, block)
+        raylet.conn.post(m.KeepCopy(rid, item, entry.wanted, entry.shared))
+        return True
 
     def see_to(self, object_id: bytes) -> None:
         """Ask nodes for what is missing. While the primary is being replaced, that comes first."""
@@ -46,13 +84,11 @@ class Replicas:
         nodes = [node for node in (runtime.node_id, *raylets.nodes) if node not in raylets.preempted]
         runtime.locations.table.begin(object_id, block)
         for node_id in self.table.choose(object_id, block.node_id, nodes, time.monotonic()):
-            raylet = raylets.at(node_id)
-            if raylet.closed:
-                self._refused(object_id, node_id)
-                continue
             rid = runtime.next_rid()
             self._asked[rid] = (object_id, node_id)
-            raylet.conn.post(m.KeepCopy(rid, m.Wanted(object_id, block.size, runtime.address, block)))
+            if not self._ask(rid, ref, node_id):
+                del self._asked[rid]
+                self._refused(object_id, node_id)
 
     def on_kept(self, _peer: Peer, message: m.CopyKept) -> None:
         """A node's answer."""

@@ -34,6 +34,7 @@ from linckia.worker.futures import Futures
 from linckia.worker.lineage import Lineage
 from linckia.worker.locations import Locations
 from linckia.worker.objects import Objects
+from linckia.worker.orphans import Orphans
 from linckia.worker.placement_groups import GroupWatch
 from linckia.worker.progress import Flag, Progress, Target
 from linckia.worker.raylets import Raylets
@@ -107,7 +108,7 @@ class Runtime:
         self.lineage = Lineage(self)
         self.replays = Replays(self)
         self.fetching = Fetching(self)
-        self.locations, self.replicas = Locations(self), Replicas(self)
+        self.locations, self.replicas, self.orphans = Locations(self), Replicas(self), Orphans(self)
         self.handlers: dict[type, Handler] = {}
         self.handlers.update(handlers_of(self))
         self.listener = self.reactor.listen(listen_endpoint, identity, self.on_messages, self.on_close)
@@ -213,7 +214,7 @@ class Runtime:
             self.borrowing.forget(worker_id)
             self.borrowing.owner_gone(worker_id)
             for ref in list(peer.fetching.values()):
-                self.complete_lost(ref, f"its owner, process {worker_id.hex()[:8]} at {peer.address.endpoint}, {lost}")
+                self.orphans.search(ref, f"its owner, process {worker_id.hex()[:8]} at {peer.address.endpoint}, {lost}")
             peer.fetching.clear()
             if peer.lease is not None:
                 self.submitter.on_peer_closed(peer)
@@ -249,6 +250,7 @@ class Runtime:
             self.fail_encoded(record, encoded)
         self.requests.fail_all(error)
         self.fetching.fail_all(str(error))
+        self.orphans.fail_all()
         self.closing = True
         if self.on_cluster_lost is not None:
             self.on_cluster_lost(reason)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from linckia.base import errors
 from linckia.model.wire import Dependency, PushExtras
 from linckia.serialization import values
+from linckia.worker.orphans import owner_died
 from linckia.worker.refs import BLOCK, ERROR, INLINE, ObjectRef
 from linckia.worker.streams import ObjectRefGenerator, Stream
 from linckia.worker.tasks import DYNAMIC, STREAMING, TaskRecord, Template
@@ -239,6 +240,8 @@ def _go(runtime: Runtime, record: TaskRecord, *, first: bool = False) -> None:
             extras.dependencies.append(Dependency(info, inline=ref.value))
         elif ref.state == BLOCK:
             borrowing.by_id[ref._id] = ref
+            if runtime.replicas.table.objects:
+                runtime.replicas.share(ref._id)
             extras.dependencies.append(Dependency(info, block=ref.value))
         if ref.extra is not None and ref.extra.contained:
             inner += ref.extra.contained
@@ -253,7 +256,7 @@ def _fail_by_dependency(runtime: Runtime, record: TaskRecord, ref: ObjectRef[Any
     if ref.state == ERROR:
         runtime.fail_encoded(record, ref.value)
     else:
-        runtime.fail(record, errors.OwnerDiedError(ref.hex(), ref.owner_address(), ref.call_site()))
+        runtime.fail(record, owner_died(ref))
     if actor is not None:
         actor.remove_queued(record)
 
@@ -337,6 +340,7 @@ def _constructor_extras(runtime: Runtime, unresolved: Unresolved) -> PushExtras:
         inline = ref.value if ref.state == INLINE else None
         block = ref.value if ref.state == BLOCK else None
         borrowing.by_id[ref._id] = ref
+        runtime.replicas.share(ref._id)
         extras.dependencies.append(Dependency(info, inline=inline, block=block))
         if ref.extra is not None and ref.extra.contained:
             inner += ref.extra.contained

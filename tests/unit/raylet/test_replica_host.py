@@ -1,4 +1,6 @@
-"""Copies that a node keeps for an owner: pinned until they are freed, whatever ends them, and half a store at most."""
+"""Copies that a node keeps for an owner: pinned until they are freed, whatever ends them, and half a store at most.
+When their owner ends, those that others may refer to stay until the job ends; so does a primary.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +12,12 @@ from linckia.core.objects.copies import CopyTable
 from linckia.core.objects.pulls import PullQueue
 from linckia.model.wire import Address, Block
 from linckia.protocol import messages as m
-from linckia.raylet.replicas import ReplicaHost
+from linckia.raylet.replicas import ORPHANS, ReplicaHost
 
 CAPACITY = 1000
 OWNER = Address(b"owner", "unix:/owner")
 OBJECT = b"o" * 28
+JOB = b"o" * 4
 
 
 class Node:
@@ -25,7 +28,14 @@ class Node:
         self.queue = PullQueue(b"here", CAPACITY, self.copies)
         self.transfers: list[bytes] = []
         self.gone: list[bytes] = []
-        self.host = ReplicaHost(self, CAPACITY)  # type: ignore[arg-type]
+        self.node_id = b"here"
+        self.blocks: dict[bytes, int] = {}  # primaries of owners: object -> offset
+        self.adopted: dict[bytes, int] = {}
+        self.host = ReplicaHost(self, CAPACITY, self)  # type: ignore[arg-type]
+        self.to_head: list[Any] = []
+        self.host.tell_head = self.to_head.append
+        self.ended: set[bytes] = set()
+        self.host.job_goes_on = lambda job_id: job_id not in self.ended
         self.said: list[m.CopyKept] = []
         self.closed = False
         self._offsets = 0
@@ -51,9 +61,32 @@ class Node:
                 case _:
                     pass
 
-    def keep(self, object_id: bytes = OBJECT, size: int = 100, rid: int = 1) -> None:
-        item = m.Wanted(object_id, size, OWNER, Block(0, size, b"there"))
-        self.host.on_keep(self, m.KeepCopy(rid, item))
+    def keep(
+        self, object_id: bytes = OBJECT, size: int = 100, rid: int = 1, *, at: bytes = b"there", shared: bool = True
+    ) -> None:
+        if at == self.node_id:
+            self.blocks[object_id] = 4711
+        item = m.Wanted(object_id, size, OWNER, Block(4711, size, at))
+        self.host.on_keep(self, m.KeepCopy(rid, item, 2, shared))
+
+    def take_over(self, offset: int, object_id: bytes, owner_id: bytes) -> bool:
+        """As object_host.py: the store's block changes hands."""
+        assert owner_id == OWNER.worker_id
+        found = self.blocks.get(object_id) == offset or self.copies.offset_of(object_id) == offset >= 0
+        if found:
+            self.adopted[object_id] = offset
+        return found
+
+    def let_go(self, offset: int, object_id: bytes) -> None:
+        assert self.adopted.pop(object_id) == offset
+        self.carry_out(self.queue.freed([object_id]))
+
+    def is_receiving(self, object_id: bytes) -> bool:
+        return object_id in self.transfers
+
+    def ends(self, job_id: bytes = JOB) -> None:
+        self.ended.add(job_id)
+        self.host.job_ended(job_id)
 
     def arrives(self, object_id: bytes = OBJECT) -> None:
         self.carry_out(self.queue.transferred(object_id, 0.0))
@@ -64,7 +97,10 @@ class Node:
         self.carry_out(self.queue.freed(list(object_ids)))
 
     def is_empty(self) -> bool:
-        return not (self.copies.copies or self.queue.bundles or self.queue.pulls or self.host.held_bytes)
+        table = self.host.table
+        kept = table.objects or table.replica_bytes or table.orphan_bytes or table._of_owner or table._orphans_of_job
+        under_way = self.host._asked or self.host._rid_of
+        return not (self.copies.copies or self.queue.bundles or self.queue.pulls or kept or self.adopted or under_way)
 
 
 def test_it_is_kept_until_its_owner_frees_it() -> None:
@@ -97,7 +133,7 @@ def test_asked_twice_it_is_kept_once() -> None:
     node.arrives()
     node.keep(rid=3)
     assert [said.rid for said in node.said] == [1, 2, 3]
-    assert node.host.held_bytes == 100
+    assert node.host.table.replica_bytes == 100
     node.frees(OBJECT)
     assert node.is_empty()
 
@@ -114,22 +150,138 @@ def test_one_that_became_the_primary_goes_when_it_is_freed_as_such() -> None:
     node.keep()
     node.arrives()
     assert node.copies.promote(OBJECT) > 0
-    node.host.released([OBJECT])
+    node.host.promoted(OBJECT)
+    assert node.host.table.replica_bytes == 0
     assert node.queue.evict() == [] and OBJECT in node.copies.copies, "a primary stays"
-    node.carry_out(node.queue.freed([OBJECT]))  # as for a block that its owner frees
+    node.frees(OBJECT)
     assert node.is_empty()
 
 
-def test_when_the_owner_is_gone_nothing_is_kept() -> None:
+def test_what_others_may_refer_to_outlives_its_owner_until_the_job_ends() -> None:
     node = Node()
     node.keep()
     node.arrives()
-    node.keep(b"2" * 28, rid=2)
     node.host.owner_gone(b"somebody else")
-    assert node.host.held_bytes == 200
+    assert node.host.table.orphan_bytes == 0
     node.host.owner_gone(OWNER.worker_id)
-    assert node.host.held_bytes == 0 and not node.queue.pulls
+    node.host.owner_gone(OWNER.worker_id)
+    assert node.adopted == {OBJECT: node.copies.offset_of(OBJECT)} and node.queue.evict() == [], "it is the only copy"
+    assert node.host.table.orphan_bytes == 100 == node.copies.promoted_bytes
+    assert node.host.kept_here(OBJECT) == m.KeptCopy(100, complete=True)
+    node.ends(b"xxxx")
+    assert node.adopted
+    node.ends()
+    assert node.is_empty() and node.gone == [OBJECT]
+    assert node.to_head == [m.KeepsFor([(OWNER.worker_id, JOB)])]
+
+
+def test_what_nobody_else_refers_to_ends_with_its_owner() -> None:
+    node = Node()
+    node.keep(shared=False)
+    node.arrives()
+    node.keep(b"2" * 28, rid=2, shared=False, at=b"here")
+    node.host.owner_gone(OWNER.worker_id)
+    assert not node.adopted and not node.host.table.objects
     assert [each.copy.object_id for each in node.queue.evict() if isinstance(each, p.Discard)] == [OBJECT]
+    assert node.to_head[-1] == m.KeepsNothingFor([OWNER.worker_id])
+
+
+def test_a_reference_that_left_later_counts() -> None:
+    node = Node()
+    node.keep(shared=False)
+    node.arrives()
+    node.host.on_shared(node, m.CopiesShared([OBJECT, b"unknown" * 4]))
+    node.host.owner_gone(OWNER.worker_id)
+    assert OBJECT in node.adopted
+
+
+def test_after_the_job_nothing_outlives_its_owner() -> None:
+    """As what a detached actor owns."""
+    node = Node()
+    node.ended.add(JOB)
+    node.keep()
+    node.arrives()
+    assert not node.to_head, "nobody needs to find it"
+    node.host.owner_gone(OWNER.worker_id)
+    assert not node.adopted and not node.host.table.objects
+
+
+def test_a_primary_stays_when_its_owner_ends() -> None:
+    node = Node()
+    node.keep(at=b"here", rid=0)
+    assert node.said == [] and node.transfers == [] and node.host.table.replica_bytes == 0
+    node.host.owner_gone(OWNER.worker_id)
+    assert node.adopted == {OBJECT: 4711} and node.host.table.orphan_bytes == 100
+    assert node.host.kept_here(OBJECT) == m.KeptCopy(100, 4711, complete=True)
+    node.ends()
+    assert node.is_empty()
+
+
+def test_a_primary_that_is_gone_already_is_not_kept() -> None:
+    node = Node()
+    node.keep(at=b"here", rid=0)
+    node.blocks.clear()
+    node.host.owner_gone(OWNER.worker_id)
+    assert not node.host.table.objects and "gone" in node.host.kept_here(OBJECT).why
+    assert node.to_head[-1] == m.KeepsNothingFor([OWNER.worker_id])
+
+
+def test_a_promoted_replica_outlives_its_owner() -> None:
+    node = Node()
+    node.keep()
+    node.arrives()
+    offset = node.copies.promote(OBJECT)
+    node.host.promoted(OBJECT)
+    node.host.owner_gone(OWNER.worker_id)
+    assert node.adopted == {OBJECT: offset}
+    node.ends()
+    assert node.is_empty()
+
+
+def test_a_copy_that_was_on_its_way_goes_on_arriving() -> None:
+    node = Node()
+    node.keep()
+    node.host.owner_gone(OWNER.worker_id)
+    assert node.host.kept_here(OBJECT) == m.KeptCopy(100), "it may be read as it arrives"
+    (copy,) = node.copies.copies.values()
+    assert node.host.block_owner(copy) == ORPHANS
+    node.arrives()
+    assert OBJECT in node.adopted and node.host.kept_here(OBJECT).complete
+    node.ends()
+    assert node.is_empty()
+
+
+def test_a_copy_that_never_arrived_is_remembered_as_missing() -> None:
+    node = Node()
+    node.keep()
+    node.host.owner_gone(OWNER.worker_id)
+    node.carry_out(node.queue.transfer_failed(OBJECT, b"there", "gone", 0.0))
+    node.carry_out(node.queue.located(OBJECT, [], "owner_died", "it was killed", 0.0))
+    told = node.host.kept_here(OBJECT)
+    assert told.size < 0 and "of 2 that were wanted, was not complete" in told.why and "it was killed" in told.why
+    assert node.is_empty()
+
+
+def test_a_job_may_end_while_copies_arrive() -> None:
+    node = Node()
+    node.keep()
+    node.host.owner_gone(OWNER.worker_id)
+    node.ends()
+    assert node.is_empty() and node.gone == [OBJECT]
+
+
+def test_replicas_and_orphans_share_half_of_the_store() -> None:
+    node = Node()
+    for number in range(4):
+        node.keep(bytes([number]) * 24 + JOB, 100, rid=number)
+        node.arrives(bytes([number]) * 24 + JOB)
+    big = b"p" * 28
+    node.keep(big, 200, rid=0, at=b"here")
+    node.host.owner_gone(OWNER.worker_id)
+    assert len(node.adopted) == 4 and big not in node.adopted
+    assert "no room" in node.host.kept_here(big).why
+    node.keep(b"x" * 28, 200, rid=9)
+    assert "400 bytes" in node.said[-1].reason, "orphans count"
 
 
 def test_half_of_the_store_is_the_most() -> None:

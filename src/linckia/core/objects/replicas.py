@@ -13,12 +13,14 @@ RETRY_AFTER_S = 5.0
 
 
 class Replicated:
-    """One object: how many copies it shall have in all, and which nodes were asked for one. True: it has it."""
+    """One object: how many copies it shall have in all, and which nodes were asked for one. True: it has it.
+    ``shared``: another process may hold a reference, so that copies are of use when the owner has ended.
+    """
 
-    __slots__ = ("nodes", "wanted")
+    __slots__ = ("nodes", "shared", "wanted")
 
-    def __init__(self, wanted: int) -> None:
-        self.wanted = wanted
+    def __init__(self, wanted: int, *, shared: bool) -> None:
+        self.wanted, self.shared = wanted, shared
         self.nodes: dict[bytes, bool] = {}
 
 
@@ -30,13 +32,21 @@ class ReplicaTable:
         self._load: dict[bytes, int] = {}  # node -> replicas it has or was asked for
         self._refused: dict[bytes, float] = {}  # node -> until when nothing is asked of it
 
-    def want(self, object_id: bytes, copies: int) -> None:
+    def want(self, object_id: bytes, copies: int, *, shared: bool = True) -> None:
         """It shall have so many copies, the primary included."""
         entry = self.objects.get(object_id)
         if entry is None:
-            self.objects[object_id] = Replicated(copies)
+            self.objects[object_id] = Replicated(copies, shared=shared)
         else:
-            entry.wanted = copies
+            entry.wanted, entry.shared = copies, entry.shared or shared
+
+    def share(self, object_id: bytes) -> list[bytes]:
+        """A reference leaves its owner: nodes to tell, for the first of them; besides the primary's."""
+        entry = self.objects.get(object_id)
+        if entry is None or entry.shared:
+            return []
+        entry.shared = True
+        return list(entry.nodes)
 
     def choose(self, object_id: bytes, primary: bytes, nodes: Iterable[bytes], now_s: float) -> list[bytes]:
         """Nodes to ask now; they count as asked from now on. ``nodes``: all that live, the primary's among them."""

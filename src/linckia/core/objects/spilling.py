@@ -173,6 +173,14 @@ class SpillQueue:
             effects += self._sweep_freed([entry])
         return effects, unknown
 
+    def inherit(self, object_id: bytes, heir: bytes) -> bool:
+        """Its owner has ended, and ``heir`` takes its place. False when the node does not answer for it yet."""
+        entry = self.entries.get(object_id)
+        if entry is None or entry.state not in IN_MEMORY or entry.freed:
+            return False
+        entry.owner = heir
+        return True
+
     def owner_gone(self, owner: bytes) -> list[Effect]:
         """All its objects are garbage; it will not answer."""
         for rid in [rid for rid, ask in self._asks.items() if ask[0] == owner]:

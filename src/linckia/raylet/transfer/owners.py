@@ -14,6 +14,7 @@ from typing import Any
 from linckia.model.wire import Address
 from linckia.protocol import messages as m
 from linckia.rpc.connection import Connection
+from linckia.rpc.endpoints import node_of
 from linckia.rpc.handshake import Identity
 from linckia.rpc.reactor import Reactor
 
@@ -40,8 +41,9 @@ class OwnerLinks:
         self.reactor, self.here, self._local, self._dispatch = reactor, here, local, dispatch
         self._identity = identity
         self._connections: dict[bytes, Connection] = {}
-        self._open: dict[int, tuple[bytes, Located]] = {}
+        self._open: dict[int, tuple[Address, Located]] = {}
         self._gone: dict[bytes, str] = {}  # processes that have ended, the latest: who asks later is told so too
+        self._dead_nodes: dict[bytes, str] = {}  # likewise: their processes
         self._rids = itertools.count(1)
 
     def connection(self, owner: Address) -> Any:
@@ -63,8 +65,8 @@ class OwnerLinks:
 
     def locate(self, owner: Address, make: Callable[[int], m.Message], located: Located) -> None:
         """Ask; ``located`` is called once, never from within this call."""
-        ended = self._gone.get(owner.worker_id)
-        if ended is not None:
+        ended = self.why_gone(owner)
+        if ended:
             self.reactor.call_soon(lambda: located([], "owner_died", ended))
             return
         conn = self.connection(owner)
@@ -73,13 +75,13 @@ class OwnerLinks:
             self.reactor.call_soon(lambda: located([], "owner_unreachable", text))
             return
         rid = next(self._rids)
-        self._open[rid] = (owner.worker_id, located)
+        self._open[rid] = (owner, located)
         conn.post(make(rid))
         self.reactor.call_later(ANSWER_MAX_S, lambda: self._too_late(rid, owner))
 
     def post(self, owner: Address, message: m.Message) -> None:
         """Tell an owner, if it can be reached."""
-        conn = self.connection(owner)
+        conn = self.connection(owner) if not self.why_gone(owner) else None
         if conn is not None:
             conn.post(message)
 
@@ -103,10 +105,23 @@ class OwnerLinks:
             del self._connections[conn.state]
         self._fail(conn.state, "owner_unreachable", f"{self.here} cannot reach the owner: {reason}")
 
+    def why_gone(self, owner: Address) -> str:
+        """Why that process has ended; empty when it has not, as far as is known."""
+        return self._gone.get(owner.worker_id) or self._dead_nodes.get(node_of(owner.endpoint), "")
+
+    def node_gone(self, node_id: bytes, reason: str) -> None:
+        """All its processes have ended."""
+        self._dead_nodes[node_id] = f"its owner's node {node_id.hex()[:8]} is dead: {reason}"
+        if len(self._dead_nodes) > GONE_REMEMBERED_MAX:
+            del self._dead_nodes[next(iter(self._dead_nodes))]
+        owners = [owner.worker_id for owner, _ in self._open.values() if node_of(owner.endpoint) == node_id]
+        for worker_id in dict.fromkeys(owners):
+            self.gone(worker_id, self._dead_nodes[node_id])
+
     def gone(self, worker_id: bytes, reason: str) -> None:
         """The cluster says that this process has ended."""
         conn = self._connections.pop(worker_id, None)
-        self._gone[worker_id] = reason
+        self._gone[worker_id] = reason or "that process has ended"
         if len(self._gone) > GONE_REMEMBERED_MAX:
             del self._gone[next(iter(self._gone))]
         self._fail(worker_id, "owner_died", reason)
@@ -115,7 +130,7 @@ class OwnerLinks:
 
     def _fail(self, worker_id: bytes, kind: str, reason: str) -> None:
         for rid, (owner, located) in list(self._open.items()):
-            if owner == worker_id:
+            if owner.worker_id == worker_id:
                 del self._open[rid]
                 located([], kind, reason)
 

@@ -1,0 +1,132 @@
+"""Finds copies of values whose owners have ended, for this node's processes and its pull queue; tells other nodes what
+is kept here.
+
+The decisions are core/objects/orphan_search.py's, what is kept is ``replicas.py``'s. What is here answers at once,
+without the head. Built by raylet/object_host.py.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from linckia.base.limits import ORPHAN_SEARCH_MAX_S
+from linckia.core.objects import orphan_search as o
+from linckia.core.objects.kept import COMING
+from linckia.model.wire import Address, Block
+from linckia.protocol import messages as m
+from linckia.raylet.replicas import ReplicaHost
+from linckia.raylet.transfer.links import NodeLinks
+from linckia.rpc.reactor import Reactor, Timer
+
+Located = Callable[[list[Block], str], None]
+"""(copies in order of preference, "") or ([], why there is none)."""
+
+
+class OrphanFinder:
+    """One per raylet."""
+
+    def __init__(self, reactor: Reactor, node_id: bytes, links: NodeLinks, replicas: ReplicaHost) -> None:
+        self.reactor, self.node_id, self.links, self.replicas = reactor, node_id, links, replicas
+        self.search = o.OrphanSearch(node_id, ORPHAN_SEARCH_MAX_S)
+        self.sealed_at: Callable[[bytes, int], bool] = lambda _object_id, _offset: False
+        self._waiting: dict[int, Located] = {}
+        self._numbers = itertools.count(1)
+        self._timer: Timer | None = None
+
+    def handlers(self) -> dict[type[m.Message], Callable[[Any, Any], None]]:
+        """Message type -> handler(peer, message)."""
+        return {m.FindOrphan: self.on_find, m.Keepers: self.on_keepers, m.AskKept: self.on_ask_kept}
+
+    # --- who looks ----------------------------------------------------------------------------------------------------
+
+    def find(self, object_id: bytes, owner: Address, exclude: Iterable[bytes], located: Located) -> None:
+        """``located`` is called once, within ORPHAN_SEARCH_MAX_S."""
+        tried = tuple(exclude)
+        here = self.replicas.kept_here(object_id)
+        if here.complete and self.node_id not in tried:
+            located([Block(here.offset, here.size, self.node_id)], "")
+            return
+        number = next(self._numbers)
+        self._waiting[number] = located
+        kept = self.replicas.table.objects.get(object_id)
+        comes_here = kept is not None and kept.state == COMING
+        search = o.Search(number, object_id, owner.worker_id, (*tried, self.node_id), not comes_here)
+        self._carry_out(self.search.want(search, time.monotonic()))
+
+    def on_find(self, peer: Any, message: m.FindOrphan) -> None:
+        """A process of this node was about to say that the owner has died."""
+
+        def located(sources: list[Block], why: str) -> None:
+            block = sources[0] if sources else None
+            if block is not None and block.node_id == self.node_id:  # read in place, or through a copy of it
+                in_place = block.offset >= 0 and self.sealed_at(message.object_id, block.offset)
+                block = block if in_place else Block(-1, block.size, block.node_id)
+            peer.post(m.OrphanFound(message.rid, block, why))
+
+        self.find(message.object_id, message.owner, (), located)
+
+    def head_is_new(self) -> None:
+        """It does not know what is kept here, nor what its predecessor was asked."""
+        told = self.replicas.keeps_for()
+        if told.owners:
+            self.replicas.tell_head(told)
+        self._carry_out(self.search.ask_again())
+
+    # --- who answers --------------------------------------------------------------------------------------------------
+
+    def on_keepers(self, _peer: Any, message: m.Keepers) -> None:
+        """The head's answer."""
+        dead = [node_id.hex()[:8] for node_id in message.dead]
+        self._carry_out(self.search.keepers(message.rid, message.nodes, dead, is_final=message.is_final))
+
+    def on_ask_kept(self, peer: Any, message: m.AskKept) -> None:
+        """Another node looks for copies."""
+        peer.post(m.KeptHere(message.rid, [self.replicas.kept_here(object_id) for object_id in message.object_ids]))
+
+    # --- effects ------------------------------------------------------------------------------------------------------
+
+    def _carry_out(self, effects: Iterable[o.Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case o.AskHead():
+                    self.replicas.tell_head(m.FindKeepers(effect.rid, effect.owner_id))
+                case o.AskNode():
+                    self._ask(effect)
+                case o.Found():
+                    self._waiting.pop(effect.waiter)(effect.sources, effect.why)
+        self._schedule()
+
+    def _ask(self, effect: o.AskNode) -> None:
+        rid, node_id = effect.rid, effect.node_id
+        if node_id == self.node_id:
+            kept = [self.replicas.kept_here(object_id) for object_id in effect.object_ids]
+            self.reactor.call_soon(lambda: self._told(rid, node_id, kept))
+            return
+
+        def answered(answer: Any, reason: str) -> None:
+            if isinstance(answer, m.KeptHere):
+                self._told(rid, node_id, answer.copies)
+            else:
+                self._carry_out(self.search.silent(rid, node_id, reason or str(answer)))
+
+        self.links.request(node_id, lambda number: m.AskKept(number, effect.object_ids), answered)
+
+    def _told(self, rid: int, node_id: bytes, kept: list[m.KeptCopy]) -> None:
+        name = node_id.hex()[:8]
+        copies = [
+            o.Copy(each.size, each.offset, each.complete, f"node {name}: {each.why}" if each.why else "")
+            for each in kept
+        ]
+        self._carry_out(self.search.told(rid, node_id, copies))
+
+    def _schedule(self) -> None:
+        due_s = self.search.next_deadline()
+        if due_s is not None and self._timer is None:
+            self._timer = self.reactor.call_later(max(0.0, due_s - time.monotonic()), self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self._carry_out(self.search.tick(time.monotonic()))
