@@ -47,6 +47,7 @@ class ReplicaHost:
         self.tell_head: Callable[[m.Message], None] = lambda _message: None
         self._asked: dict[int, tuple[bytes, list[tuple[Any, int]]]] = {}  # our rid -> object, whom to answer, by which
         self._rid_of: dict[bytes, int] = {}  # replicas on their way
+        self._named: dict[bytes, bytes] = {}  # owners that the head was told of, with their jobs: once each
         self._rids = itertools.count(1)
 
     # --- owners that live ---------------------------------------------------------------------------------------------
@@ -79,8 +80,11 @@ class ReplicaHost:
         return Kept(item.object_id, item.size, item.owner, message.copies, shared=message.shared)
 
     def _add(self, kept: Kept) -> None:
-        if self.table.add(kept) and self.job_goes_on(kept.job_id):
-            self.tell_head(m.KeepsFor([(kept.owner.worker_id, kept.job_id)]))
+        self.table.add(kept)
+        owner_id = kept.owner.worker_id
+        if owner_id not in self._named and self.job_goes_on(kept.job_id):
+            self._named[owner_id] = kept.job_id
+            self.tell_head(m.KeepsFor([(owner_id, kept.job_id)]))
 
     def _begin(self, peer: Any, message: m.KeepCopy) -> None:
         item = message.item
@@ -146,16 +150,17 @@ class ReplicaHost:
 
     def owner_gone(self, worker_id: bytes) -> None:
         """What nobody needs goes; the rest has no owner any more."""
-        if not self.table.keeps_for(worker_id):
-            return
-        goes_on = self.job_goes_on(self.table.job_of_owner(worker_id))
-        orphans, garbage = self.table.owner_gone(worker_id, job_goes_on=goes_on)
+        orphans: list[Kept] = []
+        garbage: list[Kept] = []
+        if self.table.keeps_for(worker_id):
+            goes_on = self.job_goes_on(self.table.job_of_owner(worker_id))
+            orphans, garbage = self.table.owner_gone(worker_id, job_goes_on=goes_on)
         for kept in garbage:
             self._let_go(self.table.remove(kept.object_id))
         for kept in orphans:
             if kept.state != COMING:
                 self._adopt(kept)
-        if not self.table.keeps_for(worker_id):
+        if not self.table.keeps_for(worker_id) and self._named.pop(worker_id, None) is not None:
             self.tell_head(m.KeepsNothingFor([worker_id]))
 
     def _adopt(self, kept: Kept) -> None:
@@ -173,6 +178,8 @@ class ReplicaHost:
 
     def job_ended(self, job_id: bytes) -> None:
         """What has outlived its owner ends now."""
+        for owner_id in [each for each, job in self._named.items() if job == job_id]:
+            del self._named[owner_id]
         for kept in self.table.orphans_of(job_id):
             self.table.remove(kept.object_id)
             if kept.state == PRIMARY:
@@ -200,5 +207,4 @@ class ReplicaHost:
 
     def keeps_for(self) -> m.KeepsFor:
         """For a head that knows nothing of us."""
-        owners = [(owner, self.table.job_of_owner(owner)) for owner in self.table.owners()]
-        return m.KeepsFor([(owner, job_id) for owner, job_id in owners if self.job_goes_on(job_id)])
+        return m.KeepsFor(list(self._named.items()))

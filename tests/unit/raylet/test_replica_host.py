@@ -175,6 +175,21 @@ def test_what_others_may_refer_to_outlives_its_owner_until_the_job_ends() -> Non
     assert node.to_head == [m.KeepsFor([(OWNER.worker_id, JOB)])]
 
 
+def test_the_head_is_told_once_for_all_that_an_owner_has_here() -> None:
+    node = Node()
+    for number in range(5):
+        node.keep(rid=number)
+        node.arrives()
+        node.frees(OBJECT)
+    assert node.to_head == [m.KeepsFor([(OWNER.worker_id, JOB)])] == [node.host.keeps_for()]
+    node.host.owner_gone(OWNER.worker_id)
+    node.host.owner_gone(OWNER.worker_id)
+    assert node.to_head[1:] == [m.KeepsNothingFor([OWNER.worker_id])] and not node.host.keeps_for().owners
+    node.keep(rid=9)
+    node.ends()
+    assert not node.host.keeps_for().owners, "a new head need not know"
+
+
 def test_what_nobody_else_refers_to_ends_with_its_owner() -> None:
     node = Node()
     node.keep(shared=False)

@@ -54,14 +54,12 @@ class KeptTable:
         """There is room for one more replica of so many bytes."""
         return self.replica_bytes + self.orphan_bytes + size <= self.room_bytes
 
-    def add(self, kept: Kept) -> bool:
-        """Keep it from now on. True when it is the first of its owner here."""
+    def add(self, kept: Kept) -> None:
+        """Keep it from now on."""
         self.objects[kept.object_id] = kept
         self.missed.pop(kept.object_id, None)
         self._count(kept, 1)
-        of_owner = self._of_owner.setdefault(kept.owner.worker_id, {})
-        of_owner[kept.object_id] = None
-        return len(of_owner) == 1
+        self._of_owner.setdefault(kept.owner.worker_id, {})[kept.object_id] = None
 
     def is_primary(self, object_id: bytes) -> bool:
         """The replica became the primary. False when none is kept."""
