@@ -39,6 +39,8 @@ def test_each_means_of_fault_tolerance_does_what_its_page_says(world: World) -> 
     assert "the second attempt answered" in printed
     assert "calls that were lost: 1\nbalance: 50\n" in printed
     assert "after the collector: what it has found\n" in printed
+    assert re.search(r"epoch 1\n--- .*\n--- attempt 2 on node .* ---\nepoch 2\nepoch 3\n", printed)
+    assert "[(1, 'system'), (2, 'succeeded')]" in printed
     assert "an estimate, because of WorkerCrashedError (system)" in printed
     assert printed.rstrip().endswith("end of the page")
 

@@ -136,7 +136,7 @@ class JobReader:
         while not attempt.cause or attempt.log_bytes < 0 or position.offset < attempt.log_bytes:
             data = self._piece(attempt, position.offset)
             if data is None and attempt.cause:
-                yield _missing(attempt)
+                yield _missing(attempt, position.offset)
             if not data:
                 return
             position.offset += len(data)
@@ -209,6 +209,7 @@ def _numbered(record: JobRecord, number: int) -> Attempt | None:
     return next((each for each in record.attempts if each.number == number), None)
 
 
-def _missing(attempt: Attempt) -> bytes:
+def _missing(attempt: Attempt, offset: int) -> bytes:
     where = f"node {attempt.node_id[:12]} ({attempt.node_ip})"
-    return f"--- the log of attempt {attempt.number} is gone, or out of reach, with {where} ---\n".encode()
+    what = "what else it printed" if offset else f"the log of attempt {attempt.number}"
+    return f"--- {what} is gone, or out of reach, with {where} ---\n".encode()
