@@ -20,7 +20,7 @@ from watching import Leftovers, is_gone, until
 import linckia
 from linckia.cluster_utils import Cluster, ClusterNode
 from linckia.job_submission import JobDetails, JobSubmissionClient
-from linckia.jobs.submitting import NAMESPACE
+from linckia.jobs.ledger import NAMESPACE
 from linckia.util.state import list_actors
 
 pytestmark = pytest.mark.fault

@@ -16,6 +16,7 @@ from linckia.core.actors.directory import Actor
 from linckia.core.actors.states import ActorDeathReason, ActorState
 from linckia.core.placement.names import group_of
 from linckia.host import environment
+from linckia.model.jobs import SUBMISSION_ID_KEY
 from linckia.model.listing import Row
 from linckia.model.specs import JobConfig
 
@@ -150,9 +151,9 @@ def _job_row(gcs: Gcs, job: JobRecord) -> Row:
     where = node.info.node_ip if node is not None else ""
     return {
         "job_id": job.job_id.hex(),
-        "submission_id": config.metadata.get("job_submission_id"),
+        "submission_id": config.metadata.get(SUBMISSION_ID_KEY),
         "entrypoint": config.entrypoint,
-        "type": "SUBMISSION" if "job_submission_id" in config.metadata else "DRIVER",
+        "type": "SUBMISSION" if SUBMISSION_ID_KEY in config.metadata else "DRIVER",
         "status": "SUCCEEDED" if job.finished else "RUNNING",
         "message": None,
         "error_type": None,

@@ -6,7 +6,6 @@ at the end of a `with` block or of the program.
 
 from __future__ import annotations
 
-import asyncio
 import codecs
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any
@@ -17,10 +16,10 @@ from linckia.core.jobs import life
 from linckia.host import environment
 from linckia.job_config import JobConfig
 from linckia.jobs.details import JobDetails, JobStatus, details_of, details_of_driver
+from linckia.jobs.ledger import NAMESPACE
 from linckia.jobs.reading import JobReader, end_supervisor
-from linckia.jobs.submitting import NAMESPACE, Request, submit
-from linckia.jobs.surroundings import SUBMISSION_ID_KEY
-from linckia.model.jobs import JobNeeds, JobPolicy, JobRecord
+from linckia.jobs.submitting import Request, submit
+from linckia.model.jobs import SUBMISSION_ID_KEY, JobNeeds, JobPolicy, JobRecord
 from linckia.model.listing import Filter, Row
 from linckia.util.state.asking import collect
 from linckia.util.state.records import RAY_MAX_LIMIT_FROM_API_SERVER
@@ -153,6 +152,8 @@ class JobSubmissionClient:
 
     async def tail_job_logs(self, job_id: str) -> AsyncIterator[str]:
         """The same in pieces from the beginning, as it comes, until the job is over and its last byte was given."""
+        import asyncio  # noqa: PLC0415 - start-up time
+
         pieces = self.follow_job_logs(job_id)
         while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
             yield piece

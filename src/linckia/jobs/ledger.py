@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from linckia.base.limits import ENDED_SUBMISSIONS_MAX
+from linckia.base.limits import ENDED_SUBMISSIONS_MAX, JOB_START_MAX_S
+from linckia.host import environment
 from linckia.model.jobs import JobRecord, decode_job, encode_job
 from linckia.protocol import messages as m
 
@@ -17,6 +18,15 @@ if TYPE_CHECKING:
 
 RECORDS, STOPS, ENDED = "linckia.jobs", "linckia.jobs.stops", "linckia.jobs.ended"
 """Namespaces: id -> record; id of what is to be stopped; time and id of what is over, in this order."""
+
+
+NAMESPACE = "linckia.jobs"
+"""Of the supervisors, whose names are the submission ids."""
+
+
+def start_max_s() -> float:
+    """How long a job may wait for its first attempt."""
+    return float(environment.option("JOB_START_TIMEOUT_SECONDS") or JOB_START_MAX_S)
 
 
 class Ledger:

@@ -15,9 +15,7 @@ import linckia
 from linckia.base import errors
 from linckia.core.jobs import life
 from linckia.host import environment
-from linckia.jobs.ledger import Ledger
-from linckia.jobs.submitting import NAMESPACE
-from linckia.jobs.supervisor import mark_of, start_max_s
+from linckia.jobs.ledger import NAMESPACE, Ledger, start_max_s
 from linckia.model.jobs import Attempt, JobRecord, decode_job
 from linckia.model.specs import decode_actor_info
 from linckia.protocol import messages as m
@@ -156,7 +154,7 @@ class JobReader:
         try:
             supervisor = linckia.get_actor(submission_id, NAMESPACE)
             seen = linckia.get(
-                supervisor.watch.remote(number, offset, mark_of(record), WATCH_S), timeout=WATCH_S + LOG_TIMEOUT_S
+                supervisor.watch.remote(number, offset, life.mark_of(record), WATCH_S), timeout=WATCH_S + LOG_TIMEOUT_S
             )
         except errors.GetTimeoutError:
             return self.record(submission_id), None  # it waits for a node, or is started again

@@ -18,15 +18,12 @@ import linckia
 from linckia.api.runtime_envs import of_job, uploaded
 from linckia.base.limits import JOB_SPEC_MAX_BYTES
 from linckia.host import environment
-from linckia.jobs.ledger import Ledger
-from linckia.jobs.supervisor import Supervisor
+from linckia.jobs.ledger import NAMESPACE, Ledger
 from linckia.model.jobs import JobNeeds, JobPolicy, JobRecord, JobSpec
 
 if TYPE_CHECKING:
     from linckia.worker.runtime import Runtime
 
-NAMESPACE = "linckia.jobs"
-"""Of the supervisors, whose names are the submission ids."""
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 _LETTERS = string.ascii_letters + string.digits
 
@@ -71,6 +68,8 @@ def _supervisor(submission_id: str, needs: JobNeeds) -> Any:
     """The actor class with its options, which are checked here. Without needs it holds nothing, but its node must have
     a CPU: nodes that only carry somebody's driver have none, and go with it.
     """
+    from linckia.jobs.supervisor import Supervisor  # noqa: PLC0415 - start-up time: asyncio, for who submits
+
     wanted: dict[str, Any] = {
         "num_cpus": needs.num_cpus or None,
         "num_gpus": needs.num_gpus or None,

@@ -19,14 +19,14 @@ from typing import Any, NamedTuple, TypeVar
 import linckia
 from linckia.base import errors
 from linckia.base.backoff import Backoff
-from linckia.base.limits import JOB_START_MAX_S, JOB_STOP_GRACE_S
+from linckia.base.limits import JOB_STOP_GRACE_S
 from linckia.core.jobs import life
 from linckia.core.jobs.states import AttemptCause
 from linckia.host import entropy, entrypoint, environment, process
 from linckia.host.growth import GrowthWatch
 from linckia.host.memory import MemoryProbe
 from linckia.jobs import losses, surroundings
-from linckia.jobs.ledger import Ledger
+from linckia.jobs.ledger import Ledger, start_max_s
 from linckia.model.jobs import Attempt, JobRecord, encode_job
 from linckia.worker import current
 from linckia.worker.task_checkpoints import forget_job
@@ -42,11 +42,6 @@ class Seen(NamedTuple):
 
     record: bytes
     data: bytes | None
-
-
-def start_max_s() -> float:
-    """How long a job may wait for its first attempt."""
-    return float(environment.option("JOB_START_TIMEOUT_SECONDS") or JOB_START_MAX_S)
 
 
 class Supervisor:
@@ -72,7 +67,7 @@ class Supervisor:
 
     async def watch(self, number: int, offset: int, known: str, wait_s: float) -> Seen:
         """The record and what the log of attempt ``number`` has from ``offset`` on: as soon as there is any, or the
-        record is other than ``known`` (see ``mark_of``), or the time is over. Changes nothing.
+        record is other than ``known`` (its ``life.mark_of``), or the time is over. Changes nothing.
         """
         deadline_s = asyncio.get_running_loop().time() + wait_s
         while True:
@@ -80,7 +75,7 @@ class Supervisor:
             record = self._record
             data = self._piece(record, number, offset) if record is not None else None
             left_s = deadline_s - asyncio.get_running_loop().time()
-            if record is not None and (data or mark_of(record) != known or left_s <= 0):
+            if record is not None and (data or life.mark_of(record) != known or left_s <= 0):
                 return Seen(encode_job(record), data)
             await self._wait_for_news(max(0.0, left_s))
 
@@ -245,12 +240,6 @@ class Supervisor:
         self._news.set()
         handle: Any = linckia.get_runtime_context().current_actor
         handle.__ray_terminate__.remote()
-
-
-def mark_of(record: JobRecord) -> str:
-    """Changes with every change of the record that a reader cares for."""
-    last = record.last
-    return f"{record.state} {last.number if last else 0} {last.pid if last else 0} {last.cause if last else ''}"
 
 
 def _stopping() -> tuple[int, float]:

@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 from linckia.host import environment
-from linckia.model.jobs import JobRecord
+from linckia.model.jobs import JOB_NAME_KEY, SUBMISSION_ID_KEY, JobRecord
 from linckia.worker import packages
 
 if TYPE_CHECKING:
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 JOB_CONFIG = "JOB_CONFIG_JSON_ENV_VAR"
 """``LINCKIA_...`` and ``RAY_...``: runtime environment and metadata, which ``init`` in the driver adopts (R 8.34)."""
-SUBMISSION_ID_KEY, JOB_NAME_KEY = "job_submission_id", "job_name"
-"""Of the metadata, as in Ray."""
 
 
 class Surroundings(NamedTuple):

@@ -8,6 +8,9 @@ from typing import Any
 
 import msgspec
 
+SUBMISSION_ID_KEY, JOB_NAME_KEY = "job_submission_id", "job_name"
+"""Of the metadata of a submitted job's driver, as in Ray."""
+
 
 class JobPolicy(msgspec.Struct, frozen=True):
     """What follows a failed attempt. -1: without a limit.

@@ -59,6 +59,12 @@ def is_over(record: JobRecord) -> bool:
     return JOB_TABLE.is_terminal(JobState[record.state])
 
 
+def mark_of(record: JobRecord) -> str:
+    """Other for every change of the record that a reader cares for."""
+    last = record.last
+    return f"{record.state} {last.number if last else 0} {last.pid if last else 0} {last.cause if last else ''}"
+
+
 def log_name(submission_id: str, number: int) -> str:
     """Of the file in the logs of its node."""
     return f"job-driver-{submission_id}-{number}.log"
