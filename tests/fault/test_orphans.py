@@ -88,11 +88,16 @@ class Owner:
     def __init__(self) -> None:
         self.refs: list[Any] = []
 
-    def put(self, value: Any, replicas: int = 2, *, waits: bool = True) -> Any:
-        self.refs.append(linckia.put(value, replicas=replicas))
+    def put(self, value: Any, replicas: int = 2, *, waits: bool = True, forgets: bool = False) -> Any:
+        self.refs = [*([] if forgets else self.refs), linckia.put(value, replicas=replicas)]
         if waits:
             wait_for_copies(self.refs[-1], replicas)
         return self.refs[-1:]
+
+    def fill(self, count: int) -> None:
+        """The store, so that what is older goes to disk."""
+        self.more = [linckia.put(numpy.full(2 * 10**6, number)) for number in range(count)]  # 16 MB each
+        until(lambda: get_object_locations(self.refs[-1:])[self.refs[-1]]["did_spill"])
 
     def keep(self, value: Any, replicas: int = 2) -> None:
         """For itself."""
@@ -233,10 +238,23 @@ def test_the_primary_counts_when_only_the_process_has_ended(nodes: Nodes) -> Non
 def a_copy_on_a_worker(nodes: Nodes, owner: Any, value: Any) -> tuple[Any, int]:
     """(ref, number of the node with the second copy): not the head, which cannot be killed."""
     while True:
-        (ref,) = here(owner.put.remote(value))
+        ref = None
+        (ref,) = here(owner.put.remote(value, forgets=True))
         for number in (1, 2):
             if nodes.places[number].node_id in copies_of(ref):
                 return ref, number
+
+
+def test_a_primary_that_was_moved_to_disk_counts_too(nodes: Nodes) -> None:
+    owner = an_owner(0)
+    value = numpy.arange(3 * 10**6)  # 24 MB
+    ref, other = a_copy_on_a_worker(nodes, owner, value)
+    here(owner.fill.remote(6))
+    os.kill(here(owner.pid.remote()), signal.SIGKILL)
+    until(lambda: is_dead(owner))
+    nodes.kill(other)
+    assert here(total.options(**on(0)).remote(ref)) == value.sum(), "what is there now is something else"
+    assert (here(ref) == value).all()
 
 
 def is_dead(actor: Any) -> bool:

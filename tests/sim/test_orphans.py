@@ -192,6 +192,9 @@ class Machine:
             self.adopted[object_id] = offset
         return found
 
+    def stays_at(self, offset: int, object_id: bytes) -> bool:
+        return self.blocks.get(object_id) == offset and object_id in self.adopted
+
     def let_go(self, offset: int, object_id: bytes) -> None:
         assert self.adopted.pop(object_id) == offset
         self.blocks.pop(object_id, None)

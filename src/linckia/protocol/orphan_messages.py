@@ -50,8 +50,8 @@ class Keepers(Message, tag=233):
 
 
 class KeptCopy(msgspec.Struct, array_like=True, frozen=True):
-    """One object on a node. ``offset`` as in `TransferRequest`; ``complete`` False: it is arriving, and may be read as
-    it does. ``size`` -1: it is not there, ``why`` says what became of it when that is known.
+    """One object on a node. ``offset``: where it stays in memory, to be read in place there; else -1. ``complete``
+    False: it is arriving, and may be read as it does. ``size`` -1: it is not there, ``why`` if that is known.
     """
 
     size: int

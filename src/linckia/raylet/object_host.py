@@ -17,6 +17,7 @@ from linckia.raylet.replicas import ORPHANS, ReplicaHost
 from linckia.raylet.spilling import SpillHost
 from linckia.raylet.store_host import StoreHost
 from linckia.rpc.endpoints import node_of
+from linckia.shm import pressure
 from linckia.shm.spill_files import SpillFiles
 
 if TYPE_CHECKING:
@@ -42,7 +43,6 @@ class ObjectHost:
         self.replicas.tell_head = lambda message: raylet.gcs.post(message)
         self.pulls.block_owner = self.replicas.block_owner
         self.orphans = OrphanFinder(reactor, node.node_id, self.pulls.links, self.replicas)
-        self.orphans.sealed_at = lambda object_id, offset: self.store.core.sealed_size(offset, object_id) >= 0
         self.pulls.find_orphan = self.orphans.find
         self.store.join_internal(ORPHANS, "values that outlived their owners", lambda _message: None)
         self.store.core.unspillable = frozenset({ORPHANS})
@@ -90,6 +90,10 @@ class ObjectHost:
         self.spill.let_go(object_id)
         if self.store.core.sealed_size(offset, object_id) >= 0:
             self.store.free_blocks(ORPHANS, [offset])
+
+    def stays_at(self, offset: int, object_id: bytes) -> bool:
+        """It is in memory there and is not moved to disk: it may be read in place."""
+        return pressure.is_owned(self.store.core, offset, object_id, ORPHANS)
 
     def job_ended(self, job_id: bytes) -> None:
         """Nothing of the job is needed but what detached actors have."""

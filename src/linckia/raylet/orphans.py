@@ -31,7 +31,6 @@ class OrphanFinder:
     def __init__(self, reactor: Reactor, node_id: bytes, links: NodeLinks, replicas: ReplicaHost) -> None:
         self.reactor, self.node_id, self.links, self.replicas = reactor, node_id, links, replicas
         self.search = o.OrphanSearch(node_id, ORPHAN_SEARCH_MAX_S)
-        self.sealed_at: Callable[[bytes, int], bool] = lambda _object_id, _offset: False
         self._waiting: dict[int, Located] = {}
         self._numbers = itertools.count(1)
         self._timer: Timer | None = None
@@ -60,11 +59,7 @@ class OrphanFinder:
         """A process of this node was about to say that the owner has died."""
 
         def located(sources: list[Block], why: str) -> None:
-            block = sources[0] if sources else None
-            if block is not None and block.node_id == self.node_id:  # read in place, or through a copy of it
-                in_place = block.offset >= 0 and self.sealed_at(message.object_id, block.offset)
-                block = block if in_place else Block(-1, block.size, block.node_id)
-            peer.post(m.OrphanFound(message.rid, block, why))
+            peer.post(m.OrphanFound(message.rid, sources[0] if sources else None, why))
 
         self.find(message.object_id, message.owner, (), located)
 

@@ -33,6 +33,7 @@ class Blocks(Protocol):
 
     def take_over(self, offset: int, object_id: bytes, owner_id: bytes) -> bool: ...
     def let_go(self, offset: int, object_id: bytes) -> None: ...
+    def stays_at(self, offset: int, object_id: bytes) -> bool: ...
 
 
 class ReplicaHost:
@@ -160,7 +161,9 @@ class ReplicaHost:
         for kept in orphans:
             if kept.state != COMING:
                 self._adopt(kept)
-        if not self.table.keeps_for(worker_id) and self._named.pop(worker_id, None) is not None:
+        if self.table.keeps_for(worker_id) or any(each.object_id in self.table.missed for each in [*garbage, *orphans]):
+            return  # who looks for a copy asks here, and is told why there is none
+        if self._named.pop(worker_id, None) is not None:
             self.tell_head(m.KeepsNothingFor([worker_id]))
 
     def _adopt(self, kept: Kept) -> None:
@@ -198,7 +201,8 @@ class ReplicaHost:
         if kept.state == COMING:
             arrives = copy is not None and copy.offset >= 0 and self.pulls.is_receiving(object_id)
             return m.KeptCopy(kept.size) if arrives else m.KeptCopy(-1, why="its copy has not begun to arrive")
-        return m.KeptCopy(kept.size, kept.offset if copy is None else -1, complete=True)
+        in_place = copy is None and kept.is_orphan and self.blocks.stays_at(kept.offset, object_id)
+        return m.KeptCopy(kept.size, kept.offset if in_place else -1, complete=True)  # else it may move, or has
 
     def block_owner(self, copy: Copy) -> bytes:
         """To the store, of a copy that is complete now."""

@@ -1,4 +1,5 @@
-"""How much memory a store wants back, and which blocks could leave it for disk; read by ``raylet/spilling.py``.
+"""How much memory a store wants back, and which blocks could leave it for disk or stay; read by ``raylet/spilling.py``
+and ``raylet/object_host.py``.
 
 It looks into the store core and changes nothing.
 """
@@ -25,6 +26,12 @@ def spillable(core: StoreCore, spiller: bytes) -> Iterator[Candidate]:
         if block.owner in core.unspillable or (block.extent is not None and block.extent.holder in core.evictable):
             continue
         yield Candidate(block.object_id, block.offset, block.size, block.owner)
+
+
+def is_owned(core: StoreCore, offset: int, object_id: bytes, owner: bytes) -> bool:
+    """That object is sealed at ``offset``, and is this owner's: nobody else moves it."""
+    block = core._blocks.get(offset)
+    return block is not None and block.object_id == object_id and block.owner == owner
 
 
 def find(core: StoreCore, object_id: bytes) -> Candidate | None:

@@ -77,6 +77,9 @@ class Node:
             self.adopted[object_id] = offset
         return found
 
+    def stays_at(self, offset: int, object_id: bytes) -> bool:
+        return self.blocks.get(object_id) == offset and object_id in self.adopted
+
     def let_go(self, offset: int, object_id: bytes) -> None:
         assert self.adopted.pop(object_id) == offset
         self.carry_out(self.queue.freed([object_id]))
@@ -225,11 +228,20 @@ def test_a_primary_stays_when_its_owner_ends() -> None:
     node = Node()
     node.keep(at=b"here", rid=0)
     assert node.said == [] and node.transfers == [] and node.host.table.replica_bytes == 0
+    assert node.host.kept_here(OBJECT) == m.KeptCopy(100, -1, complete=True), "its owner may move it to disk"
     node.host.owner_gone(OWNER.worker_id)
     assert node.adopted == {OBJECT: 4711} and node.host.table.orphan_bytes == 100
     assert node.host.kept_here(OBJECT) == m.KeptCopy(100, 4711, complete=True)
     node.ends()
     assert node.is_empty()
+
+
+def test_a_primary_that_was_moved_to_disk_is_not_read_where_it_was() -> None:
+    node = Node()
+    node.keep(at=b"here", rid=0)
+    node.host.owner_gone(OWNER.worker_id)
+    node.blocks.clear()  # the store's block is gone, or the spiller's: other bytes are there now
+    assert node.host.kept_here(OBJECT) == m.KeptCopy(100, -1, complete=True)
 
 
 def test_a_primary_that_is_gone_already_is_not_kept() -> None:
@@ -238,7 +250,7 @@ def test_a_primary_that_is_gone_already_is_not_kept() -> None:
     node.blocks.clear()
     node.host.owner_gone(OWNER.worker_id)
     assert not node.host.table.objects and "gone" in node.host.kept_here(OBJECT).why
-    assert node.to_head[-1] == m.KeepsNothingFor([OWNER.worker_id])
+    assert node.to_head == [m.KeepsFor([(OWNER.worker_id, JOB)])], "who asks is sent here, to hear why"
 
 
 def test_a_promoted_replica_outlives_its_owner() -> None:

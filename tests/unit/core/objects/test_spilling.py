@@ -66,6 +66,20 @@ def test_large_objects_begin_with_a_page_of_their_file_and_small_ones_do_not() -
     assert [entry.position for entry in writes[1].batch.entries] == [0]
 
 
+def test_what_an_heir_takes_over_outlives_its_owner_on_disk() -> None:
+    queue, heir = SpillQueue(OPTIONS), b"heir"
+    ask = asked(queue, 75, blocks(3))
+    assert not queue.inherit(b"owner-0", heir), "still its owner's, in memory"
+    (write,) = only(queue.answered(OWNER, ask.rid, ask.object_ids, ROOMY, 0.0), r.Write)
+    assert queue.inherit(b"owner-0", heir), "while it is written"
+    queue.written(write.batch.file, ROOMY, 0.0)
+    assert queue.inherit(b"owner-1", heir) and not queue.inherit(b"unknown", heir)
+    assert only(queue.owner_gone(OWNER), r.DropShare) == [r.DropShare(write.batch.file)], "the third goes"
+    assert list(queue.entries) == [b"owner-0", b"owner-1"] and queue.begin_read(b"owner-0") is not None
+    assert len(only(queue.freed([b"owner-0", b"owner-1"])[0], r.DropShare)) == 2
+    assert not queue.entries and queue.stored_bytes == 0
+
+
 def test_what_an_owner_does_not_allow_is_left_alone_for_a_while() -> None:
     queue = SpillQueue(OPTIONS)
     ask = asked(queue, 50, blocks(4))
