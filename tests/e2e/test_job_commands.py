@@ -10,7 +10,7 @@ import pytest
 
 from tests.e2e.world import TIMEOUT_S, World
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.row("8.11", "8.12")]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(240), pytest.mark.row("8.11", "8.12")]
 PROGRAM = """
 import os, sys
 import linckia

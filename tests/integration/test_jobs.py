@@ -19,7 +19,8 @@ import pytest
 import linckia
 from linckia.cluster_utils import Cluster
 from linckia.job_submission import JobDetails, JobStatus, JobSubmissionClient
-from linckia.util.state import list_actors, list_jobs
+from linckia.util.state import get_log, list_actors, list_jobs, list_logs
+from linckia.util.state.exception import RayStateApiException
 
 HERE = os.path.dirname(__file__)
 DRIVER = """
@@ -100,7 +101,7 @@ def test_a_job_that_succeeds(cluster: Cluster, client: JobSubmissionClient) -> N
     assert client.get_job_logs(submission_id) == "out\nerr\nlast"
 
 
-@pytest.mark.row("8.33", "8.34")
+@pytest.mark.row("8.33", "8.34", "8.22")
 def test_the_applications_failure_is_said_with_its_last_lines(client: JobSubmissionClient) -> None:
     done = client.wait_job(client.submit_job(entrypoint="echo why it failed; exit 3"))
     assert (done.status, done.error_type, done.driver_exit_code) == ("FAILED", "JOB_ENTRYPOINT_COMMAND_ERROR", 3)
@@ -110,6 +111,10 @@ def test_the_applications_failure_is_said_with_its_last_lines(client: JobSubmiss
         "last lines of its log:\nwhy it failed"
     )
     assert [each.origin for each in done.attempts] == ["application"]
+    assert "".join(get_log(submission_id=done.submission_id)) == "why it failed\n"
+    assert f"job-driver-{done.submission_id}-1.log" in list_logs()["driver"]
+    with pytest.raises(RayStateApiException, match="no node has a log of a submitted job 'nobody'"):
+        get_log(submission_id="nobody")
 
 
 def test_retries_of_the_application(client: JobSubmissionClient, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from linckia.util.state.exception import RayStateApiException
 from linckia.util.state.records import DEFAULT_RPC_TIMEOUT, RAY_MAX_LIMIT_FROM_API_SERVER
 
 FOLLOW_EVERY_S = 0.5
+DRIVER_LOG = "job-driver-"
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
@@ -25,7 +26,9 @@ def list_logs(
     glob_filter: str | None = None,
     timeout: int = DEFAULT_RPC_TIMEOUT,
 ) -> dict[str, list[str]]:
-    """Names of log files by kind: worker_out, worker_err, internal. Of one node, or (neither given) of all."""
+    """Names of log files by kind: worker_out, worker_err, driver (of submitted jobs), internal. Of one node, or of all
+    when neither is given.
+    """
     found: dict[str, list[str]] = {}
     for row in _files(address, node_id, node_ip, timeout):
         name = row["filename"]
@@ -44,6 +47,8 @@ def _files(address: str | None, node_id: str | None, node_ip: str | None, timeou
 def _kind(name: str) -> str:
     if name.startswith("worker-"):
         return "worker_err" if name.endswith(".err") else "worker_out"
+    if name.startswith(DRIVER_LOG):
+        return "driver"
     return "internal"
 
 
@@ -66,7 +71,8 @@ def get_log(  # noqa: PLR0913 - Ray's signature
     _interval: float | None = None,
     filter_ansi_code: bool = False,
 ) -> Iterator[Any]:
-    """Text (``encoding=None``: bytes) of a log, in pieces: by file name, or of the worker of an actor, task or pid.
+    """Text (``encoding=None``: bytes) of a log, in pieces: by file name, of the worker of an actor, task or pid, or of
+    the last attempt of a submitted job.
 
     The last ``tail`` lines, or all (-1); with ``follow`` what comes, until the caller stops. A task's log is that of
     its worker: output of other tasks is in it too. RayStateApiException when there is no such log.
@@ -74,11 +80,22 @@ def get_log(  # noqa: PLR0913 - Ray's signature
     if suffix not in ("out", "err"):
         raise ValueError(f"get_log: suffix must be 'out' or 'err', found {suffix!r}")
     if submission_id is not None:
-        raise RayStateApiException("get_log: no job was submitted with an id; give pid, actor_id, task_id or filename")
+        filename = _driver_log(address, submission_id, timeout)
     if filename is None:
         pid = pid or _pid_of(address, actor_id, task_id, attempt_number, timeout)
     row = _file(address, node_id, node_ip, timeout, filename, f"-{pid}.{suffix}")
     return _pieces(row, address, timeout, Reading(tail, follow, encoding, errors, _interval, filter_ansi_code))
+
+
+def _driver_log(address: str | None, submission_id: str, timeout: float) -> str:
+    """Of the last attempt of a submitted job whose log there is; `linckia job logs` shows those of all."""
+    beginning = f"{DRIVER_LOG}{submission_id}-"
+    names = [str(row["filename"]) for row in _files(address, None, None, timeout)]
+    numbers = [name.removeprefix(beginning).removesuffix(".log") for name in names if name.startswith(beginning)]
+    attempts = [int(number) for number in numbers if number.isdecimal()]
+    if not attempts:
+        raise RayStateApiException(f"get_log: no node has a log of a submitted job {submission_id!r}")
+    return f"{beginning}{max(attempts)}.log"
 
 
 def _pid_of(address: str | None, actor_id: str | None, task_id: str | None, attempt: int, timeout: float) -> int:
