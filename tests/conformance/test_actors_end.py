@@ -143,10 +143,40 @@ def test_a_large_result_of_a_cancelled_call_takes_no_memory(new_gate: NewGate, n
     gate.open()
     with pytest.raises(exceptions.TaskCancelledError):
         ray.get(ref, timeout=30)
+    until_store_holds(before)
+
+
+def until_store_holds(free_bytes: float) -> None:
     deadline_s = time.monotonic() + 30
-    while ray.available_resources()["object_store_memory"] != before:
-        assert time.monotonic() < deadline_s, "the memory of the result is not free again"
+    while (now := ray.available_resources()["object_store_memory"]) != free_bytes:
+        assert time.monotonic() < deadline_s, f"memory of results is not free again: {free_bytes - now:.0f} bytes"
         time.sleep(0.02)  # sleep: the view of a cluster has no event for its users
+
+
+@ray.remote
+class Loop:
+    """An async actor: its answers leave at the end of the event loop's turn, results are in the store before."""
+
+    async def ping(self) -> str:
+        return "pong"
+
+    async def large(self) -> bytes:
+        return bytes(2**20)
+
+    async def crash(self) -> None:
+        os._exit(1)
+
+
+@pytest.mark.row("3.4", "5.13")
+@pytest.mark.parametrize("restarts", [0, 1])
+def test_a_result_whose_process_died_before_it_could_answer_takes_no_memory(restarts: int) -> None:
+    loop = Loop.options(max_restarts=restarts).remote()
+    before = ray.get(loop.ping.remote()) and ray.available_resources()["object_store_memory"]
+    refs = [*(loop.large.remote() for _ in range(5)), loop.crash.remote()]
+    with pytest.raises(exceptions.RayActorError):
+        ray.get(refs[-1], timeout=30)
+    del refs
+    until_store_holds(before)
 
 
 @pytest.mark.row("5.26")

@@ -180,6 +180,21 @@ class FreeBlocks(Message, tag=70):
     offsets: list[int]
 
 
+class LeftBehind(Message, tag=281):
+    """Owner to store: what did this process make for me? It did not answer these tasks. Answered by ``BlocksLeft`` once
+    it is dead; not at all as long as it lives.
+    """
+
+    worker_id: bytes
+
+
+class BlocksLeft(Message, tag=282):
+    """Store to owner: (object_id, offset, size) of blocks that this dead process made for it and that are there."""
+
+    worker_id: bytes
+    blocks: list[tuple[bytes, int, int]]
+
+
 class SegmentRequest(Message, tag=71):
     """Runtime to store: pass me the segment's file descriptor (answered out of band by SCM_RIGHTS, see rpc/)."""
 

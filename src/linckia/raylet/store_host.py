@@ -12,10 +12,12 @@ from typing import Any
 
 from linckia.protocol.messages import (
     AllocExtent,
+    BlocksLeft,
     ExtentDenied,
     ExtentGranted,
     ExtentReturned,
     FreeBlocks,
+    LeftBehind,
     Message,
     RecallExtents,
     Sealed,
@@ -41,6 +43,7 @@ class StoreHost:
         self.on_change: Callable[[], None] = lambda: None  # something was sealed, freed, asked for or granted
         self.on_gone: Callable[[bytes], None] = lambda _worker_id: None
         self._timer: Timer | None = None
+        self._heirs: dict[bytes, dict[bytes, Any]] = {}  # process -> who wants to know what it leaves behind
 
     def handlers(self) -> dict[type[Message], Callable[[Any, Any], None]]:
         """Message type -> handler(peer, message)."""
@@ -50,6 +53,7 @@ class StoreHost:
             ExtentReturned: self.on_extent_returned,
             Sealed: self.on_sealed,
             FreeBlocks: self.on_free_blocks,
+            LeftBehind: self.on_left_behind,
         }
 
     # --- processes ----------------------------------------------------------------------------------------------------
@@ -65,6 +69,8 @@ class StoreHost:
         effects = self.core.client_died(worker_id, time.monotonic())
         if was_known:  # most of a cluster's processes never were
             self._carry_out(effects)
+        for heir in self._heirs.pop(worker_id, {}).values():
+            self._tell_left(heir, worker_id)
 
     # --- messages -----------------------------------------------------------------------------------------------------
 
@@ -92,6 +98,18 @@ class StoreHost:
     def on_free_blocks(self, peer: Any, message: FreeBlocks) -> None:
         """Objects are garbage."""
         self._carry_out(self.core.free_blocks(peer.peer_id, message.offsets, time.monotonic()))
+
+    def on_left_behind(self, peer: Any, message: LeftBehind) -> None:
+        """An owner has lost a process; what that made is known when all that it said has been read."""
+        if self.core.lives(message.worker_id):
+            self._heirs.setdefault(message.worker_id, {})[peer.peer_id] = peer
+        else:
+            self._tell_left(peer, message.worker_id)
+
+    def _tell_left(self, heir: Any, worker_id: bytes) -> None:
+        blocks = self.core.left_by(worker_id, heir.peer_id)
+        if blocks and not heir.closed:
+            heir.post(BlocksLeft(worker_id, blocks))
 
     # --- clients inside this process ----------------------------------------------------------------------------------
 

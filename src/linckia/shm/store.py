@@ -20,6 +20,7 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from linckia.core.tables.relation import Relation
 from linckia.shm.allocator import ALIGNMENT, RangeAllocator
 from linckia.shm.effects import (
     DenyExtent,
@@ -98,6 +99,7 @@ class StoreCore:
         self._next_recall = 0.0
         self._dying: dict[bytes, float] = {}  # dead clients -> when they are buried
         self._dead: dict[bytes, None] = {}  # buried, bounded
+        self._left: Relation[int, bytes] = Relation(b"")  # offsets of blocks whose holder is buried, by that holder
         self._touched_end = 0  # no page at or above was ever granted, or it has been released
         self._release_at: float | None = None
         self._release_below = 0
@@ -238,6 +240,18 @@ class StoreCore:
         """Size of that object when it is sealed at ``offset``, else -1."""
         block = self._blocks.get(offset)
         return block.size if block is not None and block.object_id == object_id else -1
+
+    def lives(self, client: bytes) -> bool:
+        """It may still seal blocks."""
+        return client in self._clients and client not in self._dying
+
+    def left_by(self, holder: bytes, owner: bytes) -> list[tuple[bytes, int, int]]:
+        """(object_id, offset, size) of what a dead process made for ``owner``. Costs what that process made."""
+        known = self._clients.get(holder)
+        starts = known.extents if known is not None else ()
+        offsets = [*self._left.at(holder), *(offset for start in starts for offset in self._extents[start].blocks)]
+        blocks = (self._blocks[offset] for offset in offsets)
+        return [(block.object_id, block.offset, block.size) for block in blocks if block.owner == owner]
 
     def take_over(self, offset: int, object_id: bytes, owner: bytes, heir: bytes) -> bool:
         """``heir`` owns this block of ``owner`` from now on. False when there is no such block."""
@@ -382,6 +396,7 @@ class StoreCore:
             del block.extent.blocks[block.offset]
             if block.extent.holder in self.evictable:
                 self.copied_bytes -= block.size
+        self._left.pop(block.offset)
         self._disown(block)
         for adopter in block.adopters:
             del self._clients[adopter].adopted[block.offset]
@@ -449,6 +464,7 @@ class StoreCore:
         self._ranges.carve(start, [(block.offset, block.size) for block in kept])
         for block in kept:
             block.extent = None
+            self._left.put(block.offset, extent.holder)
         self._wake_release(now)
 
     def _drop_if_idle(self, client: bytes) -> None:

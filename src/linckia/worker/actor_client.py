@@ -181,6 +181,7 @@ class ActorClient:
         peer, self.peer = self.peer, None
         if peer is not None:
             peer.actor = None
+            self.runtime.unwanted.note(peer)
             self.lost += peer.tasks.values()
             peer.tasks.clear()
             for record in self.lost:

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from linckia.protocol import messages as m
-from linckia.worker.unwanted import drop_item
 
 if TYPE_CHECKING:
     from linckia.worker.runtime import Runtime
@@ -81,6 +80,7 @@ def handlers_of(runtime: Runtime) -> dict[type, Handler]:
         m.AskLocations: runtime.locations.on_ask,
         m.StateCollect: small.collect,
         m.FreeBlocks: lambda _peer, message: objects.on_free(message),
+        m.BlocksLeft: runtime.unwanted.on_left,
         m.RecallExtents: lambda _peer, _message: objects.trim(),
         m.LogLines: lambda _peer, message: runtime.on_log_lines(message) if runtime.on_log_lines else None,
         m.DriverMessage: lambda _peer, message: (
@@ -102,7 +102,7 @@ class _Handlers:
         if record is not None and record.stream is not None:
             self.runtime.streams.on_yielded(record, message, peer.address.worker_id)
         else:
-            drop_item(self.runtime, message)
+            self.runtime.unwanted.drop_item(message)
 
     def worker_exiting(self, peer: Peer, message: m.WorkerExiting) -> None:
         if peer.actor is None:

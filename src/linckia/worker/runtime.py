@@ -49,7 +49,7 @@ from linckia.worker.submitter import Submitter
 from linckia.worker.task_history import TaskHistory
 from linckia.worker.tasks import Peer, TaskRecord, Template
 from linckia.worker.unfinished import unfinished
-from linckia.worker.unwanted import drop_results
+from linckia.worker.unwanted import Unwanted
 
 SPIN_S = float(environment.option("SPIN_US", "100")) * 1e-6
 Handler = Callable[[Peer, Any], None]
@@ -105,10 +105,10 @@ class Runtime:
         self.groups = GroupWatch(self)
         self.objects = Objects(self)
         self.spilling = Spilling(self)
-        self.lineage = Lineage(self)
-        self.replays = Replays(self)
+        self.lineage, self.replays = Lineage(self), Replays(self)
         self.fetching = Fetching(self)
         self.locations, self.replicas, self.orphans = Locations(self), Replicas(self), Orphans(self)
+        self.unwanted = Unwanted(self)
         self.handlers: dict[type, Handler] = {}
         self.handlers.update(handlers_of(self))
         self.listener = self.reactor.listen(listen_endpoint, identity, self.on_messages, self.on_close)
@@ -216,6 +216,7 @@ class Runtime:
             for ref in list(peer.fetching.values()):
                 self.orphans.search(ref, f"its owner, process {worker_id.hex()[:8]} at {peer.address.endpoint}, {lost}")
             peer.fetching.clear()
+            self.unwanted.hung_up(peer)
             if peer.lease is not None:
                 self.submitter.on_peer_closed(peer)
             if peer.actor is not None:
@@ -343,14 +344,14 @@ class Runtime:
         """The general answer of a task."""
         record, sender = peer.tasks.pop(message.task_id, None), peer.address.worker_id
         if record is None:
-            drop_results(self, message)
+            self.unwanted.drop_results(peer, message)
             return
         for object_id in message.borrowing:
             ref = self.borrowing.by_id.get(object_id)
             if ref is not None:
                 self.borrowing.lend(ref, sender)
         if record.cancelled and record.actor is not None:
-            drop_results(self, message)
+            self.unwanted.drop_results(peer, message)
             self.fail_cancelled(record)
             return
         if message.failed and message.results and message.results[0].error is not None:

@@ -35,6 +35,7 @@ class Peer:
         "functions_sent",
         "known",
         "lease",
+        "lost",
         "tasks",
         "templates",
     )
@@ -49,6 +50,7 @@ class Peer:
         self.functions_received: dict[bytes, bytes] = {}
         self.templates: dict[int, Any] = {}  # what it told us (executor side)
         self.fetching: dict[bytes, ObjectRef[Any]] = {}  # values we asked it for
+        self.lost: dict[bytes, int] = {}  # tasks taken away without an answer -> items received of a generator
         self.lease: Lease | None = None
         self.actor: Any = None  # ActorClient when the peer hosts an actor we call
 

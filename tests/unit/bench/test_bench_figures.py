@@ -112,6 +112,7 @@ def test_every_target_of_the_issue_is_there() -> None:
         ("spill", ("limits", "disk_write", 0.8)),
         ("restore", ("limits", "disk_read", 0.8)),
         ("join_first_task_s", 0.7),
+        ("links_ratio", 3),
         ("node_pss_mb", 60),
         ("nodes_idle_cpu", 5),
         ("queue_submit_slowdown", 1.2),

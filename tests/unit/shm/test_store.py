@@ -316,3 +316,24 @@ def test_memory_in_use_is_never_released() -> None:
 )
 def test_sizes_are_written_for_people(size: int, text: str) -> None:
     assert size_text(size) == text
+
+
+# --- what a dead process leaves behind --------------------------------------------------------------------------------
+
+
+def test_an_owner_learns_what_a_dead_process_made_for_it_before_and_after_its_burial() -> None:
+    core = make()
+    extent = granted(core.alloc_extent(WORKER, 1, 5000, 0.0))
+    mine = seal(core, WORKER, extent.offset + 64, DRIVER)
+    seal(core, WORKER, extent.offset + 2048, OTHER)
+    assert core.lives(WORKER)
+    core.client_died(WORKER, 1.0)
+    assert not core.lives(WORKER)
+    assert core.left_by(WORKER, DRIVER) == [(mine, extent.offset + 64, 1000)]
+    core.tick(1.0 + OPTIONS.orphan_grace_s)
+    assert core.left_by(WORKER, DRIVER) == [(mine, extent.offset + 64, 1000)]
+    core.free_blocks(DRIVER, [extent.offset + 64], 3.0)
+    assert core.left_by(WORKER, DRIVER) == []
+    core.free_blocks(OTHER, [extent.offset + 2048], 3.0)
+    assert (core.usage().objects, len(core._left)) == (0, 0)
+    assert core.left_by(b"nobody", DRIVER) == []
