@@ -54,6 +54,7 @@ INLINE = {
     m.StreamReady: "raylet/transfer/links.py, the first batch of a stream",
     m.TransferReady: "raylet/transfer/links.py, by its rid",
     m.TransferRefused: "raylet/transfer/links.py, by its rid",
+    m.KeptHere: "raylet/transfer/links.py, by its rid, for raylet/orphans.py",
 }
 """Handled without a table, by whoever asked."""
 NODE_OBEYS = {m.Stop, m.NodeFenced, m.NodeRegistered, m.OpenStream}
