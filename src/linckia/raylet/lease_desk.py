@@ -15,6 +15,7 @@ from linckia.base.limits import LEASE_HOPS_MAX, REPORT_EVERY_S
 from linckia.core.leases import vectors
 from linckia.core.leases.fairness import REQUESTS_LOOKED_AT_PER_SHAPE
 from linckia.core.leases.manager import LeaseManager
+from linckia.core.leases.parked import Parked
 from linckia.core.leases.records import (
     Broken,
     Effect,
@@ -51,7 +52,7 @@ class LeaseDesk:
     def __init__(self, raylet: Raylet, manager: LeaseManager, recent: RecentReplies) -> None:
         self.raylet, self.manager, self.recent = raylet, manager, recent
         self.cluster = ClusterSide(raylet, manager, self.look_again)
-        self.parked: dict[bytes, list[LeaseRequest]] = {}  # by job: asked before this node heard of it
+        self.parked = Parked()
         self._reported_s = 0.0
         self.reported_idle = False
         self._reported: dict[str, int] = {}
@@ -100,11 +101,11 @@ class LeaseDesk:
         if message.job_id in self.raylet.jobs:
             self.admit(request)
         else:  # asked by a node that heard of the job before we did
-            self.parked.setdefault(message.job_id, []).append(request)
+            self.parked.add(request)
 
     def job_known(self, job_id: bytes) -> None:
         """Requests of a job that this node had not heard of can go on."""
-        for request in self.parked.pop(job_id, []):
+        for request in self.parked.pop(job_id):
             self.admit(request)
 
     def admit(self, request: LeaseRequest) -> None:
@@ -182,6 +183,7 @@ class LeaseDesk:
             return
         self._answer(peer.peer_id, m.LeaseRefused(message.rid, "cancelled", "its owner cancelled it"))
         if not first:  # else the cancel has overtaken the request, which is refused when it comes
+            self.parked.cancel((peer.peer_id, message.rid))
             self.carry_out(self.manager.cancel((peer.peer_id, message.rid)))
 
     def on_return_lease(self, peer: Any, message: m.ReturnLease) -> None:

@@ -236,6 +236,7 @@ class Raylet:
 
     def on_job_ended(self, _peer: Any, message: m.JobEnded) -> None:
         """Nothing of the job goes on but detached actors."""
+        self.desk.parked.pop(message.job_id)
         job = self.jobs.get(message.job_id)
         if job is not None and not job.ended:
             job.ended = True
@@ -258,6 +259,7 @@ class Raylet:
     def _owner_gone(self, worker_id: bytes) -> None:
         self.recent.forget(worker_id)
         self.owners.pop(worker_id, None)
+        self.desk.parked.owner_gone(worker_id)
         if self.leases.knows_owner(worker_id):  # most of a cluster's processes never were here
             self.desk.carry_out(self.leases.owner_gone(worker_id))
 

@@ -146,8 +146,8 @@ def check_rest(fleet: Fleet) -> None:
         check_no_work(raylet.leases, name)
         require(not raylet.bundles.bundles, f"{name} keeps bundles {sorted(raylet.bundles.bundles)}")
         require(not raylet.actors.actors, f"{name} keeps actors {sorted(raylet.actors.actors)}")
-        parked = [job_id for job_id, requests in raylet.desk.parked.items() if requests]
-        require(not parked, f"{name} has parked requests of {parked}")
+        parked = len(raylet.desk.parked)
+        require(not parked, f"{name} has {parked} parked requests")
         bound = [worker.name for worker in machine.workers.values() if worker.job_id]
         require(not bound, f"workers of {name} outlive their job: {bound}")
         require(raylet.desk.cluster.view.is_settled, f"{name} waits for news of what it sent to others")
