@@ -1,5 +1,5 @@
-"""Lease requests of jobs that this node has not heard of yet: asked by nodes that heard of the job before. They wait for
-the news, unless they are cancelled, or their owner ends, before it comes. Pure; used by raylet/lease_desk.py.
+"""Lease requests of jobs that this node has not heard of yet: asked by nodes that heard of the job before. They wait
+for the news, unless they are cancelled, or their owner ends, before it comes. Pure; used by raylet/lease_desk.py.
 """
 
 from __future__ import annotations
