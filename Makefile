@@ -45,7 +45,7 @@ demo: $(RUNTIME)
 	@$(PY) -m linckia.cli.main demo
 
 # Two runs side by side, one verdict: tests compute little and wait much.
-BESIDE := tests/unit tests/sim tests/tidy tests/contract tests/fault
+BESIDE := tests/unit tests/sim tests/tidy tests/fault
 test: setup
 ifeq ($(PYTEST_ARGS),)
 	@$(PY) -m pytest -q $(BESIDE) > $(VENV)/tests-beside.log 2>&1 & beside=$$!; \

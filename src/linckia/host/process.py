@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import select
 import signal
+from collections.abc import Callable
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
@@ -158,6 +159,21 @@ def kill_group(leader_pid: int) -> None:
         os.killpg(leader_pid, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):
         pass  # everybody is gone already
+
+
+def end_now(pid: int, is_it: Callable[[], bool], wait_max_s: float) -> None:
+    """SIGKILL to that process if it still is the one that is meant, and wait for its end."""
+    try:
+        pidfd = os.pidfd_open(pid)
+    except OSError:
+        return  # it has ended
+    try:
+        if is_it() and signal_pidfd(pidfd, signal.SIGKILL):
+            ended = select.poll()
+            ended.register(pidfd, select.POLLIN)
+            ended.poll(wait_max_s * 1000)
+    finally:
+        os.close(pidfd)
 
 
 def signal_pidfd(pidfd: int, signal_number: int) -> bool:

@@ -23,6 +23,7 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TextIO
 
 import msgspec
@@ -34,7 +35,7 @@ MESSAGE_MAX_BYTES = 1 << 17
 WARM_UP_AFTER_IDLE_MS = 20
 WARM_MODULES = ("linckia.worker.actor_host",)
 """What an actor needs besides (asyncio: 40 ms). Imported when the first workers run, not to hold up the first task."""
-SUPERVISED_ROUNDS = 100
+SUPERVISED_ROUNDS, SUPERVISED_END_MAX_S = 100, 1.0
 encode = msgspec.msgpack.encode
 decode = msgspec.msgpack.Decoder(dict[str, Any]).decode
 
@@ -212,13 +213,13 @@ class Zygote:
         them to us (host/entrypoint.py). Orphans of other workers stay until the node ends.
         """
         mark = f"{SUPERVISOR_VARIABLE}={worker_pid}".encode()
-        for _ in range(SUPERVISED_ROUNDS):  # the children of who is killed come next
-            found = [pid for pid in process.children_of(self.pid) if pid not in self.workers and _has_mark(pid, mark)]
+        for _ in range(SUPERVISED_ROUNDS):  # who is killed may have begun another one
+            below = process.descendants_of(self.pid)  # who left the group may still have a parent in it, which is dying
+            found = [pid for pid in below if pid not in self.workers and _has_mark(pid, mark)]
             if not found:
                 return
             for pid in found:
-                process.kill_child(pid)
-                os.waitpid(pid, 0)
+                process.end_now(pid, partial(_has_mark, pid, mark), SUPERVISED_END_MAX_S)
 
     def _end_everything(self) -> None:
         """The node is gone: kill all workers with their groups, then whatever else is left below this process."""
