@@ -214,8 +214,9 @@ class Zygote:
         """
         mark = f"{SUPERVISOR_VARIABLE}={worker_pid}".encode()
         for _ in range(SUPERVISED_ROUNDS):  # who is killed may have begun another one
-            below = process.descendants_of(self.pid)  # who left the group may still have a parent in it, which is dying
-            found = [pid for pid in below if pid not in self.workers and _has_mark(pid, mark)]
+            orphans = [pid for pid in process.children_of(self.pid) if pid not in self.workers]
+            below = [each for pid in orphans for each in (pid, *process.descendants_of(pid))]  # of who is dying, too
+            found = [pid for pid in below if _has_mark(pid, mark)]
             if not found:
                 return
             for pid in found:
