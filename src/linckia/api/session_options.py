@@ -59,7 +59,7 @@ def parse(address: str | None, options: dict[str, Any]) -> InitOptions:
         from linckia.api.runtime_envs import of_job  # noqa: PLC0415  (start-up time)
 
         options["runtime_env"] = of_job(options["runtime_env"])
-    if address != "local" and environment.option("JOB_CONFIG_JSON_ENV_VAR"):
+    if address != "local" and environment.option(environment.JOB_CONFIG_OPTION):
         _adopt_submission(options)
     _check_isolation(options)
     temp_dir = options.get("_temp_dir")

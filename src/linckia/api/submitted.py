@@ -9,19 +9,17 @@ from typing import Any
 
 from linckia.host import environment
 
-VARIABLE = "JOB_CONFIG_JSON_ENV_VAR"
-
 
 def submitted_with() -> dict[str, Any]:
     """``runtime_env`` and ``metadata`` of the submitted job this process belongs to; empty when there is none."""
-    text = environment.option(VARIABLE)
+    text = environment.option(environment.JOB_CONFIG_OPTION)
     if not text:
         return {}
     try:
         found = json.loads(text)
     except ValueError as error:
         raise ValueError(
-            f"LINCKIA_{VARIABLE} is not JSON: {error}; a submitted job sets it, nobody else should"
+            f"LINCKIA_{environment.JOB_CONFIG_OPTION} is not JSON: {error}; a submitted job sets it, nobody else should"
         ) from None
     return found if isinstance(found, dict) else {}
 

@@ -15,3 +15,9 @@ def parse_host_port(text: str) -> tuple[str, int]:
 def join_host_port(host: str, port: int) -> str:
     """Inverse of `parse_host_port`."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def node_of(endpoint: str) -> bytes:
+    """The id of the node of a ``node:`` endpoint; empty for others."""
+    scheme, _, rest = endpoint.partition(":")
+    return bytes.fromhex(rest.partition(":")[0]) if scheme == "node" else b""

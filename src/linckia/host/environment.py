@@ -10,6 +10,9 @@ import time
 
 from linckia.host.cgroup import memory_limit_bytes
 
+JOB_CONFIG_OPTION = "JOB_CONFIG_JSON_ENV_VAR"
+"""``LINCKIA_...`` and ``RAY_...`` of a job's entrypoint: runtime environment and metadata, which ``init`` in the driver
+adopts (R 8.34)."""
 SUPERVISOR_VARIABLE = "LINCKIA_JOB_SUPERVISOR_PID"
 SUBMISSION_VARIABLE, ATTEMPT_VARIABLE = "LINCKIA_SUBMISSION_ID", "LINCKIA_JOB_ATTEMPT"
 """In the environment of a job's entrypoint: its supervisor's worker; the job; the number of its attempt, from 1."""

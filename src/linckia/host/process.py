@@ -169,9 +169,7 @@ def end_now(pid: int, is_it: Callable[[], bool], wait_max_s: float) -> None:
         return  # it has ended
     try:
         if is_it() and signal_pidfd(pidfd, signal.SIGKILL):
-            ended = select.poll()
-            ended.register(pidfd, select.POLLIN)
-            ended.poll(wait_max_s * 1000)
+            wait_pidfd(pidfd, wait_max_s)
     finally:
         os.close(pidfd)
 

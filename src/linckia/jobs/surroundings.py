@@ -14,9 +14,6 @@ from linckia.worker import packages
 if TYPE_CHECKING:
     from linckia.worker.runtime import Runtime
 
-JOB_CONFIG = "JOB_CONFIG_JSON_ENV_VAR"
-"""``LINCKIA_...`` and ``RAY_...``: runtime environment and metadata, which ``init`` in the driver adopts (R 8.34)."""
-
 
 class Surroundings(NamedTuple):
     """For the process of an attempt."""
@@ -40,7 +37,7 @@ def of_attempt(runtime: Runtime, record: JobRecord, number: int) -> Surroundings
     config = json.dumps({"runtime_env": env, "metadata": metadata})
     address = runtime.raylet_peer.address.endpoint
     for prefix in ("LINCKIA", "RAY"):
-        variables |= {f"{prefix}_ADDRESS": address, f"{prefix}_{JOB_CONFIG}": config}
+        variables |= {f"{prefix}_ADDRESS": address, f"{prefix}_{environment.JOB_CONFIG_OPTION}": config}
     variables |= {environment.SUBMISSION_VARIABLE: spec.submission_id, environment.ATTEMPT_VARIABLE: str(number)}
     variables[environment.SUPERVISOR_VARIABLE] = str(os.getpid())
     variables.setdefault("PYTHONUNBUFFERED", "1")  # what was printed before a SIGKILL shall be in the log

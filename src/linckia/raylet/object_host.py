@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from linckia.base.addresses import node_of
 from linckia.protocol import messages as m
 from linckia.raylet.orphans import OrphanFinder
 from linckia.raylet.pull_manager import PullManager
@@ -16,7 +17,6 @@ from linckia.raylet.replicas import CLIENT as REPLICAS
 from linckia.raylet.replicas import ORPHANS, ReplicaHost
 from linckia.raylet.spilling import SpillHost
 from linckia.raylet.store_host import StoreHost
-from linckia.rpc.endpoints import node_of
 from linckia.shm import pressure
 from linckia.shm.spill_files import SpillFiles
 

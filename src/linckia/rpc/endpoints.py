@@ -59,12 +59,6 @@ def resolve(endpoint: str, local_node: str) -> Target:
     raise ValueError(f"endpoint {endpoint!r}: expected unix:/path, tcp:host:port or node:id:host:port:/path")
 
 
-def node_of(endpoint: str) -> bytes:
-    """The id of the node of a ``node:`` endpoint; empty for others."""
-    scheme, _, rest = endpoint.partition(":")
-    return bytes.fromhex(rest.partition(":")[0]) if scheme == "node" else b""
-
-
 def route_frame(worker_id: bytes) -> bytes:
     """The preamble of a connection to a node's port: whom it is for (empty: the node)."""
     return ROUTE_MAGIC + bytes([len(worker_id)]) + worker_id

@@ -20,11 +20,11 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from linckia.base.addresses import join_host_port, parse_host_port
+from linckia.base.addresses import join_host_port, node_of, parse_host_port
 from linckia.base.limits import PATIENCE_MS, RETRANSMIT_MAX_MS, SHORTAGE_MAX_S
 from linckia.host import environment, exhaustion
 from linckia.rpc.connection import CloseHandler, Connection, MessageHandler, NoSocket
-from linckia.rpc.endpoints import Target, node_of, resolve, route_frame
+from linckia.rpc.endpoints import Target, resolve, route_frame
 from linckia.rpc.handshake import Identity
 
 if TYPE_CHECKING:

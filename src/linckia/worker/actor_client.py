@@ -151,8 +151,10 @@ class ActorClient:
 
     def _open(self) -> None:
         peer = self.runtime.peer(self.address, fresh=True)
-        if peer.closed:
-            return  # it died at once: the GCS will say so
+        if peer.closed:  # no way there now, or it has just died: the GCS will say so
+            if self.lost or self.queue:
+                self._reconnect()
+            return
         peer.actor = self
         self.peer = peer
         self._settle_lost()
@@ -174,8 +176,6 @@ class ActorClient:
             self._settle_lost(what)
             if self.queue:
                 self._open()
-                if self.peer is None:
-                    self._reconnect()
 
     def _detach(self) -> None:
         peer, self.peer = self.peer, None

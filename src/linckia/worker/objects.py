@@ -11,10 +11,10 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from linckia.base import errors
+from linckia.base.addresses import node_of
 from linckia.base.limits import HUGE_PAGES_FROM_BYTES
 from linckia.model.wire import Block, Dependency, RefInfo, Result
 from linckia.protocol import messages as m
-from linckia.rpc.endpoints import node_of
 from linckia.serialization import values
 from linckia.serialization.context import loading
 from linckia.worker.borrowing import BorrowToken, UnseenError

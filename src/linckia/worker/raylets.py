@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from linckia.base.addresses import node_of
 from linckia.model.specs import NodeInfo
 from linckia.model.wire import Address
 from linckia.protocol import messages as m
-from linckia.rpc.endpoints import node_of
 from linckia.worker.reach import HANG_UP_AFTER_S, Reach
 from linckia.worker.tasks import Peer
 

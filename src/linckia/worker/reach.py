@@ -13,10 +13,10 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from linckia.base.addresses import node_of
 from linckia.base.limits import NODE_LEASE_TTL_S, SUSPECT_AFTER_S
 from linckia.base.pulse import until_pulse_s
 from linckia.protocol import messages as m
-from linckia.rpc.endpoints import node_of
 
 if TYPE_CHECKING:
     from linckia.worker.runtime import Runtime

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from linckia.base.addresses import node_of
 from linckia.model.wire import Block
 from linckia.protocol import messages as m
-from linckia.rpc.endpoints import node_of
 from linckia.worker.refs import BLOCK
 
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from linckia.base.addresses import node_of
 from linckia.protocol import messages as m
 from linckia.rpc import connection
 from linckia.rpc.connection import Connection
-from linckia.rpc.endpoints import node_of
 from linckia.rpc.handshake import Identity
 from linckia.rpc.reactor import Reactor
 

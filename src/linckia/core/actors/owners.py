@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from linckia.base.addresses import node_of
 from linckia.core.tables.relation import Relation
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ class Owners:
 
     def __init__(self) -> None:
         self._actors: Relation[bytes, bytes] = Relation(b"")
-        self._nodes: Relation[bytes, str] = Relation("")
+        self._nodes: Relation[bytes, bytes] = Relation(b"")
 
     def __len__(self) -> int:
         return len(self._actors)
@@ -27,12 +28,12 @@ class Owners:
         """The actor lives, as long as its owner does."""
         if not spec.detached:
             self._actors.put(spec.actor_id, spec.owner.worker_id)
-            self._nodes.put(spec.owner.worker_id, _node_of(spec.owner.endpoint))
+            self._nodes.put(spec.owner.worker_id, node_of(spec.owner.endpoint))
 
     def discard(self, spec: ActorSpec) -> None:
         """The actor is dead. Idempotent."""
         self._actors.pop(spec.actor_id)
-        if not self._actors.at(spec.owner.worker_id):
+        if not self._actors.has(spec.owner.worker_id):
             self._nodes.pop(spec.owner.worker_id)
 
     def actors_of(self, worker_id: bytes) -> list[bytes]:
@@ -41,10 +42,4 @@ class Owners:
 
     def on(self, node_id: bytes) -> list[bytes]:
         """Worker ids of owners on a node."""
-        return self._nodes.at(node_id.hex())
-
-
-def _node_of(endpoint: str) -> str:
-    """Of ``node:<hex>:...``; empty for others."""
-    scheme, _, rest = endpoint.partition(":")
-    return rest.partition(":")[0] if scheme == "node" else ""
+        return self._nodes.at(node_id)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from linckia.base.limits import KEEPERS_MAX_BYTES
 from linckia.core.tables.budget import Ledger, TableFacts
+from linckia.core.tables.index import Index
 
 OWNER_BYTES, NODE_BYTES = 1000, 250
 """Of an owner's entry, and of each node in it, with what the indexes take: measured (tests/unit/core/objects)."""
@@ -28,8 +29,8 @@ class KeeperTable:
 
     def __init__(self, budget_bytes: int = KEEPERS_MAX_BYTES) -> None:
         self.owners: dict[bytes, _Entry] = {}
-        self._of_node: dict[bytes, dict[bytes, None]] = {}
-        self._of_job: dict[bytes, dict[bytes, None]] = {}
+        self._of_node: Index[bytes, bytes] = Index()
+        self._of_job: Index[bytes, bytes] = Index()
         self._ledger: Ledger[bytes] = Ledger(budget_bytes, "the owners that were named first")
 
     def keeps(self, node_id: bytes, owner_id: bytes, job_id: bytes) -> None:
@@ -37,10 +38,10 @@ class KeeperTable:
         entry = self.owners.get(owner_id)
         if entry is None:
             entry = self.owners[owner_id] = _Entry(job_id)
-            self._of_job.setdefault(job_id, {})[owner_id] = None
+            self._of_job.add(job_id, owner_id)
         entry.nodes[node_id] = None
         entry.dead.pop(node_id, None)
-        self._of_node.setdefault(node_id, {})[owner_id] = None
+        self._of_node.add(node_id, owner_id)
         for oldest in self._ledger.add(owner_id, OWNER_BYTES + NODE_BYTES * (len(entry.nodes) + len(entry.dead))):
             self._remove(oldest)
 
@@ -50,20 +51,20 @@ class KeeperTable:
         if entry is None or node_id not in entry.nodes:
             return
         del entry.nodes[node_id]
-        _unlink(self._of_node, node_id, owner_id)
+        self._of_node.discard(node_id, owner_id)
         if not entry.nodes and not entry.dead:
             self._forget(owner_id)
 
     def node_dead(self, node_id: bytes) -> None:
         """Its copies are gone; that there were some is remembered, for who looks for them."""
-        for owner_id in self._of_node.pop(node_id, ()):
+        for owner_id in self._of_node.pop(node_id):
             entry = self.owners[owner_id]
             del entry.nodes[node_id]
             entry.dead[node_id] = None
 
     def job_ended(self, job_id: bytes) -> None:
         """Nothing of it outlives its owners."""
-        for owner_id in list(self._of_job.get(job_id, ())):
+        for owner_id in self._of_job.of(job_id):
             self._forget(owner_id)
 
     def of(self, owner_id: bytes) -> tuple[list[bytes], list[bytes]]:
@@ -81,12 +82,6 @@ class KeeperTable:
 
     def _remove(self, owner_id: bytes) -> None:
         entry = self.owners.pop(owner_id)
-        _unlink(self._of_job, entry.job_id, owner_id)
+        self._of_job.discard(entry.job_id, owner_id)
         for node_id in entry.nodes:
-            _unlink(self._of_node, node_id, owner_id)
-
-
-def _unlink(index: dict[bytes, dict[bytes, None]], key: bytes, owner_id: bytes) -> None:
-    del index[key][owner_id]
-    if not index[key]:
-        del index[key]
+            self._of_node.discard(node_id, owner_id)

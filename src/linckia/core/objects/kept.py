@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from linckia.base.limits import MISSED_COPIES_MAX
+from linckia.core.tables.index import Index
 from linckia.model.wire import Address
 
 COMING, HERE, PRIMARY = "coming", "here", "primary"
@@ -45,8 +46,8 @@ class KeptTable:
         self.replica_bytes = 0  # of living owners, on their way or here
         self.orphan_bytes = 0
         self.missed: dict[bytes, str] = {}  # why a copy that was wanted is not here, the latest
-        self._of_owner: dict[bytes, dict[bytes, None]] = {}
-        self._orphans_of_job: dict[bytes, dict[bytes, None]] = {}
+        self._of_owner: Index[bytes, bytes] = Index()
+        self._orphans_of_job: Index[bytes, bytes] = Index()
 
     # --- while the owner lives ----------------------------------------------------------------------------------------
 
@@ -59,7 +60,7 @@ class KeptTable:
         self.objects[kept.object_id] = kept
         self.missed.pop(kept.object_id, None)
         self._count(kept, 1)
-        self._of_owner.setdefault(kept.owner.worker_id, {})[kept.object_id] = None
+        self._of_owner.add(kept.owner.worker_id, kept.object_id)
 
     def is_primary(self, object_id: bytes) -> bool:
         """The replica became the primary. False when none is kept."""
@@ -82,9 +83,9 @@ class KeptTable:
         kept = self.objects.pop(object_id, None)
         if kept is not None:
             self._count(kept, -1)
-            self._unlink(self._of_owner, kept.owner.worker_id, object_id)
+            self._of_owner.discard(kept.owner.worker_id, object_id)
             if kept.is_orphan:
-                self._unlink(self._orphans_of_job, kept.job_id, object_id)
+                self._orphans_of_job.discard(kept.job_id, object_id)
         return kept
 
     def miss(self, object_id: bytes, why: str) -> None:
@@ -96,19 +97,19 @@ class KeptTable:
     # --- the end of owners and jobs -----------------------------------------------------------------------------------
 
     def owners(self) -> dict[bytes, Address]:
-        """Of everything here, with their jobs' ids in no particular order."""
-        return {owner: self.objects[next(iter(ids))].owner for owner, ids in self._of_owner.items()}
+        """Owners of what is here, by worker id."""
+        return {owner_id: self.objects[self._of_owner.first(owner_id)].owner for owner_id in self._of_owner}
 
     def job_of_owner(self, owner_id: bytes) -> bytes:
         """The job in which an owner of something here runs."""
-        return self.objects[next(iter(self._of_owner[owner_id]))].job_id
+        return self.objects[self._of_owner.first(owner_id)].job_id
 
     def owner_gone(self, owner_id: bytes, *, job_goes_on: bool) -> tuple[list[Kept], list[Kept]]:
         """(orphans, what nobody needs or has no room). The caller keeps the bytes of the first, and removes the second.
         Said twice, it means nothing the second time.
         """
         orphans, garbage = [], []
-        for object_id in self._of_owner.get(owner_id, ()):
+        for object_id in self._of_owner.of(owner_id):
             kept = self.objects[object_id]
             if kept.is_orphan:
                 continue
@@ -121,13 +122,13 @@ class KeptTable:
                 self._count(kept, -1)
                 kept.is_orphan = True
                 self._count(kept, 1)
-                self._orphans_of_job.setdefault(kept.job_id, {})[object_id] = None
+                self._orphans_of_job.add(kept.job_id, object_id)
                 orphans.append(kept)
         return orphans, garbage
 
     def orphans_of(self, job_id: bytes) -> list[Kept]:
         """What ends with this job."""
-        return [self.objects[object_id] for object_id in self._orphans_of_job.get(job_id, ())]
+        return [self.objects[object_id] for object_id in self._orphans_of_job.of(job_id)]
 
     def keeps_for(self, owner_id: bytes) -> bool:
         """Something of this owner is here."""
@@ -145,9 +146,3 @@ class KeptTable:
             self.orphan_bytes += sign * kept.size
         elif kept.state != PRIMARY:
             self.replica_bytes += sign * kept.size
-
-    @staticmethod
-    def _unlink(index: dict[bytes, dict[bytes, None]], key: bytes, object_id: bytes) -> None:
-        del index[key][object_id]
-        if not index[key]:
-            del index[key]

@@ -7,19 +7,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from linckia.core.tables.index import Index
+
 if TYPE_CHECKING:
     from linckia.model.placement import GroupSpec
-
-Index = dict[bytes, dict[bytes, None]]
 
 
 class GroupIndex:
     """Group ids, in the order in which they came."""
 
     def __init__(self) -> None:
-        self._jobs: Index = {}
-        self._actors: Index = {}
-        self._nodes: Index = {}
+        self._jobs: Index[bytes, bytes] = Index()
+        self._actors: Index[bytes, bytes] = Index()
+        self._nodes: Index[bytes, bytes] = Index()
 
     @property
     def is_empty(self) -> bool:
@@ -31,40 +31,32 @@ class GroupIndex:
         if spec.detached:
             return
         index, owner = (self._actors, spec.creator) if spec.creator else (self._jobs, spec.job_id)
-        index.setdefault(owner, {})[spec.group_id] = None
+        index.add(owner, spec.group_id)
 
     def discard(self, spec: GroupSpec, nodes: Iterable[bytes]) -> None:
         """It was removed, and had or was getting bundles on ``nodes``."""
-        _discard(self._actors, spec.creator, spec.group_id)
-        _discard(self._jobs, spec.job_id, spec.group_id)
+        self._actors.discard(spec.creator, spec.group_id)
+        self._jobs.discard(spec.job_id, spec.group_id)
         self.leaves(spec.group_id, nodes)
 
     def comes(self, group_id: bytes, nodes: Iterable[bytes]) -> None:
         """It has, or is getting, bundles there."""
         for node_id in nodes:
-            self._nodes.setdefault(node_id, {})[group_id] = None
+            self._nodes.add(node_id, group_id)
 
     def leaves(self, group_id: bytes, nodes: Iterable[bytes]) -> None:
         """It has none there any more. Idempotent."""
         for node_id in nodes:
-            _discard(self._nodes, node_id, group_id)
+            self._nodes.discard(node_id, group_id)
 
     def of_job(self, job_id: bytes) -> list[bytes]:
         """Groups that end with this job."""
-        return list(self._jobs.get(job_id, ()))
+        return self._jobs.of(job_id)
 
     def of_actor(self, actor_id: bytes) -> list[bytes]:
         """Groups that end with the process of this detached actor."""
-        return list(self._actors.get(actor_id, ()))
+        return self._actors.of(actor_id)
 
     def on(self, node_id: bytes) -> list[bytes]:
         """Groups with bundles on this node, or about to have some."""
-        return list(self._nodes.get(node_id, ()))
-
-
-def _discard(index: Index, key: bytes, group_id: bytes) -> None:
-    there = index.get(key)
-    if there is not None:
-        there.pop(group_id, None)
-        if not there:
-            del index[key]
+        return self._nodes.of(node_id)

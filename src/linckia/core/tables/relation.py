@@ -5,10 +5,10 @@ costs are those of what is asked for. Used for actors on nodes, in placement gro
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Generic, TypeVar
+from typing import Generic
 
-Member = TypeVar("Member")
-Place = TypeVar("Place")
+from linckia.core.tables.index import Index, Member
+from linckia.core.tables.index import Key as Place
 
 
 class Relation(Generic[Member, Place]):
@@ -17,7 +17,7 @@ class Relation(Generic[Member, Place]):
     def __init__(self, nowhere: Place) -> None:
         self._nowhere = nowhere
         self._place_of: dict[Member, Place] = {}
-        self._at: dict[Place, dict[Member, None]] = {}
+        self._at: Index[Place, Member] = Index()
 
     def __contains__(self, member: object) -> bool:
         return member in self._place_of
@@ -33,17 +33,12 @@ class Relation(Generic[Member, Place]):
         """It is there, and nowhere else."""
         self.pop(member)
         self._place_of[member] = place
-        self._at.setdefault(place, {})[member] = None
+        self._at.add(place, member)
 
     def pop(self, member: Member) -> None:
         """It has no place any more. Idempotent."""
-        if member not in self._place_of:
-            return
-        place = self._place_of.pop(member)
-        there = self._at[place]
-        del there[member]
-        if not there:
-            del self._at[place]
+        if member in self._place_of:
+            self._at.discard(self._place_of.pop(member), member)
 
     def get(self, member: Member) -> Place:
         """Its place, or ``nowhere``."""
@@ -51,4 +46,8 @@ class Relation(Generic[Member, Place]):
 
     def at(self, place: Place) -> list[Member]:
         """Members at a place."""
-        return list(self._at.get(place, ()))
+        return self._at.of(place)
+
+    def has(self, place: Place) -> bool:
+        """Some member is there."""
+        return place in self._at

@@ -11,10 +11,10 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
+from linckia.base.addresses import node_of
 from linckia.model.wire import Address
 from linckia.protocol import messages as m
 from linckia.rpc.connection import Connection
-from linckia.rpc.endpoints import node_of
 from linckia.rpc.handshake import Identity
 from linckia.rpc.reactor import Reactor
 
