@@ -214,13 +214,14 @@ class Zygote:
         """
         mark = f"{SUPERVISOR_VARIABLE}={worker_pid}".encode()
         for _ in range(SUPERVISED_ROUNDS):  # who is killed may have begun another one
-            orphans = [pid for pid in process.children_of(self.pid) if pid not in self.workers]
+            children = process.children_of(self.pid)
+            orphans = [pid for pid in children if pid not in self.workers]
             below = [each for pid in orphans for each in (pid, *process.descendants_of(pid))]  # of who is dying, too
             found = [pid for pid in below if _has_mark(pid, mark)]
-            if not found:
-                return
             for pid in found:
                 process.end_now(pid, partial(_has_mark, pid, mark), SUPERVISED_END_MAX_S)
+            if not found and process.children_of(self.pid) == children:
+                return  # else one has ended between two looks, and its children are ours now
 
     def _end_everything(self) -> None:
         """The node is gone: kill all workers with their groups, then whatever else is left below this process."""
