@@ -18,13 +18,17 @@ pytestmark = pytest.mark.e2e
 def test_chaos_kills_a_head_and_workers_and_nothing_is_lost(world: World) -> None:
     report = Path(world.folder, "report.json")
     short = ("--for", "6s", "--every", "2s", "--seed", "7", "--nodes", "1")
-    said = world.linckia("chaos", *short, "--faults", "head,worker", "--report", str(report), "--format", "json")
+    logs = Path(world.folder, "logs")
+    ways = ("--logs", str(logs), "--report", str(report), "--format", "json")
+    said = world.linckia("chaos", *short, "--faults", "head,worker", *ways)
     found = json.loads(report.read_text())
     assert found["verdict"] == {"lost": 0, "duplicated": 0, "good": True}
     assert set(found["faults"]) == {"head", "worker"}
     assert min(row["tally"]["count"] for row in found["classes"].values()) > 0
     assert found["seen"]["left"] == 0
     assert "lost 0" in said
+    assert (logs / "driver.log").is_file()
+    assert list(logs.rglob("node.log"))
 
 
 def test_chaos_refuses_what_it_cannot_do(world: World) -> None:

@@ -44,9 +44,10 @@ def plan(seed: int, for_: str, every: str, lasts: str, load: str = "") -> Plan:
     return Plan(seed, seconds(for_), seconds(every), (), lasts_s=lasts_s, classes=classes)
 
 
-def run(wanted: Plan, faults: str, cluster: Size | str, report: str, form: str) -> int:
-    """``cluster``: what to start, or the address of one that runs. Exit code: 1 when something was lost or done twice,
-    2 when it could not be run.
+def run(wanted: Plan, faults: str, cluster: Size | str, report: str, form: str, logs: str = "") -> int:
+    """``cluster``: what to start, or the address of one that runs. ``logs``: a folder to put them.
+
+    Exit code: 1 when something was lost or done twice, 2 when it could not be run.
     """
     impossible = places.impossible()
     if isinstance(cluster, str):
@@ -60,7 +61,7 @@ def run(wanted: Plan, faults: str, cluster: Size | str, report: str, form: str) 
         cluster = cluster._replace(needs=schedule.needs(kinds))
     command = shlex.join(["linckia", *sys.argv[1:]])
     try:
-        result = run_chaos(wanted, cluster, _say, command)
+        result = run_chaos(wanted, cluster, _say, command, Path(logs) if logs else None)
     except GroundError as error:
         typer.echo(f"linckia: {error}", err=True)
         return 2

@@ -436,6 +436,9 @@ def chaos(  # noqa: PLR0913 - the size of a cluster and of a schedule
     nodes: Annotated[int, typer.Option(min=1, help="Nodes that work.")] = 2,
     heads: Annotated[int, typer.Option(min=0, help="0: one, or three on etcd.")] = 0,
     cpus: Annotated[int, typer.Option(min=1, help="CPUs that each node offers.")] = 3,
+    logs: Annotated[
+        str, typer.Option(metavar="DIR", help="Keep the logs of nodes and driver there, and all operations.")
+    ] = "",
     report: ReportFile = "",
     form: ReportForm = "markdown",
 ) -> None:
@@ -450,7 +453,7 @@ def chaos(  # noqa: PLR0913 - the size of a cluster and of a schedule
     cluster = address or runs.size(store, nodes, heads, cpus)
     words = faults or ("head,worker,stop" if address else "head,raylet,worker,stop")
     plan = runs.plan(seed, for_, every, lasts, load)
-    raise typer.Exit(runs.run(plan, words, cluster, report, form))
+    raise typer.Exit(runs.run(plan, words, cluster, report, form, logs))
 
 
 @chaos_app.command()

@@ -25,6 +25,7 @@ from linckia.exceptions import GetTimeoutError, RayError
 from linckia.testing.chaos import deeds
 from linckia.testing.chaos.checking import PARTS
 from linckia.testing.chaos.history import SPILLING, Op, Outcome
+from linckia.testing.chaos.waiting import NEVER_S, got
 from linckia.util.placement_group import (
     PlacementGroup,
     get_placement_group,
@@ -33,7 +34,6 @@ from linckia.util.placement_group import (
     remove_placement_group,
 )
 
-NEVER_S = 60.0
 GROUPS_KEPT = 30
 BLOCKS_EACH, BLOCKS_KEPT = 4, 8
 SETTLE_S = 30.0
@@ -205,11 +205,6 @@ def _work_resources(amounts: dict[str, float]) -> dict[str, float]:
     return {name: amount for name, amount in amounts.items() if name == "CPU" or "_group_" in name}
 
 
-def got(refs: Any) -> Any:
-    """The values; GetTimeoutError after so long that nobody waits any more."""
-    return linckia.get(refs, timeout=NEVER_S)
-
-
 def expect(found: object, wanted: object) -> None:
     """WrongAnswerError when they differ."""
     if found != wanted:
@@ -233,8 +228,8 @@ def carry_out(operation: Callable[[int], str | None], number: int) -> tuple[Outc
     """What came of it."""
     try:
         return "ok", operation(number) or ""
-    except GetTimeoutError:
-        return "never", f"no answer in {NEVER_S:g} s"
+    except GetTimeoutError as error:
+        return "never", " ".join([f"no answer in {NEVER_S:g} s", *getattr(error, "__notes__", ())])
     except WrongAnswerError as error:
         return "wrong", str(error)
     except (RayError, ValueError, OSError, RuntimeError) as error:

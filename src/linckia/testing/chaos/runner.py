@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -31,15 +32,19 @@ DRIVER_START_S = 60.0
 DRIVER_END_S = 180.0
 
 
-def run(plan: Plan, cluster: Size | str, say: Callable[[str], None], command: str = "") -> Result:
-    """``cluster``: what is started, or the address of one that runs. GroundError when it, or the driver, cannot be
-    started.
+def run(
+    plan: Plan, cluster: Size | str, say: Callable[[str], None], command: str = "", logs: Path | None = None
+) -> Result:
+    """``cluster``: what is started, or the address of one that runs. ``logs``: where the logs of what was started are
+    put at the end. GroundError when it, or the driver, cannot be started.
     """
     with tempfile.TemporaryDirectory(prefix="lkc-", ignore_cleanup_errors=True) as name:
-        return _run(plan, cluster, say, command, Path(name))
+        return _run(plan, cluster, say, command, Path(name), logs)
 
 
-def _run(plan: Plan, cluster: Size | str, say: Callable[[str], None], command: str, folder: Path) -> Result:
+def _run(
+    plan: Plan, cluster: Size | str, say: Callable[[str], None], command: str, folder: Path, logs: Path | None
+) -> Result:
     load_before = os.getloadavg()
     ground = _ground(cluster, folder, say)
     driver: subprocess.Popen[str] | None = None
@@ -64,6 +69,8 @@ def _run(plan: Plan, cluster: Size | str, say: Callable[[str], None], command: s
         if driver is not None and driver.poll() is None:
             driver.kill()
             driver.wait()
+        if logs is not None:
+            _keep_logs(folder, logs)
         ground.close()
     left = ground.leftovers()
     ops, ledger, end = _read(folder)
@@ -148,6 +155,15 @@ def _end_driver(driver: subprocess.Popen[str]) -> None:
         driver.wait()
     if driver.stdout is not None:
         driver.stdout.close()
+
+
+def _keep_logs(folder: Path, to: Path) -> None:
+    """Of every process that logged under ``folder``, and what the driver saw: where they were, below ``to``."""
+    for found in [*folder.rglob("*.log"), folder / "history", folder / "ledger"]:
+        if found.is_file() and not found.is_symlink():
+            target = to / found.relative_to(folder)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(found, target)
 
 
 def _read(folder: Path) -> tuple[list[Op], list[Execution], End]:
