@@ -169,8 +169,9 @@ TXN_ETCD_MAX_BYTES: Final = 1 * MIB
 """Keys and values of one transaction on etcd, whose servers refuse requests above 1.5 MiB."""
 TXN_LOCAL_MAX_BYTES: Final = 256 * MIB
 """Keys and values of one transaction on SQLite or in memory."""
-HISTORY_MAX_EVENTS: Final = 20_000
-"""Changes that a SQLite or memory store keeps for watches and reads of the past; half goes when it has more."""
+HISTORY_MAX_EVENTS: Final = 4_000
+"""Changes that a SQLite or memory store keeps for watches and reads of the past; half goes when it has more. A head
+that starts again reads them all, about 7 us each: they are in the time until it serves."""
 HISTORY_MAX_BYTES: Final = 64 * MIB
 """Keys and replaced values in that history."""
 RECORD_CHUNK_BYTES: Final = 512 * KIB

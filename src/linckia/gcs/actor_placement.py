@@ -2,6 +2,10 @@
 
 Called by gcs/actors.py. With a single node there is nothing to choose: its raylet keeps what has to wait. A raylet that
 turns out to have no room says ``busy``, and the actor waits here for the next change of the view.
+
+Owners keep workers as long as they have tasks for them, and give one back only when somebody waits for it at its node:
+who waits here alone may wait for ever. So the first of each likeness waits at a node, as a *scout*; its raylet asks for
+room, and gives the scout back when another node has some.
 """
 
 from __future__ import annotations
@@ -49,12 +53,15 @@ class ActorPlacement:
         self._left = 0  # of those that wait, how many the last change of the view has left to look at
         self._goes_on = False
         self._stuck: dict[object, str] = {}  # what fits nowhere since that change, and why
+        self._scouts: dict[object, bytes] = {}  # by likeness, who waits at a node
+        self._scouting: dict[bytes, object] = {}  # inverse
         self.on_change: Callable[[bytes], None] = nobody_cares
         nodes.on_resources.append(self._look_again)
         nodes.on_joined.append(lambda _node: self._look_again())
 
     def start(self, spec: ActorSpec, restarts: int) -> None:
         """Find a node for this incarnation, now or later."""
+        self.settled(spec.actor_id)
         self._start(spec, restarts, is_new=True)
 
     def _start(self, spec: ActorSpec, restarts: int, *, is_new: bool) -> None:
@@ -63,8 +70,7 @@ class ActorPlacement:
         if decision.kind == "unschedulable":
             self._refused(spec.actor_id, decision.reason)
             return
-        only = self._nodes.the_only_one()
-        node_id = decision.node_id if decision.kind == "node" else only
+        node_id, may_wait = self._where(spec, decision)
         if not node_id:
             in_group = group_of(spec.lifetime_resources)  # it waits for its group
             if is_new and decision.kind == "infeasible" and not in_group and not self._nodes.is_settling:
@@ -76,9 +82,26 @@ class ActorPlacement:
         self.waiting.pop(spec.actor_id, None)
         self.places.put(spec.actor_id, node_id)
         self.on_change(spec.actor_id)
-        self._nodes.view.debit(node_id, vectors.to_units(spec.lifetime_resources))
-        may_wait = bool(only)
+        if decision.kind == "node":
+            self._nodes.view.debit(node_id, vectors.to_units(spec.lifetime_resources))
         self._nodes.send(node_id, m.StartActor(spec.actor_id, encode(spec), restarts, self._epoch, may_wait))
+
+    def _where(self, spec: ActorSpec, decision: Decision) -> tuple[bytes, bool]:
+        """(node or empty, whether it may wait there)."""
+        only = self._nodes.the_only_one()
+        if decision.kind == "node" or only:
+            return decision.node_id if decision.kind == "node" else only, bool(only)
+        likeness = _likeness(spec)
+        if decision.kind != "busy" or likeness in self._scouts or not self._nodes.view.nodes[decision.node_id].takes_work:
+            return b"", False
+        self._scouts[likeness], self._scouting[spec.actor_id] = spec.actor_id, likeness
+        return decision.node_id, True
+
+    def settled(self, actor_id: bytes) -> None:
+        """It does not wait at a node any more: it has a worker, or begins anew. Idempotent."""
+        likeness = self._scouting.pop(actor_id, None)
+        if likeness is not None:
+            del self._scouts[likeness]
 
     def decide(self, spec: ActorSpec) -> Decision:
         """Where it would go now, and why."""
@@ -101,11 +124,13 @@ class ActorPlacement:
 
     def forget(self, actor_id: bytes) -> None:
         """It is dead."""
+        self.settled(actor_id)
         self.waiting.pop(actor_id, None)
         self.places.pop(actor_id)
 
     def busy(self, spec: ActorSpec, restarts: int) -> None:
         """The node that was chosen has no room after all."""
+        self.settled(spec.actor_id)
         self.places.pop(spec.actor_id)
         self.on_change(spec.actor_id)
         self.waiting[spec.actor_id] = (spec, restarts, "the node that was chosen had no room after all")

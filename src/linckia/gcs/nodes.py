@@ -6,7 +6,6 @@ raylets have not been told yet, and the questions about nodes. Built by node/roo
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -31,6 +30,7 @@ from linckia.gcs.news import News
 from linckia.gcs.node_record import AbsentPeer, NodeRecord
 from linckia.gcs.view_changes import ViewChanges
 from linckia.host import environment
+from linckia.host.own_log import say
 from linckia.model.parts import PartFacts
 from linckia.model.specs import NodeInfo
 from linckia.protocol import messages as m
@@ -78,7 +78,7 @@ class NodeService:
 
     def note(self, severity: str, text: str) -> None:
         """Into the head's log, and among the events of the state API."""
-        print(text, file=sys.stderr)  # noqa: T201
+        say(text)
         self.events.add((environment.wall_time_s(), severity, text), EVENT_BYTES + len(text))
 
     def handlers(self) -> dict[type, Callable[[Any, Any], None]]:

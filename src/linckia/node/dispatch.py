@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
+from linckia.host.own_log import say
 from linckia.protocol import messages as m
 
 
@@ -15,7 +15,7 @@ def each(peer: Any, batch: list[m.Message], handle: Any) -> None:
             handle(peer, message)
         except Exception as error:  # noqa: BLE001 - one bad request must not end the cluster; it is logged and answered
             what = f"{type(message).__name__} from {peer.peer_role} {peer.peer_id.hex()}"
-            print(f"{what}: {error!r}", file=sys.stderr)  # noqa: T201
+            say(f"{what}: {error!r}")
             print_traceback()
             rid = getattr(message, "rid", None)
             if rid is not None:
@@ -33,5 +33,5 @@ def print_traceback() -> None:
 
 def log_failure(error: Exception) -> None:
     """A deferred call failed: one bad request, or a mistake of ours, must not end everything else."""
-    print(f"a deferred call failed: {error!r}", file=sys.stderr)  # noqa: T201
+    say(f"a deferred call failed: {error!r}")
     print_traceback()

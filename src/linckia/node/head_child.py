@@ -13,7 +13,6 @@ import os
 import select
 import signal
 import socket
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -23,6 +22,7 @@ import msgspec
 from linckia.base.limits import HEAD_CHILD_MAX_BYTES, HEAD_STOP_MAX_S
 from linckia.host import process
 from linckia.host.entropy import random_generator
+from linckia.host.own_log import say
 from linckia.node.head_forks import HeadForks
 from linckia.node.head_options import CONNECTION, STOP, HeadOptions
 from linckia.node.head_restarts import RestartPauses
@@ -71,7 +71,7 @@ class HeadChild:
         """No memory or process left just now."""
         channel.close()
         if not self._is_over:
-            print(f"the head process cannot be started, and is tried again: {error}", file=sys.stderr)  # noqa: T201
+            say(f"the head process cannot be started, and is tried again: {error}")
             self._reactor.call_later(self._pauses.after_failure(), self.start)
 
     def _forked(self, channel: socket.socket, pid: int, error: str) -> None:
@@ -166,7 +166,7 @@ class HeadChild:
 
     def _ended(self, status: int | None) -> None:
         why = self._error or (process.describe_exit(status) if status is not None else "nobody knows how")
-        print(f"the head process {self.pid} has ended: {why}", file=sys.stderr)  # noqa: T201
+        say(f"the head process {self.pid} has ended: {why}")
         if self._error:
             self._fail()
             return

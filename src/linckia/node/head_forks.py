@@ -8,13 +8,13 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import sys
 from collections import deque
 from collections.abc import Callable
 
 from linckia.base.backoff import Backoff
 from linckia.host import process
 from linckia.host.entropy import random_generator
+from linckia.host.own_log import say
 from linckia.node.child import spawn
 from linckia.rpc.reactor import Reactor
 
@@ -50,7 +50,7 @@ class HeadForks:
     def _too_long(self, then: Forked) -> None:
         if then in self._asked:
             said = f"the process that forks heads, {self.pid}, has not answered for {FORK_MAX_S:g} s and is ended"
-            print(said, file=sys.stderr)  # noqa: T201
+            say(said)
             process.kill_child(self.pid)  # the hang-up follows
 
     def _start(self) -> None:
@@ -88,7 +88,7 @@ class HeadForks:
     def _on_death(self) -> None:
         """Another one, so that it is there when it is needed."""
         self._hang_up()
-        print(f"the process that forks heads, {self.pid}, has ended; another one is started", file=sys.stderr)  # noqa: T201
+        say(f"the process that forks heads, {self.pid}, has ended; another one is started")
         delay_s = self._backoff.delay_s(self._deaths, self._rng)
         self._deaths += 1
         self._reactor.call_later(delay_s, self._again)

@@ -12,7 +12,6 @@ import contextlib
 import gc
 import os
 import socket
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +25,9 @@ from linckia.core.leadership.records import HeadFacts, HeadsView, fence
 from linckia.core.mvcc.records import FIRST_REVISION, Revision
 from linckia.gcs.journal import Journal, Mending
 from linckia.gcs.restoring import NewerRecordsError, restore
-from linckia.host import environment, process, this_boot
+from linckia.host import process, this_boot
 from linckia.host.entropy import random_bytes, random_generator
+from linckia.host.own_log import say
 from linckia.host.tls_files import TlsFiles, TlsFilesError
 from linckia.node.dispatch import each, log_failure
 from linckia.node.head import HeadRoom
@@ -339,12 +339,6 @@ def call(reactor: Reactor, identity: Identity, endpoint: str, message: m.Message
         return
     conn.post(message)
     reactor.call_later(CALL_EVERY_S, lambda: conn.close("said"))
-
-
-def say(text: str) -> None:
-    """On the log of the head."""
-    text = f"{environment.wall_time_s():.3f} {text}"
-    print(text, file=sys.stderr, flush=True)  # noqa: T201
 
 
 def tell(channel: socket.socket, **said: str | int) -> None:

@@ -8,7 +8,6 @@ pidfd. Built by node/rooms.py.
 from __future__ import annotations
 
 import os
-import sys
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -17,6 +16,7 @@ import msgspec
 
 from linckia.core.autoscaling.records import NodeType
 from linckia.core.autoscaling.rounds import INSTANCE_LABEL, TYPE_LABEL
+from linckia.host.own_log import say
 from linckia.node.launch import NodeProcess, start_node
 from linckia.node.options import NodeOptions
 from linckia.protocol import messages as m
@@ -139,7 +139,7 @@ class InstanceHost:
             self._say()
 
     def _fail(self, name: str, why: str) -> None:
-        print(f"instance {name}: {why}", file=sys.stderr)  # noqa: T201 - the node's log
+        say(f"instance {name}: {why}")
         self._failed[name] = why
         if len(self._failed) > FAILED_KEPT_MAX:
             self._failed.popitem(last=False)

@@ -21,6 +21,7 @@ import msgspec
 from linckia.base.limits import STORE_DEFAULT_MAX_BYTES, STORE_DEFAULT_MEMORY_FRACTION
 from linckia.host import environment, process, tokens
 from linckia.host.entropy import random_bytes
+from linckia.host.own_log import say
 from linckia.host.session import Session
 from linckia.node.dispatch import log_failure
 from linckia.node.launch import restart_program
@@ -126,7 +127,7 @@ class Node:
 
     def rejoin(self, reason: str) -> None:
         """End everything that runs here and start again, in this process, as a new node."""
-        print(f"this node ends what it runs and joins again as a new one: {reason}", file=sys.stderr)  # noqa: T201
+        say(f"this node ends what it runs and joins again as a new one: {reason}")
         self.starts_again = True
         self.stop(reason)
 

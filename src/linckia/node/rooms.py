@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
 from typing import TYPE_CHECKING, Any
 
 from msgspec import to_builtins
 
 from linckia.base.addresses import join_host_port
 from linckia.host import environment, exhaustion
+from linckia.host.own_log import say
 from linckia.model.specs import NodeInfo
 from linckia.node.dispatch import each
 from linckia.node.resources import max_idle_workers, memory_settings, node_resources
@@ -140,7 +140,7 @@ class Rooms:
         if not self.registered:
             self.refused = self.refused or reason
         else:
-            print(f"no head runs here any more: {reason}", file=sys.stderr)  # noqa: T201
+            say(f"no head runs here any more: {reason}")
 
     def _local_link(self, head: HeadRoom) -> LocalLink:
         at_gcs, at_raylet = LocalLink.pair(self.reactor, (GCS_ID, "gcs"), (self.node.node_id, "raylet"))
@@ -237,7 +237,7 @@ class Rooms:
             try:
                 client.send_with_fd(m.IncomingConnection(), sock.fileno())
             except OSError as error:  # no descriptor left to keep it until it can be sent: the caller sees a hang-up
-                print(f"a connection for {worker_id.hex()} is refused: {exhaustion.describe(error)}", file=sys.stderr)  # noqa: T201
+                say(f"a connection for {worker_id.hex()} is refused: {exhaustion.describe(error)}")
         sock.close()
 
     def _on_head_socket(self, sock: socket.socket) -> None:
@@ -290,7 +290,7 @@ class Rooms:
 
     def _on_close(self, peer: Connection, reason: str) -> None:
         if not peer.established:
-            print(f"connection refused or lost during its handshake: {reason}", file=sys.stderr)  # noqa: T201
+            say(f"connection refused or lost during its handshake: {reason}")
             return
         if self.head is not None:
             self.head.peer_gone(peer)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import sys
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,6 +22,7 @@ from linckia.gcs.journal import Outbox
 from linckia.gcs.scaling import ScalingService
 from linckia.host import environment, process
 from linckia.host.entropy import random_generator
+from linckia.host.own_log import say
 from linckia.node.child import spawn
 from linckia.protocol import messages as m
 from linckia.rpc.connection import Connection
@@ -147,7 +147,7 @@ class ScalerChild:
 
     def _failed(self, why: str) -> None:
         self.pid = 0
-        print(f"the autoscaler has ended and is started again: {why}", file=sys.stderr)  # noqa: T201
+        say(f"the autoscaler has ended and is started again: {why}")
         pause_s = self.part.failed(why, time.monotonic(), environment.wall_time_s(), random_generator())
         self._reactor.call_later(pause_s, self._again)
 

@@ -99,6 +99,7 @@ class ActorHost:
             actor_id=message.actor_id,
             detached=spec.detached,
             name=spec.class_name,
+            strategy=spec.strategy,
             retriable=spec.max_restarts < 0 or message.restarts < spec.max_restarts,
         )
         self._ask(request)

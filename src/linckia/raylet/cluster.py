@@ -5,7 +5,6 @@ Decisions are `core/scheduling`'s. Called by raylet/lease_desk.py; fed by the GC
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from linckia.core.scheduling.policy import Ask, Decision, Rng, Scheduler
 from linckia.core.scheduling.settling import SETTLE_EVERY_S, SettlingView
 from linckia.core.scheduling.view import NodeView
 from linckia.host.entropy import random_generator
+from linckia.host.own_log import say
 from linckia.model.placement import DEFAULT, decode_strategy
 from linckia.model.specs import NodeInfo
 from linckia.protocol import messages as m
@@ -130,7 +130,7 @@ class ClusterSide:
             return
         self._avoided[node_id] = reason
         here = f"{self.node_id.hex()[:8]} ({self.raylet.options.node.node_ip})"
-        print(f"node {here} cannot reach node {node_id.hex()[:8]} ({node.node_ip}): {reason}", file=sys.stderr)  # noqa: T201
+        say(f"node {here} cannot reach node {node_id.hex()[:8]} ({node.node_ip}): {reason}")
         self.view.mark(node_id, takes_work=False)
         self.raylet.reactor.call_later(AVOID_UNREACHABLE_S, lambda: self._try_again(node_id))
 

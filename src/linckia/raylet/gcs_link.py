@@ -9,7 +9,6 @@ an old leader's: it is not listened to. Built by node/rooms.py.
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -26,6 +25,7 @@ from linckia.base.limits import (
 from linckia.core.links.terms import Terms
 from linckia.core.links.windows import ReceiveCount, SendWindow
 from linckia.host.entropy import random_generator
+from linckia.host.own_log import say
 from linckia.protocol import messages as m
 from linckia.rpc.connection import Connection
 from linckia.rpc.endpoints import HEAD_ROUTE
@@ -124,7 +124,7 @@ class GcsLink:
             self._on_refused(reason)
             return
         if was_up:
-            print(f"the head at {self.endpoint} is away: {reason}", file=sys.stderr)  # noqa: T201
+            say(f"the head at {self.endpoint} is away: {reason}")
             self.on_presence(False)
         self._try_next()
 
@@ -153,7 +153,7 @@ class GcsLink:
         """A head says that it leads by that epoch. The one that we talk to may be stopped, or cut off from us alone."""
         if epoch < self.epoch:
             said = f"{address} says that it leads by epoch {epoch}, which {self.epoch} has ended"
-            print(f"{said}; {self.terms.refused()}", file=sys.stderr)  # noqa: T201
+            say(f"{said}; {self.terms.refused()}")
         elif epoch > self.epoch and not self.closed:
             self._learn([address])
             self.up = False
@@ -200,16 +200,16 @@ class GcsLink:
             self.last_error = (
                 f"the head at {self.endpoint} leads by epoch {message.epoch}, which {self.epoch} has ended"
             )
-            print(f"{self.last_error}; {self.terms.refused()}", file=sys.stderr)  # noqa: T201
+            say(f"{self.last_error}; {self.terms.refused()}")
             self._hang_up(self.last_error)
             self._try_next()
             return
         if self._patience is not None:
             self._patience.cancel()
         if self._head:
-            print(f"the head at {self.endpoint} is back", file=sys.stderr)  # noqa: T201
+            say(f"the head at {self.endpoint} is back")
         if ended := self.terms.begin(message.epoch):
-            print(ended, file=sys.stderr)  # noqa: T201
+            say(ended)
         self.up, self._attempt = True, 0
         self._failed.clear()
         self.on_presence(True)

@@ -4,7 +4,6 @@ down, shown by `linckia status`, and tried again with back-off; tasks, leases an
 
 from __future__ import annotations
 
-import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from linckia.base.limits import PART_RETRY_CAP_S, PART_RETRY_FIRST_S, PART_STEAD
 from linckia.core.supervision.part import Part
 from linckia.host import environment
 from linckia.host.entropy import random_generator
+from linckia.host.own_log import say
 
 SAY_EVERY_S: Final = 10.0
 
@@ -43,6 +43,6 @@ class Guard:
         why = f"{type(error).__name__}: {error}"
         if now_s - self._said_s >= SAY_EVERY_S:
             self._said_s = now_s
-            print(f"{self.part.name} failed and is tried again: {why}", file=sys.stderr)  # noqa: T201
+            say(f"{self.part.name} failed and is tried again: {why}")
             traceback.print_exc()
         return self.part.failed(why, now_s, environment.wall_time_s(), random_generator())

@@ -170,10 +170,18 @@ class LeaseDesk:
         for request in self.manager.movable(REQUESTS_LOOKED_AT_PER_SHAPE):
             decision = self.cluster.decide(request)
             if decision.kind == "node" and decision.node_id != self.cluster.node_id:
-                moved = self.cluster.sent(decision.node_id, msgspec.structs.replace(request, hops=0))
-                if moved is not None:
-                    self.carry_out(self.manager.cancel(request.key))
-                    self._answer(request.owner, moved)
+                self._move(request, decision.node_id)
+
+    def _move(self, request: LeaseRequest, node_id: bytes) -> None:
+        """It waits here, and there is room."""
+        moved = self.cluster.sent(node_id, msgspec.structs.replace(request, hops=0))
+        if moved is None:
+            return
+        self.carry_out(self.manager.cancel(request.key))
+        if request.actor_id:  # the GCS places actors
+            self.raylet.actors.give_back(request.actor_id)
+        else:
+            self._answer(request.owner, moved)
 
     def on_cancel_lease(self, peer: Any, message: m.CancelLease) -> None:
         """An owner's request is obsolete. Answered with what became of it: a grant that was lost must be returned."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import functools
 import os
-import sys
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
@@ -25,6 +24,7 @@ from linckia.core.memory.thresholds import MemorySettings, Usage, Verdict, Watch
 from linckia.core.memory.victims import Candidate, Victim, choose
 from linckia.host import environment, process_memory
 from linckia.host.memory import Alarm, MemoryProbe
+from linckia.host.own_log import say
 from linckia.protocol import messages as m
 from linckia.raylet.guard import Guard
 from linckia.rpc.reactor import Timer
@@ -168,7 +168,7 @@ class MemoryMonitor:
         node_ip = self.raylet.options.node.node_ip
         process.oom = report.killed(verdict, node_ip, own._replace(what=what), victim.why, shown)
         process.oom_is_final = victim.is_final
-        _log(process.oom)
+        say(process.oom)
         if victim.candidate.lease and process.job_id:  # an idle worker is nobody's loss
             warning = m.DriverMessage("warning", f"oom {process.worker_id.hex()}", process.oom)
             self.raylet.tell_driver(process.job_id, warning)
@@ -197,7 +197,7 @@ class MemoryMonitor:
         if now_s - self._complained_s >= COMPLAIN_EVERY_S:
             self._complained_s = now_s
             usage = verdict.usage
-            _log(
+            say(
                 f"this node is running out of memory ({report.size(usage.used_bytes)} of "
                 f"{report.size(usage.limit_bytes)}, {usage.where}), and it has no worker whose end would help"
             )
@@ -221,7 +221,7 @@ class MemoryMonitor:
             return []
         node_ip = self.raylet.options.node.node_ip
         text = report.killed_by_kernel(node_ip, self._what(process), process.pid, self.probe.tightest())
-        _log(text)
+        say(text)
         return [text]
 
     # --- idle workers -------------------------------------------------------------------------------------------------
@@ -254,7 +254,3 @@ class MemoryMonitor:
 
 def _as_private(count: int) -> report.ProcessMemory:
     return report.ProcessMemory(count, count, 0)
-
-
-def _log(text: str) -> None:
-    print(text, file=sys.stderr)  # noqa: T201

@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import os
 import queue
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -19,6 +18,7 @@ from typing import Any
 from linckia.core.objects import spill_records as r
 from linckia.core.objects.spilling import SpillQueue
 from linckia.host import environment
+from linckia.host.own_log import say
 from linckia.protocol import messages as m
 from linckia.raylet.store_host import StoreHost
 from linckia.rpc.reactor import Reactor, Timer
@@ -148,7 +148,7 @@ class SpillHost:
                 case r.GiveBack():
                     self._give_back(effect.entry)
                 case r.Say():
-                    print(effect.text, file=sys.stderr, flush=True)  # noqa: T201 - the node's log
+                    say(effect.text)
         self._tell_store()
 
     def _tell_store(self) -> None:

@@ -96,12 +96,10 @@ class LeaseManager:
         return ""
 
     def movable(self, limit_per_shape: int) -> list[LeaseRequest]:
-        """Requests of tasks that wait for resources: the first few of each shape."""
-        found: list[LeaseRequest] = []
-        for queue in self.waiting:
-            heads = itertools.islice(queue.values(), limit_per_shape)
-            found += [pending.request for pending in heads if not pending.request.actor_id]
-        return found
+        """Requests that wait for resources: the first few of each shape."""
+        return [
+            pending.request for queue in self.waiting for pending in itertools.islice(queue.values(), limit_per_shape)
+        ]
 
     def held(self) -> list[LeaseRequest]:
         """Requests that nothing can run as things are."""
