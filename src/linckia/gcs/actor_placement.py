@@ -4,19 +4,20 @@ Called by gcs/actors.py. With a single node there is nothing to choose: its rayl
 turns out to have no room says ``busy``, and the actor waits here for the next change of the view.
 
 Owners keep workers as long as they have tasks for them, and give one back only when somebody waits for it at its node:
-who waits here alone may wait for ever. So the first of each likeness waits at a node, as a *scout*; its raylet asks for
-room, and gives the scout back when another node has some.
+who waits here alone may wait for ever. So one of each likeness waits at a node (core/scheduling/scouts.py); its raylet
+asks for room, and gives the scout back when another node has some, or when it can make none.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
 from linckia.base.callbacks import nobody_cares
 from linckia.core.leases import vectors
 from linckia.core.placement.names import group_of
 from linckia.core.scheduling.policy import Ask, Decision, Rng, Scheduler
+from linckia.core.scheduling.scouts import Scouts
 from linckia.core.tables.relation import Relation
 from linckia.host.entropy import random_generator
 from linckia.model.placement import DEFAULT, decode_strategy
@@ -53,15 +54,14 @@ class ActorPlacement:
         self._left = 0  # of those that wait, how many the last change of the view has left to look at
         self._goes_on = False
         self._stuck: dict[object, str] = {}  # what fits nowhere since that change, and why
-        self._scouts: dict[object, bytes] = {}  # by likeness, who waits at a node
-        self._scouting: dict[bytes, object] = {}  # inverse
+        self.scouts = Scouts()
         self.on_change: Callable[[bytes], None] = nobody_cares
         nodes.on_resources.append(self._look_again)
         nodes.on_joined.append(lambda _node: self._look_again())
 
     def start(self, spec: ActorSpec, restarts: int) -> None:
         """Find a node for this incarnation, now or later."""
-        self.settled(spec.actor_id)
+        self.scouts.settled(spec.actor_id)
         self._start(spec, restarts, is_new=True)
 
     def _start(self, spec: ActorSpec, restarts: int, *, is_new: bool) -> None:
@@ -70,7 +70,7 @@ class ActorPlacement:
         if decision.kind == "unschedulable":
             self._refused(spec.actor_id, decision.reason)
             return
-        node_id, may_wait = self._where(spec, decision)
+        node_id, may_wait, wait_s = self._where(spec, decision)
         if not node_id:
             in_group = group_of(spec.lifetime_resources)  # it waits for its group
             if is_new and decision.kind == "infeasible" and not in_group and not self._nodes.is_settling:
@@ -84,26 +84,32 @@ class ActorPlacement:
         self.on_change(spec.actor_id)
         if decision.kind == "node":
             self._nodes.view.debit(node_id, vectors.to_units(spec.lifetime_resources))
-        self._nodes.send(node_id, m.StartActor(spec.actor_id, encode(spec), restarts, self._epoch, may_wait))
+        self._nodes.send(node_id, m.StartActor(spec.actor_id, encode(spec), restarts, self._epoch, may_wait, wait_s))
 
-    def _where(self, spec: ActorSpec, decision: Decision) -> tuple[bytes, bool]:
-        """(node or empty, whether it may wait there)."""
+    def _where(self, spec: ActorSpec, decision: Decision) -> tuple[bytes, bool, float]:
+        """(node or empty, whether it may wait there, how long; 0: as long as it takes)."""
+        if decision.kind == "node":
+            return decision.node_id, bool(self._nodes.the_only_one()), 0.0
         only = self._nodes.the_only_one()
-        if decision.kind == "node" or only:
-            return decision.node_id if decision.kind == "node" else only, bool(only)
-        likeness = _likeness(spec)
-        if decision.kind != "busy" or likeness in self._scouts or not self._nodes.view.nodes[decision.node_id].takes_work:
-            return b"", False
-        self._scouts[likeness], self._scouting[spec.actor_id] = spec.actor_id, likeness
-        return decision.node_id, True
+        if only:
+            return only, True, 0.0
+        node_id = self._scouted(spec, decision) if decision.kind == "busy" else b""
+        return node_id, True, self.scouts.go(_likeness(spec), spec.actor_id, node_id) if node_id else 0.0
 
-    def settled(self, actor_id: bytes) -> None:
-        """It does not wait at a node any more: it has a worker, or begins anew. Idempotent."""
-        likeness = self._scouting.pop(actor_id, None)
-        if likeness is not None:
-            del self._scouts[likeness]
+    def _scouted(self, spec: ActorSpec, decision: Decision) -> bytes:
+        """Where it may wait for tasks to make room, or empty."""
+        likeness, now_s = _likeness(spec), self._nodes.now_s()
+        if not self.scouts.may_go(likeness, now_s):
+            return b""
+        tried = self.scouts.tried(likeness)
+        if decision.node_id in tried:
+            decision = self.decide(spec, exclude=tried)
+        if decision.node_id and decision.node_id not in tried:
+            return decision.node_id if self._nodes.view.nodes[decision.node_id].takes_work else b""
+        self._call_later(self.scouts.round_is_over(likeness, now_s) - now_s, self._look_again)
+        return b""
 
-    def decide(self, spec: ActorSpec) -> Decision:
+    def decide(self, spec: ActorSpec, exclude: Collection[bytes] = ()) -> Decision:
         """Where it would go now, and why."""
         return self._scheduler.decide(
             self._nodes.view,
@@ -115,6 +121,7 @@ class ActorPlacement:
                 name=spec.class_name,
             ),
             self.rng,
+            exclude=exclude,
         )
 
     def stop(self, actor_id: bytes) -> bytes:
@@ -124,16 +131,18 @@ class ActorPlacement:
 
     def forget(self, actor_id: bytes) -> None:
         """It is dead."""
-        self.settled(actor_id)
+        self.scouts.settled(actor_id)
         self.waiting.pop(actor_id, None)
         self.places.pop(actor_id)
 
     def busy(self, spec: ActorSpec, restarts: int) -> None:
         """The node that was chosen has no room after all."""
-        self.settled(spec.actor_id)
         self.places.pop(spec.actor_id)
         self.on_change(spec.actor_id)
-        self.waiting[spec.actor_id] = (spec, restarts, "the node that was chosen had no room after all")
+        if self.scouts.came_back(spec.actor_id):
+            self._start(spec, restarts, is_new=False)
+        else:
+            self.waiting[spec.actor_id] = (spec, restarts, "the node that was chosen had no room after all")
 
     def demand(self) -> list[tuple[dict[str, float], int]]:
         """Shapes that wait for a node."""

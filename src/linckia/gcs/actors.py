@@ -235,7 +235,7 @@ class ActorService:
     def _on_start(self, _peer: Any, message: m.ActorStart) -> None:
         directory, actor_id = self.directory, message.actor_id
         if message.phase == "leased" and message.worker is not None:
-            self.placement.settled(actor_id)
+            self.placement.scouts.settled(actor_id)
             self._apply(directory.leased(actor_id, message.worker, message.pid))
         elif message.phase == "alive" and message.worker is not None:
             self._apply(directory.alive(actor_id, message.worker, message.pid, message.repr_name))

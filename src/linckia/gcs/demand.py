@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from linckia.core.autoscaling.records import Amounts, Demand, Gang, RunningNode
 from linckia.core.leases import vectors
-from linckia.core.placement.directory import Group
+from linckia.core.placement.records import Group
 from linckia.gcs import records
 from linckia.gcs.journal import Outbox
 from linckia.model.placement import decode_strategy

@@ -65,6 +65,7 @@ class NodeService:
         self.on_joined: list[Callable[[NodeRecord], None]] = []
         self.on_dead: list[Callable[[NodeRecord, str], None]] = []
         self.on_resources: list[Callable[[], None]] = []
+        self.on_suspect: list[Callable[[bytes], None]] = []
         self._notifying = False
         self.directory = NodeDirectory()
         self.probe: Callable[[str, Callable[[str, str], None]], None] = _no_probe  # node/head.py sets it
@@ -309,6 +310,9 @@ class NodeService:
         if takes_work:
             for listener in self.on_resources:
                 listener()
+        elif state is NodeState.SUSPECT:
+            for silent in self.on_suspect:
+                silent(node_id)
 
     def declare_dead(self, node_id: bytes, reason: str, text: str) -> None:
         """For good: its id never comes back. Idempotent."""

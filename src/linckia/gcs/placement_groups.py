@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from linckia.core.placement.directory import Commit, Effect, Group, GroupDirectory, Prepare, Publish, Return
+from linckia.core.placement.directory import GroupDirectory
+from linckia.core.placement.records import Commit, Effect, Group, Prepare, Publish, Return, row_of
 from linckia.core.placement.states import GroupState
 from linckia.gcs import records
 from linckia.gcs.journal import Outbox
@@ -42,6 +43,7 @@ class GroupService:
         self.on_removed: list[Callable[[str], None]] = []
         nodes.on_resources.append(self._look_again)
         nodes.on_joined.append(lambda _node: self._look_again())
+        nodes.on_suspect.append(lambda node_id: self._apply(self.directory.node_suspect(node_id, _now_s())))
         nodes.on_dead.append(lambda node, _text: self._apply(self.directory.node_dead(node.info.node_id, _now_s())))
 
     def handlers(self) -> dict[type, Callable[[Any, Any], None]]:
@@ -65,11 +67,11 @@ class GroupService:
 
     def table(self) -> list[dict[str, Any]]:
         """All groups, removed ones included as long as they are remembered."""
-        return [self.directory.row(group) for group in self.directory.groups.values()]
+        return [row_of(group) for group in self.directory.groups.values()]
 
     def waiting(self) -> list[Group]:
         """Groups that want nodes: gang demand for the autoscaler."""
-        return [self.directory.groups[group_id] for group_id in self.directory.pending]
+        return self.directory.without_nodes()
 
     # --- the store, and nodes that come to a new head -----------------------------------------------------------------
 
@@ -140,7 +142,7 @@ class GroupService:
             found = [directory.groups.get(message.group_id)]
         else:
             found = list(directory.groups.values())
-        rows = [directory.row(group) for group in found if group is not None]
+        rows = [row_of(group) for group in found if group is not None]
         self._reply(peer, m.GroupTable(message.rid, msgspec.msgpack.encode(rows)))
 
     def _on_prepared(self, _peer: Any, message: m.BundlesPrepared) -> None:
@@ -159,10 +161,10 @@ class GroupService:
     def _apply(self, effects: list[Effect]) -> None:
         for effect in effects:
             match effect:
-                case Prepare(node_id, group_id, attempt, indexes):
+                case Prepare(node_id, group_id, attempt, indexes, wait_s):
                     bundles = self.directory.groups[group_id].spec.bundles
                     chosen = [(index, bundles[index]) for index in indexes]
-                    self._nodes.send(node_id, m.PrepareBundles(group_id, attempt, chosen))
+                    self._nodes.send(node_id, m.PrepareBundles(group_id, attempt, chosen, wait_s))
                 case Commit(node_id, group_id, attempt):
                     self._nodes.send(node_id, m.CommitBundles(group_id, attempt))
                 case Return(node_id, group_id, indexes):

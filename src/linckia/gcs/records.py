@@ -13,7 +13,7 @@ import msgspec
 from linckia.core.actors.directory import Actor
 from linckia.core.actors.states import ActorDeathReason, ActorState
 from linckia.core.autoscaling.instances import InstanceState
-from linckia.core.placement.directory import Group
+from linckia.core.placement.records import Group
 from linckia.core.placement.states import GroupState
 from linckia.model.placement import GroupSpec
 from linckia.model.specs import ActorSpec

@@ -189,7 +189,8 @@ class JobFinished(Message, tag=110):
 
 class StartActor(Message, tag=111):
     """GCS to raylet: find a worker for this actor and start it there. ``may_wait`` False: answer ``busy`` when its
-    resources are not free now.
+    resources are not free now. ``wait_s``: answer so when they are not free in so many seconds, or when not even all
+    tasks of the node could make room; 0: wait as long as it takes.
     """
 
     actor_id: bytes
@@ -197,6 +198,7 @@ class StartActor(Message, tag=111):
     restarts: int
     epoch: int
     may_wait: bool = True
+    wait_s: float = 0.0
 
 
 class ActorStart(Message, tag=112):

@@ -56,11 +56,14 @@ class GroupTable(Message, tag=186):
 
 
 class PrepareBundles(Message, tag=187):
-    """GCS to raylet: reserve these (index, amounts), all or none. Answered by BundlesPrepared."""
+    """GCS to raylet: reserve these (index, amounts), all or none. Answered by BundlesPrepared. ``wait_s``: for so long
+    tasks may have to make room first.
+    """
 
     group_id: bytes
     attempt: int
     bundles: list[tuple[int, dict[str, float]]]
+    wait_s: float = 0.0
 
 
 class BundlesPrepared(Message, tag=188):

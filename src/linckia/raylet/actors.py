@@ -54,6 +54,7 @@ class Shell(Protocol):
     desk: LeaseDesk
     pool: WorkerPool
     gcs: Any
+    reactor: Any
 
     def published(self, endpoint: str) -> str: ...
 
@@ -83,11 +84,15 @@ class ActorHost:
         spec = _decode_spec(message.spec)
         need = to_units(spec.lifetime_resources)
         self.raylet.desk.say_again(need)
-        if not message.may_wait and not fits(need, self.raylet.desk.manager.available):
+        manager = self.raylet.desk.manager
+        may_wait = message.may_wait and (not message.wait_s or manager.could_free(need))
+        if not may_wait and not fits(need, manager.available):
             self.raylet.desk.report()
             self.raylet.gcs.post(ActorStart(message.actor_id, "busy"))
             return
-        self.actors[message.actor_id] = HostedActor(message.spec, spec, message.restarts)
+        actor = self.actors[message.actor_id] = HostedActor(message.spec, spec, message.restarts)
+        if message.wait_s:
+            self.raylet.reactor.call_later(message.wait_s, lambda: self._waited(actor))
         request = LeaseRequest(
             owner=message.actor_id,
             rid=ACTOR_RID,
@@ -103,6 +108,14 @@ class ActorHost:
             retriable=spec.max_restarts < 0 or message.restarts < spec.max_restarts,
         )
         self._ask(request)
+
+    def _waited(self, actor: HostedActor) -> None:
+        """It was to wait for so long: another node may do better."""
+        actor_id, desk = actor.spec.actor_id, self.raylet.desk
+        if self.actors.get(actor_id) is actor and desk.manager.waits((actor_id, ACTOR_RID)):
+            del self.actors[actor_id]
+            desk.carry_out(desk.manager.cancel((actor_id, ACTOR_RID)))
+            self.raylet.gcs.post(ActorStart(actor_id, "busy"))
 
     def _ask(self, request: LeaseRequest) -> None:
         self.raylet.desk.carry_out(self.raylet.desk.manager.request(request))

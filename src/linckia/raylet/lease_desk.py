@@ -18,6 +18,7 @@ from linckia.core.leases.manager import LeaseManager
 from linckia.core.leases.parked import Parked
 from linckia.core.leases.records import (
     Broken,
+    Claimed,
     Effect,
     Grant,
     Infeasible,
@@ -228,6 +229,8 @@ class LeaseDesk:
             match effect:
                 case Grant():
                     self._grant(effect)
+                case Claimed():
+                    self.raylet.bundles.claimed(effect)
                 case StartWorkers():
                     for _ in range(effect.count):
                         self.raylet.pool.start()

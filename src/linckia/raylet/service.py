@@ -156,6 +156,7 @@ class Raylet:
         """
         node = self.options.node
         self.gcs.post(m.RegisterNode(next(self._rids), node.node_id, _encode(node), tells))
+        self.bundles.head_is_back()
         self.desk.cluster.head_is_back()
         self.desk.report(everything=True)
 

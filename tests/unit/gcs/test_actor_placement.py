@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from linckia.core.scheduling.scouts import PAUSE_FIRST_S, WAIT_FIRST_S
 from linckia.model.placement import Strategy
 from linckia.model.specs import ActorSpec
 from linckia.protocol import messages as m
@@ -59,18 +60,15 @@ def test_a_waiting_actor_takes_nothing_from_what_the_head_believes_is_free() -> 
     assert len(at_a_node(peers)) == 3
 
 
-@pytest.mark.parametrize("how", ["it has a worker", "it is dead", "its node has no room at all", "it begins anew"])
+@pytest.mark.parametrize("how", ["it has a worker", "it is dead", "it begins anew"])
 def test_the_next_one_waits_at_a_node_when_the_first_does_not_any_more(how: str) -> None:
     head, peers = full()
     first = spec(1, CPU=1.0)
     place(head, first, spec(2, CPU=1.0))
     match how:
         case "it has a worker":
-            head.placement.settled(b"actor1")
+            head.placement.scouts.settled(b"actor1")
         case "it is dead":
-            head.placement.forget(b"actor1")
-        case "its node has no room at all":
-            head.placement.busy(first, 0)
             head.placement.forget(b"actor1")
         case _:
             head.gcs.on_message(peers[0], report(b"a", 2, CPU=1.0))
@@ -79,6 +77,33 @@ def test_the_next_one_waits_at_a_node_when_the_first_does_not_any_more(how: str)
     head.pass_time(1.0)
     assert b"actor2" in at_a_node(peers)
     assert not head.placement.waiting
+
+
+def test_where_no_room_can_be_made_it_waits_at_another_node() -> None:
+    """Actors hold all that there is at the first; tasks hold the second, and nobody would ask for it."""
+    head, peers = full()
+    first = spec(1, CPU=1.0)
+    place(head, first)
+    (begun,) = started(peers)
+    assert begun.wait_s == WAIT_FIRST_S
+    head.placement.busy(first, 0)
+    assert len({node.peer_id for node in peers if started([node])}) == 2
+
+
+def test_when_all_nodes_were_tried_the_next_round_begins_after_a_pause_and_waits_longer() -> None:
+    head, peers = full()
+    first = spec(1, CPU=1.0)
+    place(head, first)
+    for _ in range(2):
+        head.placement.busy(first, 0)
+    assert len(started(peers)) == 2
+    assert list(head.placement.waiting) == [b"actor1"]
+    head.gcs.on_message(peers[0], report(b"a", 2, CPU=0.5))
+    head.pass_time(PAUSE_FIRST_S / 2)
+    assert len(started(peers)) == 2, "news do not shorten the pause"
+    head.pass_time(PAUSE_FIRST_S)
+    assert len(started(peers)) == 3
+    assert started(peers)[-1].wait_s > WAIT_FIRST_S or started(peers[:1])[-1].wait_s > WAIT_FIRST_S
 
 
 def test_nobody_waits_at_a_node_that_takes_no_work() -> None:

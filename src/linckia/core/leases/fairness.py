@@ -9,11 +9,11 @@ owners do not ping-pong while an owner without any worker takes turns with the o
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from linckia.core.leases.queues import WaitingQueues
 from linckia.core.leases.records import Lease, LeaseRequest, Recall
-from linckia.core.leases.vectors import Units, add, shape_of, subtract
+from linckia.core.leases.vectors import Units, add, shape_of, subtract, together
 
 REQUESTS_LOOKED_AT_PER_SHAPE = 16  # bounds the cost of an event; the next event looks again
 
@@ -47,14 +47,21 @@ class RecallBook:
         if leases is not None and leases.pop(lease.lease_id, None) is not None and not leases:
             del self._holding[key]
 
-    def choose(self, waiting: WaitingQueues, available: Units) -> Iterator[Recall]:
-        """Recalls for the first requests of each waiting shape."""
+    def amounts(self) -> Units:
+        """What all task leases hold together: so much may come back."""
+        holding = (lease.request.resources for leases in self._holding.values() for lease in leases.values())
+        return together([*holding, *(lease.request.resources for lease in self._coming.values())])
+
+    def choose(self, waiting: WaitingQueues, available: Units, claims: Iterable[LeaseRequest] = ()) -> Iterator[Recall]:
+        """Recalls for ``claims``, and for the first requests of each waiting shape."""
         if not self._holding:
             return
         promised: Units = dict(available)
         for lease in self._coming.values():
             add(promised, lease.request.resources)
         shares: dict[ClassKey, int] = {}
+        for claim in claims:
+            yield from self._choose_for(claim, promised, shares)
         for queue in waiting:
             for pending in itertools.islice(queue.values(), REQUESTS_LOOKED_AT_PER_SHAPE):
                 yield from self._choose_for(pending.request, promised, shares)

@@ -12,12 +12,14 @@ from __future__ import annotations
 import itertools
 
 from linckia.core.leases import vectors
+from linckia.core.leases.claims import Claims
 from linckia.core.leases.fairness import RecallBook
 from linckia.core.leases.gpus import Assignment, GpuLedger
 from linckia.core.leases.groups import GroupPool
 from linckia.core.leases.queues import WaitingQueues
 from linckia.core.leases.records import (
     Broken,
+    Claimed,
     Effect,
     Grant,
     Infeasible,
@@ -54,6 +56,7 @@ class LeaseManager:
         self.infeasible: dict[RequestKey, Pending] = {}
         self.staffing = Staffing(soft_limit=soft_limit, max_workers=max_workers, max_starting=max_starting)
         self.recalls = RecallBook()
+        self.claims = Claims()
         self._by_owner: dict[bytes, tuple[set[RequestKey], set[int]]] = {}
         self._warned: set[tuple[tuple[str, int], ...]] = set()
         self._order = itertools.count()
@@ -101,6 +104,11 @@ class LeaseManager:
             pending.request for queue in self.waiting for pending in itertools.islice(queue.values(), limit_per_shape)
         ]
 
+    def waits(self, key: RequestKey) -> bool:
+        """The request waits for resources."""
+        pending = self.pending.get(key)
+        return pending is not None and pending.state is RequestState.WAITING
+
     def held(self) -> list[LeaseRequest]:
         """Requests that nothing can run as things are."""
         return [pending.request for pending in self.infeasible.values()]
@@ -132,6 +140,8 @@ class LeaseManager:
         gpu_units = need.get(GPU, 0)
         if not vectors.fits(need, self.available) or (gpu_units and not self.gpus.fits(gpu_units)):
             return False
+        if self.claims.bar(need):
+            return False
         pinned = self.groups.pin(need)
         if pinned is None:
             return False
@@ -155,11 +165,13 @@ class LeaseManager:
 
     def _after_release(self) -> list[Effect]:
         """Resources became free: serve who waits."""
+        claimed = self._serve_claims() if self.claims.bundles else []
         taken = self.waiting.take_fitting(self._take_resources)
-        return [*self._staff(taken), *self._recall_for_waiting()]
+        return [*claimed, *self._staff(taken), *self._recall_for_waiting()]
 
     def _recall_for_waiting(self) -> list[Effect]:
-        return list(self.recalls.choose(self.waiting, self.available))
+        claims = self.claims.as_requests() if self.claims.bundles else ()
+        return list(self.recalls.choose(self.waiting, self.available, claims))
 
     def _staff(self, ready: list[Pending]) -> list[Effect]:
         """These have their resources: give each an idle worker, or start some."""
@@ -329,9 +341,7 @@ class LeaseManager:
 
     def reserve(self, bundles: list[Units]) -> list[Assignment] | None:
         """Take the amounts of bundles out of the plain pool, all or none: the GPUs of each, or None."""
-        together: Units = {}
-        for units in bundles:
-            vectors.add(together, units)
+        together = vectors.together(bundles)
         if not vectors.fits(together, self.available):
             return None
         taken: list[Assignment] = []
@@ -344,6 +354,32 @@ class LeaseManager:
             taken.append(self.gpus.take(gpus) if gpus else {})
         vectors.subtract(self.available, together)
         return taken
+
+    def claim(self, owner: bytes, bundles: list[Units]) -> list[Effect] | None:
+        """What `reserve` has refused waits until workers are given back, and asks for that: then `Claimed`. None: not
+        even all that tasks hold would make room.
+        """
+        if not self.could_free(vectors.together(bundles)):
+            return None
+        self.claims.add(owner, bundles)
+        return self._recall_for_waiting()
+
+    def could_free(self, need: Units) -> bool:
+        """It would fit if all tasks were over: actors and bundles stay."""
+        return vectors.fits(need, vectors.together([self.available, self.recalls.amounts()]))
+
+    def drop_claim(self, owner: bytes) -> list[Effect]:
+        """It does not wait any more. Idempotent."""
+        return self._after_release() if self.claims.drop(owner) else []
+
+    def _serve_claims(self) -> list[Effect]:
+        served: list[Effect] = []
+        for owner, bundles in list(self.claims.bundles.items()):
+            gpus = self.reserve(bundles)
+            if gpus is not None:
+                self.claims.drop(owner)
+                served.append(Claimed(owner, gpus))
+        return served
 
     def unreserve(self, units: Units, gpus: Assignment) -> list[Effect]:
         """Undo :meth:`reserve` for one bundle."""

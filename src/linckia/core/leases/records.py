@@ -153,4 +153,11 @@ class Infeasible(msgspec.Struct, frozen=True):
     text: str
 
 
-Effect = StartWorkers | Grant | Refuse | Recall | Retire | Kill | Broken | Infeasible
+class Claimed(msgspec.Struct, frozen=True):
+    """A claim has got its bundles: what `reserve` would have answered."""
+
+    owner: bytes
+    gpus: list[Assignment]
+
+
+Effect = Claimed | StartWorkers | Grant | Refuse | Recall | Retire | Kill | Broken | Infeasible

@@ -4,6 +4,8 @@ only.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 UNITS_PER_ONE = 10_000
 
 Units = dict[str, int]
@@ -38,6 +40,14 @@ def subtract(target: Units, less: Units) -> None:
     """``target -= less`` in place; may go below zero (an unblocked worker takes its CPU back at once)."""
     for name, count in less.items():
         target[name] = target.get(name, 0) - count
+
+
+def together(many: Iterable[Units]) -> Units:
+    """Their sum."""
+    total: Units = {}
+    for units in many:
+        add(total, units)
+    return total
 
 
 def shape_of(units: Units) -> tuple[tuple[str, int], ...]:

@@ -20,6 +20,7 @@ STRATEGIES = ("PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD")
 ALL_LOOKED_AT_MAX = 128
 """So many nodes are all looked at; of more at first only SOME_NODES, and two for each bundle."""
 SOME_NODES = 64
+NO_ROOM = "no_resources"
 
 
 class BundleAsk(msgspec.Struct, frozen=True):
@@ -59,22 +60,32 @@ def place_bundles(view: ClusterView, ask: BundleAsk, turn: int = 0) -> Placed | 
     count = sum(1 for node in view.nodes.values() if node.takes_work)
     if possible is None:
         return NotPlaced("infeasible", f"{what} do not fit into the {count} nodes even when they are empty")
-    return NotPlaced("no_resources", f"{what} do not fit into what is free on {count} nodes")
+    return NotPlaced(NO_ROOM, f"{what} do not fit into what is free on {count} nodes")
 
 
-def _place_on(view: ClusterView, ask: BundleAsk, turn: int, *, empty: bool) -> dict[int, bytes] | None:
+def place_as_if_empty(
+    view: ClusterView, ask: BundleAsk, turn: int = 0, without: Collection[bytes] = ()
+) -> dict[int, bytes] | None:
+    """A node for each bundle if nodes had nothing else to do, other nodes than ``without``; None: there are none."""
+    return _place_on(view, ask, turn, empty=True, without=without)
+
+
+def _place_on(
+    view: ClusterView, ask: BundleAsk, turn: int, *, empty: bool, without: Collection[bytes] = ()
+) -> dict[int, bytes] | None:
     """Into what is free, or into nodes as if they were ``empty``."""
     if len(view.nodes) <= ALL_LOOKED_AT_MAX:
-        return _place_among([node for node in view.nodes.values() if node.takes_work], ask, empty=empty)
+        nodes = [node for node in view.nodes.values() if node.takes_work and node.node_id not in without]
+        return _place_among(nodes, ask, empty=empty)
     sets = _with_room(view, ask, empty=empty)
     if not all(len(nodes) for nodes in sets):
         return None  # some bundle fits nowhere
     special = {*ask.fixed.values(), ask.soft_target}
     at_first = SOME_NODES + 2 * len(ask.bundles)
-    some = special.union(*(_some(nodes, at_first, turn) for nodes in sets))
+    some = special.union(*(_some(nodes, at_first, turn) for nodes in sets)).difference(without)
     found = _place_among(_in_order(view, some), ask, empty=empty)
     if found is None and any(len(nodes) > at_first for nodes in sets):
-        found = _place_among(_in_order(view, special.union(*sets)), ask, empty=empty)
+        found = _place_among(_in_order(view, special.union(*sets).difference(without)), ask, empty=empty)
     return found
 
 

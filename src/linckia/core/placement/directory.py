@@ -2,7 +2,8 @@
 
 Two phases: every chosen node *prepares* (reserves) its bundles; when all have, all *commit* (offer them). One refusal
 gives everything back, and the group is tried again after a pause that grows from 0.1 s to 1 s. Answers carry the
-attempt, so that late ones are recognised. A node that dies loses its bundles only; the others stay as they are.
+attempt, so that late ones are recognised. A node that dies loses its bundles only; the others stay as they are. What
+does not fit into what is free may have room made for it (claim_turns.py): then nodes prepare when tasks have given way.
 """
 
 from __future__ import annotations
@@ -15,11 +16,21 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from linckia.base.callbacks import nobody_cares
-from linckia.base.labels import Selector
 from linckia.base.limits import REMOVED_GROUPS_MAX_BYTES
-from linckia.core.leases import vectors
-from linckia.core.placement.bundles import BundleAsk, NotPlaced, place_bundles
+from linckia.core.placement.bundles import NO_ROOM, BundleAsk, NotPlaced, place_as_if_empty, place_bundles
+from linckia.core.placement.claim_turns import Claim, ClaimTurns
 from linckia.core.placement.group_index import GroupIndex
+from linckia.core.placement.records import (
+    Commit,
+    Effect,
+    Group,
+    Prepare,
+    Publish,
+    Return,
+    ask_of,
+    likeness_of,
+    mistake_in,
+)
 from linckia.core.placement.states import GROUP_TABLE, GroupEvent, GroupState
 from linckia.core.tables.budget import Ledger
 
@@ -33,64 +44,6 @@ GROUP_RECORD_BYTES, BUNDLE_BYTES = 2000, 500
 """Of a removed group's record, and of each of its bundles: measured."""
 LOOKED_AT_MAX = 64
 """Waiting groups that are looked at in one go: the head does other things in between."""
-
-
-class Prepare(msgspec.Struct, frozen=True):
-    """Ask a node to reserve bundles."""
-
-    node_id: bytes
-    group_id: bytes
-    attempt: int
-    indexes: list[int]
-
-
-class Commit(msgspec.Struct, frozen=True):
-    """Tell a node to offer them."""
-
-    node_id: bytes
-    group_id: bytes
-    attempt: int
-
-
-class Return(msgspec.Struct, frozen=True):
-    """Tell a node to give them back."""
-
-    node_id: bytes
-    group_id: bytes
-    indexes: list[int]
-
-
-class Publish(msgspec.Struct, frozen=True):
-    """Tell who listens."""
-
-    group_id: bytes
-
-
-Effect = Prepare | Commit | Return | Publish
-
-
-class Group:
-    """One group's record."""
-
-    def __init__(self, spec: GroupSpec, now_s: float) -> None:
-        self.spec: Any = spec
-        self.state = GROUP_TABLE.initial
-        self.scheduling_state = "QUEUED"
-        self.reason = ""
-        self.nodes: dict[int, bytes] = {}  # committed bundles
-        self.trying: dict[int, bytes] = {}  # of the attempt under way
-        self.waiting_for: set[bytes] = set()
-        self.attempt = 0
-        self.removal_number = 0  # the removed in their order, also for the next head
-        self.retry_s, self.not_before_s = 0.0, 0.0
-        self.created_s, self.first_try_s, self.done_s = now_s, 0.0, 0.0
-        self.highest_retry_s = 0.0
-        self.units = [vectors.to_units(bundle) for bundle in spec.bundles]
-
-    @property
-    def wants_nodes(self) -> bool:
-        """Bundles lack a node and no attempt is under way."""
-        return self.state in (S.PENDING, S.RESCHEDULING) and not self.trying
 
 
 class GroupDirectory:
@@ -112,6 +65,7 @@ class GroupDirectory:
         self._gains = 0  # of the view, when it was last looked at for what is stuck
         self._turns = itertools.count()
         self._left = 0  # of those that wait, how many the last change of the view has left to look at
+        self._claims = ClaimTurns()
 
     # --- creation and removal -----------------------------------------------------------------------------------------
 
@@ -119,7 +73,7 @@ class GroupDirectory:
         """(effects, error). Idempotent by id."""
         if spec.group_id in self.groups:
             return [], ""
-        mistake = _mistake(spec)
+        mistake = mistake_in(spec)
         if mistake:
             return [], mistake
         if spec.name:
@@ -144,6 +98,7 @@ class GroupDirectory:
         group.scheduling_state = "REMOVED"
         self.pending.pop(group_id, None)
         self.resting.pop(group_id, None)
+        self._claims.end(group_id, 0.0)
         if self.names.get((group.spec.namespace, group.spec.name)) == group_id:
             del self.names[group.spec.namespace, group.spec.name]
         self._removals += 1
@@ -193,7 +148,7 @@ class GroupDirectory:
                 if limit <= 0:
                     return effects
         self._left = 0
-        return effects
+        return effects + self._claim_next(now_s)
 
     def _look(self, group_id: bytes, now_s: float) -> list[Effect]:
         group = self.groups[group_id]
@@ -208,32 +163,67 @@ class GroupDirectory:
         """
         if self._left > 0:
             return 0.0
-        return min((self.groups[group_id].not_before_s for group_id in self.resting), default=None)
+        due_s = [self.groups[group_id].not_before_s for group_id in self.resting]
+        claim_s = self._claims.next_s()
+        return min(due_s if claim_s is None else [*due_s, claim_s], default=None)
 
     def _try(self, group: Group, now_s: float) -> list[Effect]:
         spec = group.spec
         group.first_try_s = group.first_try_s or now_s
-        ask = BundleAsk(group.units, spec.strategy, dict(group.nodes), spec.selectors, spec.soft_target)
-        alike = None if group.nodes else _likeness(spec)
+        ask = ask_of(group)
+        alike = None if group.nodes else likeness_of(spec)
         answer = self._stuck.get(alike) or self._place(ask, spec.topology)
         if isinstance(answer, NotPlaced):
             if alike is not None:
                 self._stuck[alike] = answer
             group.scheduling_state = answer.kind.upper()
             group.reason = answer.reason
+            if answer.kind == NO_ROOM:
+                self._claims.want(spec.group_id, group.claim, now_s)
             return []
-        group.attempt += 1
-        self.on_change(spec.group_id)
-        group.scheduling_state, group.reason = "SCHEDULING_STARTED", ""
-        group.trying = answer.nodes
-        self._index.comes(spec.group_id, answer.nodes.values())
-        self.pending.pop(spec.group_id, None)
-        by_node: dict[bytes, list[int]] = {}
-        for index, node_id in sorted(answer.nodes.items()):
-            by_node.setdefault(node_id, []).append(index)
+        for index, node_id in answer.nodes.items():
             self.view.debit(node_id, group.units[index])
+        return self._begin(group, answer.nodes)
+
+    def _begin(self, group: Group, nodes: dict[int, bytes], wait_s: float = 0.0) -> list[Effect]:
+        """An attempt; for ``wait_s`` nodes may wait for their tasks to make room."""
+        group_id = group.spec.group_id
+        group.attempt += 1
+        self.on_change(group_id)
+        group.scheduling_state, group.reason = "SCHEDULING_STARTED", ""
+        group.trying = nodes
+        self._index.comes(group_id, nodes.values())
+        self.pending.pop(group_id, None)
+        by_node: dict[bytes, list[int]] = {}
+        for index, node_id in sorted(nodes.items()):
+            by_node.setdefault(node_id, []).append(index)
         group.waiting_for = set(by_node)
-        return [Prepare(node_id, spec.group_id, group.attempt, indexes) for node_id, indexes in by_node.items()]
+        return [Prepare(node_id, group_id, group.attempt, indexes, wait_s) for node_id, indexes in by_node.items()]
+
+    def _claim_next(self, now_s: float) -> list[Effect]:
+        """The next group that fits nowhere has room made for it."""
+        while group_id := self._claims.due(now_s):
+            group = self.groups.get(group_id)
+            if group is None:
+                continue
+            claim = group.claim
+            claim.is_queued = False
+            if not group.wants_nodes or group.scheduling_state != NO_ROOM.upper():
+                continue
+            nodes = self._place_claim(group)
+            if nodes is not None:
+                self._claims.begin(group_id, now_s)
+                return self._begin(group, nodes, claim.wait_s)
+            claim.shunned.clear()
+            claim.failed(now_s)
+            self._claims.want(group_id, claim, now_s)
+        return []
+
+    def _place_claim(self, group: Group) -> dict[int, bytes] | None:
+        """Topologies are not looked at: what is free decides there."""
+        if group.spec.topology:
+            return None
+        return place_as_if_empty(self.view, ask_of(group), next(self._turns), group.claim.shunned)
 
     def _place(self, ask: BundleAsk, topology: dict[str, str]) -> Any:
         """With a topology: for each value of the label in turn, all bundles on nodes that have it (R 6.7)."""
@@ -277,6 +267,8 @@ class GroupDirectory:
         if group.waiting_for:
             return []
         self._move(group, E.ALL_COMMITTED)
+        self._claims.end(group_id, now_s)
+        group.claim = Claim()
         group.nodes.update(group.trying)
         group.trying = {}
         group.scheduling_state, group.done_s = "FINISHED", now_s
@@ -289,6 +281,10 @@ class GroupDirectory:
         return [Publish(group_id)]
 
     def _failed(self, group: Group, now_s: float, lost: bytes) -> list[Effect]:
+        if self._claims.holder == group.spec.group_id:
+            self._claims.end(group.spec.group_id, now_s)
+            group.claim.shunned.add(lost)
+            group.claim.failed(now_s)
         effects = self._give_back(group, {i: n for i, n in group.trying.items() if n != lost})
         kept = set(group.nodes.values())
         self._index.leaves(group.spec.group_id, [node_id for node_id in group.trying.values() if node_id not in kept])
@@ -305,6 +301,18 @@ class GroupDirectory:
         return effects
 
     # --- nodes --------------------------------------------------------------------------------------------------------
+
+    def node_suspect(self, node_id: bytes, now_s: float) -> list[Effect]:
+        """It is silent: groups under way there begin again, on others. Nothing can run in them before all nodes have
+        committed; what it may have reserved it is told to give back, now or when it comes again (`expects`).
+        """
+        effects: list[Effect] = []
+        for group_id in self._index.on(node_id):
+            group = self.groups[group_id]
+            if node_id in group.trying.values():
+                effects += self._failed(group, now_s, lost=b"")
+                group.not_before_s = now_s
+        return [*effects, *self.schedule(now_s)] if effects else []
 
     def node_dead(self, node_id: bytes, now_s: float) -> list[Effect]:
         """Its bundles are lost; groups under way begin again."""
@@ -341,6 +349,11 @@ class GroupDirectory:
         group.state = GROUP_TABLE.next(group.state, event, group.spec.group_id.hex())
         self.on_change(group.spec.group_id)
 
+    def without_nodes(self) -> list[Group]:
+        """Groups that want nodes: also the one that has room made for it."""
+        holder = self.groups.get(self._claims.holder)
+        return [*([holder] if holder is not None else []), *(self.groups[group_id] for group_id in self.pending)]
+
     # --- another head -------------------------------------------------------------------------------------------------
 
     def restore(self, group: Group) -> None:
@@ -371,50 +384,3 @@ class GroupDirectory:
         """The living group of that name."""
         group_id = self.names.get((namespace, name))
         return self.groups.get(group_id) if group_id is not None else None
-
-    def row(self, group: Group) -> dict[str, Any]:
-        """With Ray's keys (R 6.14)."""
-        spec = group.spec
-        end_s = group.done_s or group.created_s
-        return {
-            "placement_group_id": spec.group_id.hex(),
-            "name": spec.name,
-            "bundles": {str(index): bundle for index, bundle in enumerate(spec.bundles)},
-            "bundles_to_node_id": {str(index): group.nodes.get(index, b"").hex() for index in range(len(spec.bundles))},
-            "strategy": spec.strategy,
-            "state": group.state.value,
-            "stats": {
-                "end_to_end_creation_latency_ms": (end_s - group.created_s) * 1000,
-                "scheduling_latency_ms": max(0.0, end_s - (group.first_try_s or end_s)) * 1000,
-                "scheduling_attempt": group.attempt,
-                "highest_retry_delay_ms": group.highest_retry_s * 1000,
-                "scheduling_state": group.scheduling_state,
-            },
-            "reason": group.reason,
-            "creator_job_id": spec.job_id.hex(),
-            "namespace": spec.namespace,
-            "detached": spec.detached,
-        }
-
-
-def _likeness(spec: GroupSpec) -> object:
-    """Equal for groups that fit into the same nodes."""
-    bundles = tuple(tuple(sorted(bundle.items())) for bundle in spec.bundles)
-    selectors = tuple(tuple(sorted(selector.items())) for selector in spec.selectors)
-    return bundles, spec.strategy, selectors, spec.soft_target, tuple(sorted(spec.topology.items()))
-
-
-def _mistake(spec: GroupSpec) -> str:
-    """Why nothing can ever come of it; the API has looked already, but not everybody uses the API."""
-    if not spec.group_id:
-        return "a placement group needs an id"
-    if spec.selectors and len(spec.selectors) != len(spec.bundles):
-        return f"a placement group needs one label selector per bundle: {len(spec.selectors)} for {len(spec.bundles)}"
-    try:
-        for selector in spec.selectors:
-            Selector.parse(selector)
-        for bundle in spec.bundles:
-            vectors.to_units(bundle)
-    except (ValueError, OverflowError) as error:
-        return str(error)
-    return ""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from linckia.core.leases.vectors import to_units
-from linckia.core.placement.directory import LOOKED_AT_MAX, GroupDirectory, Prepare
+from linckia.core.placement.claim_turns import CLAIM_AFTER_S
+from linckia.core.placement.directory import LOOKED_AT_MAX, GroupDirectory
+from linckia.core.placement.records import Prepare, Return
 from linckia.core.scheduling.view import ClusterView, NodeView
 from linckia.model.placement import GroupSpec
 
@@ -27,7 +29,30 @@ def test_after_its_pause_a_group_that_does_not_fit_waits_for_news_and_not_for_ti
     assert pause_ends_s is not None
     groups.view.report(b"node", to_units({"CPU": 1.0}))
     assert groups.go_on(pause_ends_s) == []
-    assert groups.next_try_s() is None
+    assert groups.next_try_s() == pause_ends_s + CLAIM_AFTER_S, "then room is made for it"
+
+
+def test_a_group_does_not_wait_for_a_node_that_is_not_heard() -> None:
+    """It began again on another one only when the silent one was declared dead, eight seconds later."""
+    groups = directory(4.0)
+    groups.create(spec("a", 4.0), 0.0)
+    groups.view.join(NodeView(b"other", to_units({"CPU": 4.0}), {}))
+    groups.view.mark(b"node", takes_work=False)
+    back, again = groups.node_suspect(b"node", 3.0)
+    assert back == Return(b"node", b"a", [0]), "it may have reserved it, and may be heard again"
+    assert isinstance(again, Prepare)
+    assert (again.node_id, again.attempt) == (b"other", 2)
+    assert groups.prepared(b"a", 1, b"node", 3.1, ok=True) == [], "too late"
+    assert not groups.expects(b"a", 0, b"node")
+
+
+def test_bundles_of_a_node_that_is_not_heard_stay_there() -> None:
+    groups = directory(4.0)
+    groups.create(spec("a", 4.0), 0.0)
+    groups.prepared(b"a", 1, b"node", 0.0, ok=True)
+    groups.committed(b"a", 1, b"node", 0.0)
+    assert groups.node_suspect(b"node", 3.0) == []
+    assert groups.expects(b"a", 0, b"node")
 
 
 def test_those_behind_many_that_do_not_fit_are_looked_at_without_further_news() -> None:

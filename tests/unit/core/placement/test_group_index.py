@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from linckia.core.leases.vectors import to_units
-from linckia.core.placement.directory import GroupDirectory, Prepare
+from linckia.core.placement.directory import GroupDirectory
 from linckia.core.placement.group_index import GroupIndex
+from linckia.core.placement.records import Prepare
 from linckia.core.scheduling.view import ClusterView, NodeView
 from linckia.model.placement import GroupSpec
 
