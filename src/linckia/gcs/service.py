@@ -28,7 +28,9 @@ from linckia.protocol import messages as m
 from linckia.rpc.idempotence import RecentReplies
 
 Handler = Callable[[Any, Any], None]
-READS = frozenset({m.KvGet, m.KvKeys, m.ClusterQuery, m.GetActorByName, m.ListActors, m.GroupQuery, m.FindKeepers})
+READS = frozenset(
+    {m.KvGet, m.KvKeys, m.ClusterQuery, m.GetActorByName, m.ListActors, m.GroupQuery, m.FindKeepers, m.WhyAbsent}
+)
 JOB_RECORD_BYTES, PROFILE_EVENT_BYTES = 1500, 500
 """Of an ended job's record besides its settings, and of an event besides its texts: measured."""
 _decode_job = msgspec.msgpack.Decoder(JobConfig).decode

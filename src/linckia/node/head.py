@@ -19,6 +19,7 @@ from linckia.gcs.scaling import ScalingService
 from linckia.gcs.service import Gcs
 from linckia.gcs.tables import table_rows
 from linckia.gcs.waits import WaitService
+from linckia.gcs.why import WhyService
 from linckia.host.entropy import random_bytes
 from linckia.protocol import messages as m
 from linckia.rpc.probe import probe
@@ -71,8 +72,9 @@ class HeadRoom:
         self.demand = DemandService(self.nodes, self.actors, self.groups, self.gcs.reply, self.outbox)
         self.scaling = ScalingService(self.nodes, self.demand, epoch, self.outbox)
         self.states = StateService(self.gcs, self.actors, self.groups, reactor.call_later)
+        self.why = WhyService(self.nodes, self.actors, self.groups, self.gcs.reply)
         services = (self.actors, self.waits, self.relays, self.groups, self.demand, self.scaling, self.states)
-        for service in (*services, self.keepers):
+        for service in (*services, self.keepers, self.why):
             self.gcs.handlers.update(service.handlers())
         self.gcs.handlers[m.NodeRuns] = lambda peer, message: reconcile(self, peer, message)
         self.gcs.on_worker_failed.append(lambda failed: self.actors.owner_ended(failed.worker_id))

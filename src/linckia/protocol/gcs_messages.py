@@ -315,3 +315,13 @@ class JobRegistered(Message, tag=124):
     rid: int
     job_id: bytes
     driver_id: bytes
+
+
+class WhyAbsent(Message, tag=125):
+    """Runtime to GCS: why is this actor, or this placement group, not there? Answered by Pending, whose ``kind`` is the
+    state of the actor or group, or UNKNOWN.
+    """
+
+    rid: int
+    actor_id: bytes = b""
+    group_id: bytes = b""

@@ -84,6 +84,7 @@ from linckia.protocol.gcs_messages import (
     StopActor,
     Stopped,
     SubscribeActor,
+    WhyAbsent,
     WorkerFailed,
 )
 from linckia.protocol.link_messages import (
@@ -170,6 +171,7 @@ from linckia.protocol.raylet_messages import (
     TrimMemory,
     Unblocked,
     WaitEdge,
+    WhyNoWorker,
     WhyPending,
 )
 from linckia.protocol.spill_messages import (
@@ -391,6 +393,7 @@ __all__ = [
     "TrimMemory",
     "Unblocked",
     "WaitEdge",
+    "WhyNoWorker",
     "WhyPending",
     "ActorArgs",
     "ActorFound",
@@ -428,6 +431,7 @@ __all__ = [
     "StopActor",
     "Stopped",
     "SubscribeActor",
+    "WhyAbsent",
     "WorkerFailed",
 ]
 

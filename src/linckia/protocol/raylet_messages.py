@@ -252,17 +252,25 @@ class WhyPending(Message, tag=78):
 
 
 class Pending(Message, tag=79):
-    """Answer to WhyPending."""
+    """Answer to WhyPending, WhyNoWorker and WhyAbsent. ``node_id``: its raylet may know more."""
 
     rid: int
     kind: str  # resources | infeasible | worker_start | granted | unknown
     text: str
+    node_id: bytes = b""
 
 
 class ProfileEvents(Message, tag=80):
     """Runtime to raylet to GCS: task events for timeline(): (name, start_s, end_s, task_id, worker_id, pid, kind)."""
 
     events: list[tuple[str, float, float, bytes, bytes, int, str]]
+
+
+class WhyNoWorker(Message, tag=84):
+    """Runtime to raylet: what holds up the start of this actor on your node? Answered by Pending."""
+
+    rid: int
+    actor_id: bytes
 
 
 class TrimMemory(Message, tag=83):

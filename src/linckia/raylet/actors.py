@@ -25,10 +25,12 @@ from linckia.protocol.messages import (
     ActorStarting,
     ActorWorkerDied,
     Message,
+    Pending,
     RunningActor,
     StartActor,
     StopActor,
     TerminateActor,
+    WhyNoWorker,
 )
 from linckia.raylet.lease_desk import LeaseDesk
 from linckia.raylet.worker_pool import WorkerPool, WorkerProcess
@@ -73,6 +75,7 @@ class ActorHost:
             StopActor: self.on_stop,
             ActorStarted: self.on_started,
             ActorExiting: self.on_exiting,
+            WhyNoWorker: self.on_why_no_worker,
         }
 
     # --- from the GCS -------------------------------------------------------------------------------------------------
@@ -193,6 +196,13 @@ class ActorHost:
         address = Address(worker.worker_id, self.raylet.published(worker.endpoint))
         phase = "alive" if actor.alive else "leased"
         return RunningActor(actor_id, actor.restarts, phase, address, worker.pid, actor.repr_name)
+
+    # --- questions ----------------------------------------------------------------------------------------------------
+
+    def on_why_no_worker(self, peer: Any, message: WhyNoWorker) -> None:
+        """What it waits for here."""
+        kind, text = self.raylet.desk.manager.explain((message.actor_id, ACTOR_RID))
+        peer.post(Pending(message.rid, kind, text))
 
     # --- from its worker ----------------------------------------------------------------------------------------------
 

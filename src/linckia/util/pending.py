@@ -13,9 +13,11 @@ if TYPE_CHECKING:
 
 
 def why_pending(ref: ObjectRef[Any]) -> PendingReason:
-    """(kind, text) for `ref`, at once: arguments, resources, a worker's start, tasks before it, or running since.
+    """(kind, text) for `ref`, at once: arguments, resources, a worker's start, tasks before it, or running since; for a
+    call whose actor is not there, or the `ready` of a placement group, what the head knows of it.
 
-    `str()` of the result is the sentence. TypeError for other objects, RaySystemError when not connected.
+    `str()` of the result is the sentence. Takes up to five seconds where nobody answers, and says so. TypeError for
+    other objects, RaySystemError when not connected.
     """
     from linckia.worker.refs import ObjectRef  # noqa: PLC0415  (start-up time)
     from linckia.worker.why import why_pending as ask  # noqa: PLC0415  (start-up time)

@@ -66,6 +66,10 @@ class GroupWatch:
                 self._waiting[group_id] = ref, handle
         return ref
 
+    def awaited_by(self, ref: ObjectRef[Any]) -> bytes:
+        """The group that this ref waits for; empty when it is no `ready` ref, or has its value."""
+        return next((group_id for group_id, (waiting, _) in self._waiting.items() if waiting is ref), b"")
+
     def on_update(self, _peer: Any, message: m.GroupUpdate) -> None:
         """The GCS's word."""
         if message.group_id not in self.states:
