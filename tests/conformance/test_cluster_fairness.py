@@ -19,7 +19,7 @@ groups = module("util.placement_group")
 @ray.remote
 def nap() -> None:
     """A small task."""
-    time.sleep(NAP_S)
+    time.sleep(NAP_S)  # sleep: the work of the stream
 
 
 @ray.remote(num_cpus=1)
