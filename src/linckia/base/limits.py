@@ -172,6 +172,8 @@ TXN_LOCAL_MAX_BYTES: Final = 256 * MIB
 HISTORY_MAX_EVENTS: Final = 4_000
 """Changes that a SQLite or memory store keeps for watches and reads of the past; half goes when it has more. A head
 that starts again reads them all, about 7 us each: they are in the time until it serves."""
+HISTORY_KEPT_S: Final = 300.0
+"""What is older is forgotten in etcd, as Kubernetes does: a standby that was away for longer reads everything anew."""
 HISTORY_MAX_BYTES: Final = 64 * MIB
 """Keys and replaced values in that history."""
 RECORD_CHUNK_BYTES: Final = 512 * KIB

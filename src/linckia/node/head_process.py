@@ -29,6 +29,7 @@ from linckia.host import process, this_boot
 from linckia.host.entropy import random_bytes, random_generator
 from linckia.host.own_log import say
 from linckia.host.tls_files import TlsFiles, TlsFilesError
+from linckia.node.compaction import Compaction
 from linckia.node.dispatch import each, log_failure
 from linckia.node.head import HeadRoom
 from linckia.node.head_options import STOP, HeadOptions
@@ -73,6 +74,7 @@ class HeadProcess:
         self.room: HeadRoom | None = None
         self.journal: Journal | None = None
         self.scaler: ScalerChild | None = None
+        self.compaction: Compaction | None = None  # a SQLite store trims itself
         self.waiting: dict[Any, m.LinkHello] = {}  # nodes that came while nobody led here
         self.facts = HeadFacts(
             head_id=random_bytes(8),
@@ -90,7 +92,8 @@ class HeadProcess:
             on_lease=self._on_lease,
             on_paused=self._on_paused,
         )
-        how = LeadershipOptions(predecessor=options.predecessor, alone=options.store.startswith("sqlite:"))
+        self.is_alone = options.store.startswith("sqlite:")
+        how = LeadershipOptions(predecessor=options.predecessor, alone=self.is_alone)
         self.leadership = Leadership(self.store, self.facts, self.reactor.call_later, calls, how)
         self.replica = Replica(self.store, b"", self._trouble, self.reactor.call_later, random_generator())
         self.standbys = Standbys()
@@ -149,6 +152,9 @@ class HeadProcess:
             self.fail(str(error))
             return
         self.journal = journal
+        if not self.is_alone:
+            self.compaction = Compaction(self.store, self.reactor.call_later, lambda: journal.revision)
+            self.compaction.start()
         self._furnish(room)
         self.room = room
         tell(self.channel, epoch=epoch)
@@ -196,6 +202,8 @@ class HeadProcess:
     def _deposed(self, why: str) -> None:
         """Nothing that is held back is said; whoever waits for it asks the next head."""
         say(f"this head leads no more: {why}")
+        if self.compaction is not None:
+            self.compaction.stop()
         if self.scaler is not None:
             self.scaler.close()
         self.reactor.before_poll = None

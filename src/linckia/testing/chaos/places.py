@@ -25,8 +25,8 @@ from linckia.testing.namespaces import Host, Network
 
 CLONE_NEWNS = 0x00020000
 MIB = 1 << 20
-STORE_DISK_BYTES = 320 * MIB
-"""A member of etcd lays out two files of 64 MB before it writes."""
+STORE_DISK_BYTES = 640 * MIB
+"""A member of etcd keeps five files of 64 MB and one that it lays out ahead; an hour of chaos writes four."""
 SPILL_DISK_BYTES = 160 * MIB
 NODE_MEMORY_BYTES = 700 * MIB
 FILLER = "filler"
