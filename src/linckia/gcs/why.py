@@ -14,7 +14,7 @@ from linckia.protocol import messages as m
 
 if TYPE_CHECKING:
     from linckia.core.actors.directory import Actor
-    from linckia.core.placement.directory import Group
+    from linckia.core.placement.records import Group
     from linckia.gcs.actors import ActorService
     from linckia.gcs.node_record import NodeRecord
     from linckia.gcs.nodes import NodeService
