@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from linckia.host import process
+from linckia.testing.chaos import busy_faults
 from linckia.testing.chaos.ground import Ground, Node, until
 from linckia.testing.chaos.history import Deed
 from linckia.testing.chaos.injecting import Injector
@@ -131,3 +132,21 @@ def test_who_ends_early_undoes_at_once_and_starts_nothing(victim: Victim) -> Non
     injector.later(60.0, lambda: done.append("start etcd"), starts=True)
     injector.close()
     assert done == ["heal"]
+
+
+def test_what_spins_ends_when_the_fault_is_over(victim: Victim, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[subprocess.Popen[bytes]] = []
+    real = subprocess.Popen
+
+    def noted(*words: Any, **more: Any) -> subprocess.Popen[bytes]:
+        begun.append(real(*words, **more))
+        return begun[-1]
+
+    monkeypatch.setattr(busy_faults.subprocess, "Popen", noted)
+    monkeypatch.setattr(busy_faults.os, "cpu_count", lambda: 1)
+    injector = Injector(Ground1(victim), lambda _text: None)
+    injector.kinds |= busy_faults.BusyFaults(injector).kinds()
+    injector.run([Fault(0.0, "busy", 0.5, 0.2)], 0.0)
+    assert len(begun) == busy_faults.SPINNERS_PER_CORE
+    assert all(each.returncode is not None for each in begun), "ended and reaped"
+    assert injector.deeds[0].target == "4 processes that spin"

@@ -187,6 +187,11 @@ ETCD_REQUEST_MAX_S: Final = 5.0
 """How long a request to etcd is tried, all endpoints together, unless told otherwise."""
 ETCD_ATTEMPT_MAX_S: Final = 1.5
 """A read that one endpoint has not answered by then is asked of the next."""
+ETCD_WRITE_ATTEMPT_LEAST_S: Final = 1.0
+ETCD_WRITE_PATIENCE: Final = 3.0
+"""A write without an answer after so long, or after so many times what the last one took, is given up as unknown: when
+etcd's leader dies, what was sent to it through another member is lost, and nobody says so. Never longer than
+ETCD_REQUEST_MAX_S."""
 ETCD_KEEP_ALIVE_ATTEMPT_MAX_S: Final = 0.3
 """The same for the renewal of a lease, which costs etcd no write: a frozen server must not cost a leader its term."""
 ETCD_WATCH_PING_S: Final = 1.0

@@ -410,8 +410,8 @@ def chaos(  # noqa: PLR0913 - the size of a cluster and of a schedule
         typer.Option(
             help="Kill: head, raylet, worker, etcd, etcd-all. Stop: stop-head, stop-raylet, stop-worker, stop-etcd. "
             "Cut: cut-node, deaf-node, mute-node, part-node, cut-head, cut-heads, cut-store. Lose: host, host-etcd. "
-            "Disk: full-store, full-spill, slow-disk. And memory, clock. Groups: stop, cut, lost, disk, all. Default: "
-            "head,raylet,worker,stop, without raylet with --address."
+            "Disk: full-store, full-spill, slow-disk. And memory, clock, busy. Groups: stop, cut, lost, disk, all. "
+            "Default: head,raylet,worker,stop, without raylet with --address."
         ),
     ] = "",
     lasts: Annotated[str, typer.Option(metavar="TIME", help="Of what is undone again; default: drawn.")] = "",

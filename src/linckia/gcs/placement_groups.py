@@ -146,8 +146,8 @@ class GroupService:
         self._reply(peer, m.GroupTable(message.rid, msgspec.msgpack.encode(rows)))
 
     def _on_prepared(self, _peer: Any, message: m.BundlesPrepared) -> None:
-        effects = self.directory.prepared(message.group_id, message.attempt, message.node_id, _now_s(), ok=message.ok)
-        self._apply(effects)
+        answer = (message.group_id, message.attempt, message.node_id)
+        self._apply(self.directory.prepared(*answer, _now_s(), ok=message.ok, reason=message.reason))
 
     def _on_committed(self, _peer: Any, message: m.BundlesCommitted) -> None:
         self._apply(self.directory.committed(message.group_id, message.attempt, message.node_id, _now_s()))

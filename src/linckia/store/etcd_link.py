@@ -15,7 +15,12 @@ from typing import Any
 import grpc
 import msgspec
 
-from linckia.base.limits import ETCD_ATTEMPT_MAX_S, ETCD_KEEP_ALIVE_ATTEMPT_MAX_S
+from linckia.base.limits import (
+    ETCD_ATTEMPT_MAX_S,
+    ETCD_KEEP_ALIVE_ATTEMPT_MAX_S,
+    ETCD_WRITE_ATTEMPT_LEAST_S,
+    ETCD_WRITE_PATIENCE,
+)
 from linckia.store.address import EtcdAddress
 from linckia.store.errors import (
     InvalidRequestError,
@@ -87,6 +92,18 @@ class Endpoint:
         )
 
 
+class Patience:
+    """How long a write is waited for, by how long the last one took: a slow store is not asked twice for each."""
+
+    def __init__(self, most_s: float) -> None:
+        self._most_s = self.write_s = most_s
+
+    def took(self, for_s: float, *, is_late: bool) -> None:
+        """An answer came after ``for_s``, or none (``is_late``): then the next one has twice the time."""
+        wanted_s = 2 * self.write_s if is_late else ETCD_WRITE_PATIENCE * for_s
+        self.write_s = min(self._most_s, max(ETCD_WRITE_ATTEMPT_LEAST_S, wanted_s))
+
+
 class EtcdLink:
     """One per store. Raises StoreOpenError for certificates that cannot be read."""
 
@@ -98,6 +115,7 @@ class EtcdLink:
         credentials = _credentials(address)
         self._endpoints = [Endpoint(target, credentials) for target in address.endpoints]
         self._place = 0
+        self.patience = Patience(timeout_s)
         self._timers: dict[threading.Timer, None] = {}
         self._lock = threading.Lock()
 
@@ -171,6 +189,7 @@ class _Call:
         self.link, self.method, self.request, self.done, self.repeatable = link, method, request, done, repeatable
         self.deadline_s = time.monotonic() + link.timeout_s
         self.attempts = self.sign_ins = 0
+        self.sent_s = 0.0
         self.last = "no attempt was made in time"
 
     def start(self) -> None:
@@ -195,7 +214,8 @@ class _Call:
     ) -> None:
         is_final = method == self.method and not self.repeatable
         attempt_s = ETCD_KEEP_ALIVE_ATTEMPT_MAX_S if method == "KeepAlive" else ETCD_ATTEMPT_MAX_S
-        timeout_s = left_s if is_final else min(left_s, attempt_s)
+        timeout_s = min(left_s, self.link.patience.write_s if is_final else attempt_s)
+        self.sent_s = time.monotonic()
         try:
             future = endpoint.calls[method].future(request, timeout=timeout_s, metadata=self.link.metadata())
         except ValueError:  # the channel was closed meanwhile
@@ -222,6 +242,9 @@ class _Call:
             self._on_failure(endpoint, future, sent=False)
 
     def _on_answer(self, endpoint: Endpoint, future: Any) -> None:
+        if not self.repeatable:
+            is_late = future.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+            self.link.patience.took(time.monotonic() - self.sent_s, is_late=is_late)
         if future.code() is grpc.StatusCode.OK:
             endpoint.is_ready = True
             self.done(future.result())

@@ -212,6 +212,13 @@ def test_an_attempt_that_failed_and_a_node_that_was_lost(head: Head) -> None:
     assert "as 1 of its 2 bundles lost their node" in head.why(group_id=GROUP).text
 
 
+def test_what_a_node_said_when_it_could_not_reserve(head: Head) -> None:
+    node = head.join(b"one-node", CPU=2.0)
+    head.create({"CPU": 1.0})
+    head.tell(node, m.BundlesPrepared(GROUP, 1, b"one-node", ok=False, reason="only {CPU: 1} is left there"))
+    assert "is PENDING: only {CPU: 1} is left there" in head.why(group_id=GROUP).text
+
+
 def test_a_group_that_was_removed(head: Head) -> None:
     head.create({"CPU": 1.0})
     head.tell(head.asker, m.RemoveGroup(GROUP))

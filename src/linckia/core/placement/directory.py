@@ -243,14 +243,18 @@ class GroupDirectory:
                 return answer
         return answer
 
-    def prepared(self, group_id: bytes, attempt: int, node_id: bytes, now_s: float, *, ok: bool) -> list[Effect]:
-        """A node has reserved its bundles, or cannot."""
+    def prepared(
+        self, group_id: bytes, attempt: int, node_id: bytes, now_s: float, *, ok: bool, reason: str = ""
+    ) -> list[Effect]:
+        """A node has reserved its bundles, or cannot, for that reason."""
         group = self.groups.get(group_id)
         if group is None or attempt != group.attempt or node_id not in group.waiting_for:
             stale = group is None or group.state is S.REMOVED
             return [Return(node_id, group_id, [])] if ok and stale else []
         if not ok:
-            return self._failed(group, now_s, lost=node_id)
+            effects = self._failed(group, now_s, lost=node_id)
+            group.reason = reason
+            return effects
         group.waiting_for.discard(node_id)
         if group.waiting_for or group.state is S.PREPARED:
             return []

@@ -16,6 +16,7 @@ import msgspec
 import linckia
 from linckia.testing.chaos import schedule
 from linckia.testing.chaos.attached import FoundGround
+from linckia.testing.chaos.busy_faults import BusyFaults
 from linckia.testing.chaos.clock_faults import ClockFaults
 from linckia.testing.chaos.disk_faults import DiskFaults, StoreDisk
 from linckia.testing.chaos.driver import End
@@ -102,7 +103,7 @@ def _ground(cluster: Size | str, folder: Path, say: Callable[[str], None]) -> Gr
 def injector_for(ground: Ground, say: Callable[[str], None]) -> Injector:
     """With all that can be done there."""
     injector = Injector(ground, say)
-    injector.kinds |= ProcessFaults(injector).kinds() | StoreDisk(injector).kinds()
+    injector.kinds |= ProcessFaults(injector).kinds() | StoreDisk(injector).kinds() | BusyFaults(injector).kinds()
     if isinstance(ground, OwnGround):
         injector.kinds |= DiskFaults(injector, ground).kinds()
         if ground.places.network is not None:

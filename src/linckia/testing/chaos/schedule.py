@@ -39,6 +39,7 @@ KINDS = {
     "full-spill": "the disk where the driver's node spills is full, then not",
     "slow-disk": "each fsync of the store (of the member that leads etcd) takes 200 ms longer, then not",
     "clock": "the wall clock of a node's or a head's host jumps by an hour, forward or back, and later back again",
+    "busy": "other programs spin, four for each core of the machine, then end",
     "memory": "another program takes a node's memory up to its limit, then ends",
 }
 STOPS = ("stop-head", "stop-raylet", "stop-worker", "stop-etcd")
@@ -56,7 +57,7 @@ NEEDS = {
     "clock": CLOCKS,
 }
 """What the cluster has to stand on, beyond processes."""
-FOUND = frozenset({"head", "raylet", "worker", "stop-head", "stop-raylet", "stop-worker", "slow-disk"})
+FOUND = frozenset({"head", "raylet", "worker", "stop-head", "stop-raylet", "stop-worker", "slow-disk", "busy"})
 """What can be done to a cluster that the run did not start."""
 ENDS_WORK = frozenset({"raylet", "worker", "stop-raylet", "cut-node", "deaf-node", "mute-node", "part-node", "memory"})
 """After these, work may run a second time where retries were declared."""
@@ -81,6 +82,7 @@ LASTS_S = {
     "full-spill": (2.0, 4.0),
     "slow-disk": (4.0, 4.0),
     "clock": (3.0, 12.0),
+    "busy": (3.0, 12.0),
     "memory": (2.0, 2.0),
 }
 """Shorter and longer than the lease in question: 2 s for heads, 10 s for nodes."""
