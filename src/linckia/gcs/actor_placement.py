@@ -89,6 +89,8 @@ class ActorPlacement:
     def _where(self, spec: ActorSpec, decision: Decision) -> tuple[bytes, bool, float]:
         """(node or empty, whether it may wait there, how long; 0: as long as it takes)."""
         if decision.kind == "node":
+            if not self.scouts.is_idle:
+                self.scouts.found_room(_likeness(spec))
             return decision.node_id, bool(self._nodes.the_only_one()), 0.0
         only = self._nodes.the_only_one()
         if only:

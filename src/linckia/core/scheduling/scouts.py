@@ -73,6 +73,17 @@ class Scouts:
         turn.wait_s = min(WAIT_MAX_S, turn.wait_s * FACTOR)
         return turn.from_s
 
+    def found_room(self, likeness: object) -> None:
+        """One of them fits somewhere: rounds begin from the start when the next ones do not."""
+        turn = self._turns.get(likeness)
+        if turn is not None and not turn.actor_id:
+            del self._turns[likeness]
+
+    @property
+    def is_idle(self) -> bool:
+        """There is nothing to remember of anybody."""
+        return not self._turns
+
     def settled(self, actor_id: bytes) -> None:
         """It does not wait any more: it has a worker, is dead, or begins anew. The next one begins from the start."""
         likeness = self._scouting.pop(actor_id, None)

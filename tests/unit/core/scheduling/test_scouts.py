@@ -51,3 +51,15 @@ def test_pauses_and_waits_have_an_end() -> None:
         until_s = scouts.round_is_over("small", 0.0)
     assert until_s == PAUSE_MAX_S
     assert scouts.go("small", b"one", b"node") == WAIT_MAX_S
+
+
+def test_nothing_is_remembered_when_there_is_room_again() -> None:
+    scouts = Scouts()
+    scouts.round_is_over("small", 0.0)
+    scouts.go("large", b"one", b"node")
+    for likeness in ("small", "large"):
+        scouts.found_room(likeness)
+    assert scouts.may_go("small", 0.0)
+    assert not scouts.may_go("large", 0.0), "it still waits there"
+    scouts.settled(b"one")
+    assert scouts.is_idle
