@@ -2,7 +2,7 @@
 
 Events are methods; each returns effects for the shell (``gcs/actors.py``) to carry out: start or stop a process, tell
 subscribers. The states and their moves are ``states.ACTOR_TABLE``. Restarts are counted here: a process that was lost
-costs one, with a machine that was taken away none, a worker that was lost before the constructor began none; an
+costs one, whether its constructor had begun or not (nobody could say), with a machine that was taken away none; an
 intended exit, a constructor error, a kill for good, the owner's death and the end of scope end the actor (R 5.13-5.25).
 Messages about an earlier incarnation are recognised by ``restarts`` and ignored.
 """

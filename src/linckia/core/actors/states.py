@@ -27,7 +27,6 @@ class ActorEvent(Enum):
     """What happens to an actor."""
 
     DEPENDENCIES_READY = "every constructor argument that is a ref has a value"
-    PLACED_ANEW = "the worker was lost before the constructor began; another is sought, at no cost"
     CREATED = "the constructor returned"
     RESTART = "the process is gone and the budget allows another"
     DIE = "the end: killed, exited, out of scope, owner gone, constructor raised or budget spent"
@@ -58,14 +57,12 @@ ACTOR_TABLE: Final = Table(
         S.DEPENDENCIES_UNREADY: {E.DEPENDENCIES_READY: S.PENDING_CREATION, E.DIE: S.DEAD},
         S.PENDING_CREATION: {
             E.CREATED: S.ALIVE,
-            E.PLACED_ANEW: S.PENDING_CREATION,
             E.RESTART: S.RESTARTING,
             E.DIE: S.DEAD,
         },
         S.ALIVE: {E.RESTART: S.RESTARTING, E.DIE: S.DEAD},
         S.RESTARTING: {
             E.CREATED: S.ALIVE,
-            E.PLACED_ANEW: S.RESTARTING,
             E.RESTART: S.RESTARTING,
             E.DIE: S.DEAD,
         },
