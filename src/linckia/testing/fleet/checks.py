@@ -157,7 +157,7 @@ def check_rest(fleet: Fleet) -> None:
         assert record is not None
         require(record.available == record.total, f"the head knows {record.available} of {record.total} at {name}")
         seen = head.nodes.view.nodes[machine.node_id]
-        require(seen.takes_work, f"the head gives {name} no work")
+        require(seen.takes_work or bool(record.drain), f"the head gives {name} no work")
         require(seen.available == seen.total, f"the view has {seen.available} of {seen.total} at {name}")
     living = {machine.node_id for machine in fleet.living()}
     counted = {node.info.node_id for node in head.nodes.living()}

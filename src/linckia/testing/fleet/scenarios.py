@@ -184,7 +184,8 @@ def partition(fleet: Fleet) -> None:
     require(not dead, f"nodes died under the brake: {dead}")
     fleet.advance(2.0)
     fleet.settle("the brake is released", lambda: fleet.head.nodes.directory.braked_since_s is None, 5.0)
-    lost = [node_id for node_id in island if not fleet.machines[node_id].alive]
+    known = fleet.head.nodes.nodes  # the autoscaler may end what is idle, once the brake is released
+    lost = [each for each in island if not fleet.machines[each].alive and not known[each].drain]
     require(not lost, f"machines ended though they were only cut off: {lost}")
     grown.stop()
 
