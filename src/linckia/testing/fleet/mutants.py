@@ -19,6 +19,7 @@ from linckia.core.actors.directory import ActorDirectory, Stop
 from linckia.core.autoscaling.packing import Slot
 from linckia.core.autoscaling.records import Observation, Round
 from linckia.core.leases import vectors
+from linckia.core.leases.claims import Claims
 from linckia.core.leases.gpus import Assignment, GpuLedger
 from linckia.core.leases.manager import LeaseManager
 from linckia.core.leases.records import Lease
@@ -104,6 +105,11 @@ def planted(mutant: Mutant) -> Iterator[None]:
 def nothing(*_args: Any, **_options: Any) -> list[Any]:
     """A step that is left out."""
     return []
+
+
+def nowhere(*_args: Any) -> bytes:
+    """No node will do."""
+    return b""
 
 
 def never(*_args: Any) -> bool:
@@ -270,6 +276,9 @@ MUTANTS: list[Mutant] = [
     Mutant("bundles are reserved where there is no room", LeaseManager, "reserve", reserve_unseen, "gangs"),
     Mutant("a bundle that was given back is still used", LeaseManager, "withdraw", nothing, "gangs"),
     Mutant("everybody gets the same GPU", GpuLedger, "take", always_the_first_gpu, "gangs"),
+    Mutant("actors that find no room wait at the head alone", ActorPlacement, "_scouted", nowhere, "stream"),
+    Mutant("nobody makes room for a group", GroupDirectory, "_claim_next", nothing, "stream"),
+    Mutant("what a group waits for goes to others", Claims, "bar", never, "stream"),
     Mutant("what waits is never looked at again", LeaseDesk, "look_again", nothing, "gangs"),
     Mutant("nobody brakes when most nodes are silent", NodeDirectory, "_pull_brake", nothing, "partition"),
     Mutant("who was suspect once stays so", NodeDirectory, "heard", never_heard_again, "partition"),

@@ -26,6 +26,7 @@ IN_ZONE = msgspec.msgpack.encode(Strategy(selectors=[{"zone": "in(z1, z2)"}]))
 STRATEGIES = ("PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD")
 HOPELESS = 250
 PARTITION_S = 25.0
+STREAM_S = 15
 
 
 def programs(fleet: Fleet, count: int) -> list[FleetDriver]:
@@ -84,6 +85,22 @@ def early_work(driver: FleetDriver) -> Gang:
     made = driver.create_group([{"CPU": 1.0}] * 2, "SPREAD", -1.0)
     driver.submit(driver.inside(made, {"CPU": 0.5}), [0.05] * 4)
     return made
+
+
+# --- room beside others -----------------------------------------------------------------------------------------------
+
+
+def stream(fleet: Fleet) -> None:
+    """The tasks of one program are more than fit, all the time; actors and gangs of another one get room even so."""
+    greedy, modest = programs(fleet, 2)
+    for second in range(STREAM_S):
+        fleet.clock.call_later(float(second), lambda: greedy.submit({"CPU": 1.0}, [0.25] * fleet.nodes * 24))
+    fleet.advance(2.0)
+    servants = [modest.create_actor({"CPU": 1.0}, 1.0) for _ in range(fleet.nodes // 2)]
+    gangs = [modest.create_group([{"CPU": 1.0}] * 3, strategy, 0.5) for strategy in STRATEGIES]
+    fleet.settle("actors get room beside a stream of tasks", lambda: all(each.was_alive for each in servants), 10.0)
+    fleet.settle("gangs get room beside a stream of tasks", lambda: all(gang.was_created for gang in gangs), 10.0)
+    require(any(key.queue for key in greedy.keys.values()), "the stream has ended before")
 
 
 # --- churn ------------------------------------------------------------------------------------------------------------
@@ -332,6 +349,7 @@ SCENARIOS = {
     scenario.name: scenario
     for scenario in (
         Scenario("gangs", gang_storm),
+        Scenario("stream", stream),
         Scenario("churn", churn),
         Scenario("partition", partition),
         Scenario("lossy", lossy, faults=(0.15, 0.15, 0.3)),
