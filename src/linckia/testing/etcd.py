@@ -54,7 +54,8 @@ class EtcdMember:
             *("--listen-client-urls", self.client_url, "--advertise-client-urls", self.client_url),
             *("--listen-peer-urls", self.peer_url, "--initial-advertise-peer-urls", self.peer_url),
             *("--initial-cluster", cluster, "--initial-cluster-token", str(self.folder.parent)),
-            *("--heartbeat-interval", "50", "--election-timeout", "500", "--logger", "zap"),
+            *("--heartbeat-interval", "50", "--election-timeout", "500", "--snapshot-count", "10000"),
+            *("--logger", "zap"),
             *self.extra,
         ]
         with (self.folder / "log").open("ab") as log:
