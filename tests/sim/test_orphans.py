@@ -1,8 +1,8 @@
 """Values that outlive their owners, in a seeded world: the nodes' and the head's own code, with late messages, nodes
 and owners that die while copies are made, and heads that are replaced while somebody asks.
 
-Whoever asks when a complete copy is on a node that lives gets one; every question is answered in time; nothing is left
-when the job has ended.
+Whoever asks when a complete copy is on a node that lives gets one; every question is answered in time; as long as one
+copy is left there are soon as many as were wanted again; nothing is left when the job has ended.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from linckia.core.objects.pulls import PullQueue
 from linckia.gcs.keepers import KeeperService
 from linckia.model.wire import Address, Block
 from linckia.protocol import messages as m
-from linckia.raylet import orphans, replicas
+from linckia.raylet import orphan_repair, orphans, replicas
+from linckia.raylet.orphan_repair import Members, OrphanRepairer
 from linckia.raylet.orphans import OrphanFinder
 from linckia.raylet.replicas import ReplicaHost
 
@@ -33,6 +34,8 @@ SEEDS = 60
 JOB = b"job1"
 SIZE = 2 * 2**20  # sources are asked for, not guessed
 DELAY_S = 0.05
+FIRST, LATE = (b"A", b"B", b"C", b"D", b"E"), b"0"
+"""Machines that are there from the beginning, and one that joins, whose id is before the others'."""
 
 
 class World:
@@ -43,11 +46,11 @@ class World:
         self.now_s = 0.0
         self._todo: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
-        self.machines = {name: Machine(self, name) for name in (b"A", b"B", b"C", b"D", b"E")}
+        self.machines = {name: Machine(self, name) for name in (*FIRST, LATE)}
         self.owners: dict[bytes, Owner] = {}
         self.head = Head(self, told=set(self.machines))
         self.job_ended = False
-        self.found = self.lost = 0
+        self.found = self.lost = self.repaired = 0
         self.asking: dict[int, Machine] = {}  # questions without an answer
 
     def after(self, delay_s: float, what: Callable[[], None]) -> Any:
@@ -121,6 +124,7 @@ class Owner:
         self.world, self.home, self.lives = world, home, True
         self.address = Address(b"owner%d" % number, f"node:{home.hex()}:h:1:/x")
         self.objects: list[bytes] = []
+        self.copies: dict[bytes, int] = {}  # as many as are wanted
         world.owners[self.address.worker_id] = self
 
     def put(self, copies: int) -> None:
@@ -128,8 +132,9 @@ class Owner:
         object_id = b"%s %10d" % (self.address.worker_id, len(self.objects))
         object_id = object_id.ljust(20, b".")[:20] + JOB + b"...."
         self.objects.append(object_id)
+        self.copies[object_id] = copies
         item = m.Wanted(object_id, SIZE, self.address, Block(len(self.objects), SIZE, self.home))
-        others = [name for name in world.machines if name != self.home]
+        others = [name for name in FIRST if name != self.home]
         for name in [self.home, *world.rng.sample(others, copies - 1)]:
             world.soon(lambda name=name: world.machines[name].keep(m.KeepCopy(1, item, copies)))
 
@@ -153,6 +158,8 @@ class Machine:
         self.host.job_goes_on = lambda _job_id: not world.job_ended
         self.host.tell_head = lambda message: world.head.hears(self, message)
         self.finder = OrphanFinder(reactor, name, self, self.host)  # type: ignore[arg-type]
+        self.nodes = {*FIRST, name}  # that live, as far as it knows
+        self.repairs = OrphanRepairer(self.finder, lambda: Members(self.nodes, set()))
         self._offsets = itertools.count(10**6)
 
     # --- what the checks look at --------------------------------------------------------------------------------------
@@ -165,14 +172,18 @@ class Machine:
 
     # --- events -------------------------------------------------------------------------------------------------------
 
-    def keep(self, message: m.KeepCopy) -> None:
+    def keep(self, message: m.KeepCopy, answer: Callable[[Any], None] = lambda _message: None) -> None:
         item = message.item
         if not self.lives or self.world.job_ended:
             return
-        self.since_s[item.object_id] = self.world.now_s
+        if not self.has(item.object_id):
+            self.since_s[item.object_id] = self.world.now_s
+        if message.is_orphan:
+            self.world.repaired += item.object_id not in self.host.table.objects
+            self.dead_owners.add(item.owner.worker_id)
         if item.block.node_id == self.node_id:
             self.blocks[item.object_id] = item.block.offset
-        self.host.on_keep(SimpleNamespace(post=lambda _message: None), message)
+        self.host.on_keep(SimpleNamespace(post=answer), message)
         if item.owner.worker_id in self.dead_owners:
             self.host.owner_gone(item.owner.worker_id)
 
@@ -183,6 +194,16 @@ class Machine:
             for object_id in [each for each in self.blocks if each not in self.adopted]:
                 if object_id.startswith(owner.worker_id + b" "):
                     del self.blocks[object_id]  # the store reclaims it
+
+    def hears_of_another(self, name: bytes) -> None:
+        if self.lives and self.world.machines[name].lives:
+            self.nodes.add(name)
+            self.repairs.node_joined()
+
+    def hears_of_node(self, name: bytes) -> None:
+        if self.lives:
+            self.repairs.node_gone(name)
+            self.nodes.discard(name)
 
     # --- the store and the wire, as ReplicaHost and OrphanFinder know them --------------------------------------------
 
@@ -205,15 +226,24 @@ class Machine:
 
     def request(self, node_id: bytes, make: Any, answered: Any) -> None:
         world, other, message = self.world, self.world.machines[node_id], make(1)
+        waits = [answered]
+
+        def answer(text: Any, reason: str = "") -> None:
+            if self.lives and waits:
+                waits.pop()(text, reason)
 
         def arrives() -> None:
             if not other.lives:
-                world.soon(lambda: answered(None, f"{node_id!r} is dead"))
+                world.soon(lambda: answer(None, f"{node_id!r} is dead"))
+                return
+            if isinstance(message, m.KeepCopy):
+                other.keep(message, lambda kept: world.soon(lambda: answer(kept)))
                 return
             kept = [other.host.kept_here(object_id) for object_id in message.object_ids]
-            world.soon(lambda: self.lives and answered(m.KeptHere(1, kept), ""))
+            world.soon(lambda: answer(m.KeptHere(1, kept)))
 
         world.soon(arrives)
+        world.after(5.0, lambda: answer(None, "no answer"))
 
     def carry_out(self, effects: Iterable[p.Effect]) -> None:
         for effect in effects:
@@ -306,6 +336,8 @@ class Head:
             self.dead.add(name)
             for listener in self.nodes.on_dead:
                 listener(SimpleNamespace(info=SimpleNamespace(node_id=name)), "")
+            for machine in self.world.living():
+                self.world.soon(lambda machine=machine: machine.hears_of_node(name))
 
     def lease_ends(self, name: bytes) -> None:
         if not self.world.machines[name].lives:
@@ -317,19 +349,23 @@ def play(seed: int, monkeypatch: pytest.MonkeyPatch) -> World:
     clock = SimpleNamespace(monotonic=lambda: world.now_s)
     monkeypatch.setattr(orphans, "time", clock)
     monkeypatch.setattr(replicas, "time", clock)
-    rng, names = world.rng, list(world.machines)
+    monkeypatch.setattr(orphan_repair, "time", clock)
+    rng, names = world.rng, FIRST
     owners = [Owner(world, rng.choice(names), number) for number in range(4)]
     for owner in owners:
         for _ in range(5):
             world.after(rng.random() * 3, lambda owner=owner: owner.lives and owner.put(rng.choice((2, 2, 3))))
-    for name in rng.sample(names, 2):
+    for name in rng.sample([*FIRST, LATE], 3):
         world.after(rng.random() * 8, lambda name=name: world.kill_machine(name))
+    for machine in world.machines.values():
+        world.after(8 + rng.random() * DELAY_S, lambda machine=machine: machine.hears_of_another(LATE))
     world.after(rng.random() * 8, lambda: world.kill_owner(rng.choice(owners)))
     for _ in range(rng.choice((0, 1, 2))):
         world.after(rng.random() * 8, world.replace_head)
     for _ in range(120):
         world.after(rng.random() * 12, lambda: question(world, owners))
     world.run(40.0)
+    check_copies(world, owners)
     world.job_ended = True
     world.head.service.job_finished(JOB)
     for machine in world.living():
@@ -340,6 +376,15 @@ def play(seed: int, monkeypatch: pytest.MonkeyPatch) -> World:
     return world
 
 
+def check_copies(world: World, owners: list[Owner]) -> None:
+    """Of what has no owner, and of which something is left, there is all that was wanted."""
+    living = world.living()
+    for owner in [each for each in owners if not each.lives]:
+        for object_id, copies in owner.copies.items():
+            there = [machine.node_id for machine in living if machine.has(object_id)]
+            assert len(there) in (0, *range(min(copies, len(living)), 6)), f"{object_id!r}: {copies} wanted, {there}"
+
+
 def question(world: World, owners: list[Owner]) -> None:
     owner = world.rng.choice(owners)
     if owner.objects and not owner.lives and world.living():
@@ -347,7 +392,7 @@ def question(world: World, owners: list[Owner]) -> None:
 
 
 def test_who_asks_is_answered_in_time_and_truthfully(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = lost = 0
+    found = lost = repaired = 0
     for seed in range(SEEDS):
         try:
             world = play(seed, monkeypatch)
@@ -357,9 +402,11 @@ def test_who_asks_is_answered_in_time_and_truthfully(monkeypatch: pytest.MonkeyP
                 assert not table.objects and not machine.adopted, machine.node_id
                 assert table.replica_bytes == table.orphan_bytes == 0 == machine.copies.promoted_bytes
                 assert not machine.finder._waiting and not machine.host._asked
+                core = machine.repairs.core
+                assert not (core.objects or core._at or core._due or core._later or core._lacking), "repairs are left"
             assert not world.head.service.table.owners
         except AssertionError as error:
             raise AssertionError(f"seed {seed}: {error}") from error
-        found, lost = found + world.found, lost + world.lost
-    assert found > 1000 and lost > 100, "both happen"
-    print(f"{found} found, {lost} lost")
+        found, lost, repaired = found + world.found, lost + world.lost, repaired + world.repaired
+    assert found > 1000 and lost > 100 and repaired > 100, "all of it happens"
+    print(f"{found} found, {lost} lost, {repaired} copies made anew")

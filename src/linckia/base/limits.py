@@ -25,6 +25,9 @@ STORE_DEFAULT_MAX_BYTES: Final = 200 * 1000**3
 """The default never exceeds this, however large the machine."""
 REPLICAS_STORE_SHARE: Final = 0.5
 """Replicas of other nodes' objects, and values without an owner, take at most this share of a node's store."""
+REPAIRED_ORPHANS_SHARE: Final = 0.5
+"""Copies of values without an owner are made anew while such values take at most this share of that room: perhaps
+nobody needs them any more, and what living owners want to keep must not wait for the job's end."""
 MISSED_COPIES_MAX: Final = 1000
 """A node remembers of so many objects why it has no copy though one was wanted."""
 ORPHAN_SEARCH_MAX_S: Final = 15.0

@@ -51,13 +51,15 @@ class Keepers(Message, tag=233):
 
 class KeptCopy(msgspec.Struct, array_like=True, frozen=True):
     """One object on a node. ``offset``: where it stays in memory, to be read in place there; else -1. ``complete``
-    False: it is arriving, and may be read as it does. ``size`` -1: it is not there, ``why`` if that is known.
+    False: it is arriving, and may be read as it does. ``size`` -1: it is not there, ``why`` if that is known, and
+    ``is_coming`` if it will be, perhaps.
     """
 
     size: int
     offset: int = -1
     complete: bool = False
     why: str = ""
+    is_coming: bool = False
 
 
 class AskKept(Message, tag=234):

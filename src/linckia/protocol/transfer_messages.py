@@ -180,12 +180,15 @@ class KeepCopy(Message, tag=227):
     """Owner to raylet: have a copy of this and keep it until FreeCopies, or until it becomes the primary; when I end,
     until my job does, if it was ``shared`` (another process may hold a reference) by then. ``copies`` are wanted in
     all. Answered by CopyKept. To the node of the primary, with ``rid`` 0: it counts as a copy; without an answer.
+
+    Raylet to raylet, with ``is_orphan``: the owner has ended, and copies are lacking.
     """
 
     rid: int
     item: Wanted
     copies: int = 1
     shared: bool = True
+    is_orphan: bool = False
 
 
 class CopyKept(Message, tag=228):

@@ -54,7 +54,7 @@ class ClusterSide:
         self.view = SettlingView(lambda: raylet.reactor.call_later(SETTLE_EVERY_S, self._settle))
         self.nodes: dict[bytes, NodeInfo] = {}
         self.encoded: dict[bytes, bytes] = {}
-        self._preempted: dict[bytes, None] = {}
+        self.preempted: dict[bytes, None] = {}
         self._scheduler = Scheduler()
         self.rng: Rng = random_generator()  # replaced by the simulator
         self._interested = False
@@ -105,16 +105,18 @@ class ClusterSide:
             self.raylet.objects.node_gone(node_id, text)
             self.nodes.pop(node_id, None)
             self.encoded.pop(node_id, None)
-            self._preempted.pop(node_id, None)
+            self.preempted.pop(node_id, None)
             self._suspended.discard(node_id)
         for node_id, takes_work in message.states:
             (self._suspended.discard if takes_work else self._suspended.add)(node_id)
             self.view.mark(node_id, takes_work=takes_work and node_id not in self._avoided)
-        self._preempted.update(dict.fromkeys(message.preempted))
+        self.preempted.update(dict.fromkeys(message.preempted))
         if joined or message.dead or gone or message.states or message.preempted:
             for_clients = msgspec.structs.replace(message, joined=joined, dead=[*message.dead, *gone], everything=False)
             for peer in self.raylet.clients.values():
                 peer.post(for_clients)
+        if joined:
+            self.raylet.objects.node_joined()
         self._changed()
 
     def _missing(self, message: m.NodesChanged) -> list[tuple[bytes, str, str]]:
@@ -162,7 +164,7 @@ class ClusterSide:
     def introduce(self, peer: Any) -> None:
         """Tell a runtime that has just registered which nodes there are besides ours."""
         if self.encoded:
-            peer.post(m.NodesChanged(joined=list(self.encoded.values()), preempted=list(self._preempted)))
+            peer.post(m.NodesChanged(joined=list(self.encoded.values()), preempted=list(self.preempted)))
 
     def on_delta(self, _peer: Any, message: m.ViewDelta) -> None:
         """What other nodes have left."""

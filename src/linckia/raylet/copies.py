@@ -37,6 +37,8 @@ class CopyMemory:
         self.store, self._placed, self._denied, self._evict, self._freed = store, placed, denied, evict, freed
         self.arena = Arena(store.segment, _never, self._return, KEEP_BYTES)
         self._asked: dict[int, tuple[bytes, int]] = {}
+        self._sharing: list[tuple[bytes, int]] = []  # small ones that wait for an extent that another has asked for
+        self._shared_rid = 0  # that one's; 0: none
         self._rids = itertools.count(1)
         self._sealed: set[int] = set()
         self._readers: dict[tuple[int, bytes], int] = {}
@@ -51,10 +53,19 @@ class CopyMemory:
         if offset is not None:
             self._placed(object_id, offset)
             return
+        if size > self.store.core.shared_extent_bytes // 2:
+            self._ask(object_id, size)
+        elif self._shared_rid:
+            self._sharing.append((object_id, size))
+        else:
+            self._shared_rid = self._ask(object_id, size)
+
+    def _ask(self, object_id: bytes, size: int) -> int:
         rid = next(self._rids)
         self._asked[rid] = (object_id, size)
         self.store.alloc_extent(CLIENT, rid, self.arena.extent_sizes(size)[0])
         self._evict_while_wanted()
+        return rid
 
     def seal(self, copy: Copy, owner: bytes) -> None:
         """It is complete: from now on the store knows it as a block of its owner, or of who took that one's place."""
@@ -77,14 +88,13 @@ class CopyMemory:
 
     def _on_message(self, message: m.Message) -> None:
         if isinstance(message, m.ExtentGranted):
-            object_id, size = self._asked.pop(message.rid)
+            first = self._asked.pop(message.rid)
             self.arena.add_extent(message.offset, message.size)
-            offset = self.arena.try_allocate(size)
-            if offset is None:  # the grant was larger than asked and somebody was faster: ask again
-                self.allocate(object_id, size)
-            else:
-                self._placed(object_id, offset)
+            for object_id, size in (first, *self._who_shared(message.rid)):
+                self.allocate(object_id, size)  # the next, if it is full: many small ones lease few extents
         elif isinstance(message, m.ExtentDenied):
+            for object_id, size in self._who_shared(message.rid):
+                self._ask(object_id, size)
             self._denied(self._asked.pop(message.rid)[0], message.reason)
         elif isinstance(message, m.RecallExtents):
             self.arena.trim()
@@ -92,6 +102,12 @@ class CopyMemory:
         elif isinstance(message, m.FreeBlocks):
             self._sealed.difference_update(message.offsets)  # the store has forgotten them already
             self._freed(message.offsets)
+
+    def _who_shared(self, rid: int) -> list[tuple[bytes, int]]:
+        if rid != self._shared_rid:
+            return []
+        sharing, self._sharing, self._shared_rid = self._sharing, [], 0
+        return sharing
 
     # --- blocks of others ---------------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from linckia.base.addresses import node_of
 from linckia.protocol import messages as m
+from linckia.raylet.orphan_repair import Members, OrphanRepairer
 from linckia.raylet.orphans import OrphanFinder
 from linckia.raylet.pull_manager import PullManager
 from linckia.raylet.replicas import CLIENT as REPLICAS
@@ -44,6 +45,7 @@ class ObjectHost:
         self.pulls.block_owner = self.replicas.block_owner
         self.orphans = OrphanFinder(reactor, node.node_id, self.pulls.links, self.replicas)
         self.pulls.find_orphan = self.orphans.find
+        self.repairs = OrphanRepairer(self.orphans, self._members)
         self.store.join_internal(ORPHANS, "values that outlived their owners", lambda _message: None)
         self.store.core.unspillable = frozenset({ORPHANS})
         self.pulls.handlers[m.KeepCopy] = self._on_keep
@@ -61,10 +63,13 @@ class ObjectHost:
         }
 
     def _on_keep(self, peer: Any, message: m.KeepCopy) -> None:
-        """Its owner may have ended while it was on its way."""
+        """Its owner may have ended while it was on its way, or before this node was there."""
+        owner, owners = message.item.owner, self.pulls.owners
+        if message.is_orphan and not owners.why_gone(owner):
+            owners.gone(owner.worker_id, "its owner has ended")
         self.replicas.on_keep(peer, message)
-        if self.pulls.owners.why_gone(message.item.owner):
-            self.replicas.owner_gone(message.item.owner.worker_id)
+        if owners.why_gone(owner):
+            self.replicas.owner_gone(owner.worker_id)
 
     def _on_free_copies(self, peer: Any, message: m.FreeCopies) -> None:
         """What was kept for its owner goes as well."""
@@ -118,6 +123,10 @@ class ObjectHost:
         node = self.raylet.desk.cluster.nodes.get(node_id)
         return node.endpoint if node is not None else ""
 
+    def _members(self) -> Members:
+        cluster = self.raylet.desk.cluster
+        return Members(set(cluster.nodes), set(cluster.preempted))
+
     def warn(self, client: bytes, text: str) -> None:
         """Tell the user whose process waits."""
         worker = self.raylet.pool.workers.get(client)
@@ -141,6 +150,10 @@ class ObjectHost:
         """A connection is closed."""
         self.pulls.peer_gone(peer)
 
+    def node_joined(self) -> None:
+        """There are more nodes than before."""
+        self.repairs.node_joined()
+
     def node_gone(self, node_id: bytes, reason: str) -> None:
         """Another node is dead: nothing is read from it any more, and its processes have ended."""
         self.pulls.links.node_gone(node_id, reason)
@@ -148,6 +161,7 @@ class ObjectHost:
         for worker_id, owner in self.replicas.table.owners().items():
             if node_of(owner.endpoint) == node_id:
                 self.process_gone(worker_id, f"its node is dead: {reason}")
+        self.repairs.node_gone(node_id)
 
     def close(self) -> None:
         """The node ends: threads stop, files go."""

@@ -37,7 +37,9 @@ class Blocks(Protocol):
 
 
 class ReplicaHost:
-    """One per raylet. ``job_goes_on(job_id)``; ``tell_head(message)``."""
+    """One per raylet. ``job_goes_on(job_id)``; ``tell_head(message)``; ``orphaned(kept)``: a complete copy has no owner
+    any more; ``ended(object_id)``: what was orphaned is not kept any more.
+    """
 
     closed = False  # to the pull queue it is a process that never ends
 
@@ -46,6 +48,8 @@ class ReplicaHost:
         self.table = KeptTable(int(capacity_bytes * REPLICAS_STORE_SHARE))
         self.job_goes_on: Callable[[bytes], bool] = lambda _job_id: True
         self.tell_head: Callable[[m.Message], None] = lambda _message: None
+        self.orphaned: Callable[[Kept], None] = lambda _kept: None
+        self.ended: Callable[[bytes], None] = lambda _object_id: None
         self._asked: dict[int, tuple[bytes, list[tuple[Any, int]]]] = {}  # our rid -> object, whom to answer, by which
         self._rid_of: dict[bytes, int] = {}  # replicas on their way
         self._named: dict[bytes, bytes] = {}  # owners that the head was told of, with their jobs: once each
@@ -89,7 +93,7 @@ class ReplicaHost:
 
     def _begin(self, peer: Any, message: m.KeepCopy) -> None:
         item = message.item
-        if not self.table.fits(item.size):
+        if not self.table.fits(item.size, is_orphan=message.is_orphan):
             why = f"no room for {item.size} bytes: {self.table.room_text()}"
             self.table.miss(item.object_id, why)
             peer.post(m.CopyKept(message.rid, why))
@@ -136,7 +140,11 @@ class ReplicaHost:
             self._unpin(object_id)
 
     def _let_go(self, kept: Kept | None) -> None:
-        if kept is not None and kept.state != PRIMARY:
+        if kept is None:
+            return
+        if kept.is_orphan:
+            self.ended(kept.object_id)
+        if kept.state != PRIMARY:
             self._unpin(kept.object_id)
 
     def _unpin(self, object_id: bytes) -> None:
@@ -178,6 +186,8 @@ class ReplicaHost:
         if not self.blocks.take_over(kept.offset, object_id, kept.owner.worker_id) and offset < 0:
             self.table.remove(object_id)
             self.table.miss(object_id, "it was gone when its owner ended")
+            return
+        self.orphaned(kept)
 
     def job_ended(self, job_id: bytes) -> None:
         """What has outlived its owner ends now."""
@@ -185,6 +195,7 @@ class ReplicaHost:
             del self._named[owner_id]
         for kept in self.table.orphans_of(job_id):
             self.table.remove(kept.object_id)
+            self.ended(kept.object_id)
             if kept.state == PRIMARY:
                 self.blocks.let_go(kept.offset, kept.object_id)
             else:
@@ -200,7 +211,8 @@ class ReplicaHost:
         copy = self.pulls.copies.get(object_id)
         if kept.state == COMING:
             arrives = copy is not None and copy.offset >= 0 and self.pulls.is_receiving(object_id)
-            return m.KeptCopy(kept.size) if arrives else m.KeptCopy(-1, why="its copy has not begun to arrive")
+            waits = m.KeptCopy(-1, why="its copy has not begun to arrive", is_coming=True)
+            return m.KeptCopy(kept.size) if arrives else waits
         in_place = copy is None and kept.is_orphan and self.blocks.stays_at(kept.offset, object_id)
         return m.KeptCopy(kept.size, kept.offset if in_place else -1, complete=True)  # else it may move, or has
 

@@ -87,6 +87,7 @@ class StoreCore:
     def __init__(self, capacity_bytes: int, options: StoreOptions | None = None) -> None:
         self.capacity_bytes = capacity_bytes // ALIGNMENT * ALIGNMENT
         self.options = options or StoreOptions()
+        self.shared_extent_bytes = min(self.options.extent_bytes, self.capacity_bytes // 64)  # for small blocks
         self._ranges = RangeAllocator()
         self._ranges.add_region(0, self.capacity_bytes)
         self._clients: dict[bytes, _Client] = {}
@@ -314,8 +315,7 @@ class StoreCore:
     def _grant(self, client: bytes, rid: int, size: int) -> GrantExtent | None:
         start = None
         if size < self.options.extent_bytes // 2:  # small blocks share; a small store is not eaten by a few processes
-            shared = max(size, min(self.options.extent_bytes, self.capacity_bytes // 64))
-            start = self._ranges.allocate(shared + PAGE_BYTES - 1 & -PAGE_BYTES)
+            start = self._ranges.allocate(max(size, self.shared_extent_bytes) + PAGE_BYTES - 1 & -PAGE_BYTES)
         if start is None:  # in whole pages while there is room: what has an extent of its own begins with a page
             start = self._ranges.allocate(size + PAGE_BYTES - 1 & -PAGE_BYTES)
         if start is None:

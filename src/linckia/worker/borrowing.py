@@ -18,7 +18,7 @@ from linckia.host import environment
 from linckia.model.wire import Address, Block, RefInfo
 from linckia.protocol import messages as m
 from linckia.serialization import context
-from linckia.worker.refs import BLOCK, ObjectRef, RefExtra
+from linckia.worker.refs import BLOCK, ORPHANED, ObjectRef, RefExtra
 
 if TYPE_CHECKING:
     from linckia.worker.runtime import Runtime
@@ -42,6 +42,11 @@ class BorrowToken:
             self.runtime.release(self.block.offset)  # the store decides: others may read it still
         elif self.registered:
             self.runtime.release((self.owner, self.object_id))
+
+
+def _is_found(token: object) -> bool:
+    """Of a ref whose owner was known to have ended before: its value, if it has one, does not depend on it."""
+    return token is ORPHANED or (isinstance(token, BorrowToken) and token.adopted)
 
 
 class FreedBlock:
@@ -297,13 +302,16 @@ class Borrowing:
 
     def owner_gone(self, worker_id: bytes) -> None:
         """An owner is dead: its large objects are lost, unless a copy is left; memory that views of this process still
-        read is adopted.
+        read is adopted. Said again (a connection that was tried once more), it means nothing to a copy found meanwhile:
+        who waits for it has been told of it, and would be told no more.
 
         Scans what this process borrows, once per death of a process it borrowed from or talked to.
         """
         for ref in list(self.by_id.values()):
             extra = ref.extra
-            if extra is not None and extra.owner is not None and extra.owner.worker_id == worker_id:
+            if extra is None or extra.owner is None or extra.owner.worker_id != worker_id:
+                continue
+            if not _is_found(extra.token):
                 extra.token = None
                 if ref.state == BLOCK:
                     self.runtime.orphans.bereft(ref)

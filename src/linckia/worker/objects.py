@@ -213,6 +213,8 @@ class Objects:
         ref = refs[index]
         deadline_s, timeout_s = until
         while not ref.state:
+            if _is_bereft(ref):
+                self.fetch_now(ref)
             for later in refs[index + 1 :] if target.error_seen() else ():
                 if later.state >= ERROR:
                     self.load(later)  # raises
@@ -407,6 +409,12 @@ class Objects:
             self.segment_fd = -1
 
 
+def _is_bereft(ref: Any) -> bool:
+    """It had a place, which went with its owner before who waited could look: nobody looks for a copy yet."""
+    extra = ref.extra
+    return extra is not None and extra.token is ORPHANED and not extra.fetching
+
+
 class _ValueOrError:
     """Wait for one ref, or for any error to arrive in this process (then look whether it is one of ours, R 1.24)."""
 
@@ -425,4 +433,4 @@ class _ValueOrError:
 
     @property
     def state(self) -> int:
-        return 1 if self.ref.state or self.seen != self.runtime.error_count else 0
+        return 1 if self.ref.state or self.seen != self.runtime.error_count or _is_bereft(self.ref) else 0

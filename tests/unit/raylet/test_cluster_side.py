@@ -27,9 +27,13 @@ def side() -> tuple[ClusterSide, list[Any]]:
         reactor=VirtualClock(),
         gcs=SimpleNamespace(post=said.append),
         clients={},
+        objects=SimpleNamespace(node_joined=lambda: said.append("joined")),
     )
     made = ClusterSide(cast(Any, raylet), LeaseManager(to_units({"CPU": 2.0}), soft_limit=2), lambda: None)
     made.on_nodes(None, m.NodesChanged(joined=[msgspec.msgpack.encode(info(b"there"))]))
+    assert said.pop() == "joined", "there may be room for copies that are lacking"
+    made.on_nodes(None, m.NodesChanged(joined=[msgspec.msgpack.encode(info(b"here"))]))
+    assert not said, "that is this node"
     return made, said
 
 

@@ -278,6 +278,13 @@ def test_a_copy_that_was_on_its_way_goes_on_arriving() -> None:
     assert node.is_empty()
 
 
+def test_a_copy_that_waits_for_room_is_told_as_such() -> None:
+    node = Node()
+    node.keep()
+    node.transfers.clear()
+    assert node.host.kept_here(OBJECT) == m.KeptCopy(-1, why="its copy has not begun to arrive", is_coming=True)
+
+
 def test_a_copy_that_never_arrived_is_remembered_as_missing() -> None:
     node = Node()
     node.keep()
@@ -311,6 +318,20 @@ def test_replicas_and_orphans_share_half_of_the_store() -> None:
     assert "400 bytes" in node.said[-1].reason, "orphans count"
 
 
+def test_copies_made_without_an_owner_leave_room_for_owners_that_live() -> None:
+    node = Node()
+    for number in range(3):
+        item = m.Wanted(bytes([number]) * 28, 100, OWNER, Block(-1, 100, b"there"))
+        node.host.on_keep(node, m.KeepCopy(number, item, 2, is_orphan=True))
+        node.arrives(item.object_id)
+        node.host.owner_gone(OWNER.worker_id)
+    assert [bool(said.reason) for said in node.said] == [False, False, True]
+    assert node.host.table.orphan_bytes == 200 and "200 of them" in node.said[-1].reason
+    node.keep(b"x" * 28, 300, rid=9)
+    node.arrives(b"x" * 28)
+    assert node.said[-1] == m.CopyKept(9)
+
+
 def test_half_of_the_store_is_the_most() -> None:
     node = Node()
     for number in range(6):
@@ -334,3 +355,37 @@ def test_a_fetch_that_fails_is_told_and_leaves_nothing() -> None:
         node.carry_out(node.queue.located(OBJECT, [], "lost", "it was freed", 0.0))
     assert node.said == [m.CopyKept(4, "it was freed")]
     assert node.is_empty()
+
+
+def test_what_has_no_owner_is_told_when_it_is_complete_and_when_it_ends() -> None:
+    node = Node()
+    told: list[tuple[str, bytes]] = []
+    node.host.orphaned = lambda kept: told.append(("orphaned", kept.object_id))
+    node.host.ended = lambda object_id: told.append(("ended", object_id))
+    late, lost = b"2" * 20 + JOB + b"....", b"3" * 20 + JOB + b"...."
+    node.keep()
+    node.arrives()
+    node.keep(late, rid=2)
+    node.keep(lost, rid=3, at=b"here")
+    node.blocks.clear()
+    assert not told, "its owner lives"
+    node.host.owner_gone(OWNER.worker_id)
+    assert told == [("orphaned", OBJECT)]
+    node.arrives(late)
+    assert told[1:] == [("orphaned", late)]
+    node.ends()
+    assert told[2:] == [("ended", OBJECT), ("ended", late)]
+
+
+def test_what_its_owner_frees_too_late_has_ended() -> None:
+    node = Node()
+    ended: list[bytes] = []
+    node.host.ended = ended.append
+    node.keep()
+    node.arrives()
+    node.keep(b"2" * 28, rid=2)
+    node.frees(b"2" * 28)
+    assert not ended, "costs nothing while its owner lives"
+    node.host.owner_gone(OWNER.worker_id)
+    node.host.released([OBJECT])
+    assert ended == [OBJECT]

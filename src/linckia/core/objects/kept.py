@@ -2,15 +2,15 @@
 
 While the owner lives it decides. When it ends, its values stay here, as *orphans*, if another process may hold a
 reference to them and the owner's job goes on; they end with that job. Replicas and orphans together take at most a
-share of the store: a replica that does not fit is refused, a primary that does not fit ends with its owner. Called by
-``raylet/replicas.py``, which has the bytes.
+share of the store: a replica that does not fit is refused, a primary that does not fit ends with its owner. A copy that
+is made without an owner must fit a part of that. Called by ``raylet/replicas.py``, which has the bytes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from linckia.base.limits import MISSED_COPIES_MAX
+from linckia.base.limits import MISSED_COPIES_MAX, REPAIRED_ORPHANS_SHARE
 from linckia.core.tables.index import Index
 from linckia.model.wire import Address
 
@@ -51,8 +51,10 @@ class KeptTable:
 
     # --- while the owner lives ----------------------------------------------------------------------------------------
 
-    def fits(self, size: int) -> bool:
-        """There is room for one more replica of so many bytes."""
+    def fits(self, size: int, *, is_orphan: bool = False) -> bool:
+        """There is room for one more replica of so many bytes; ``is_orphan``: that is made without an owner."""
+        if is_orphan and self.orphan_bytes + size > self.room_bytes * REPAIRED_ORPHANS_SHARE:
+            return False
         return self.replica_bytes + self.orphan_bytes + size <= self.room_bytes
 
     def add(self, kept: Kept) -> None:
@@ -137,7 +139,8 @@ class KeptTable:
     def room_text(self) -> str:
         """For who is refused."""
         held = self.replica_bytes + self.orphan_bytes
-        return f"its replicas hold {held} bytes and may hold {self.room_bytes}"
+        orphans = f"{self.orphan_bytes} of them for owners that have ended"
+        return f"its replicas hold {held} bytes and may hold {self.room_bytes}, {orphans}"
 
     # --- inside -------------------------------------------------------------------------------------------------------
 

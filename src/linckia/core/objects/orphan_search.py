@@ -4,36 +4,41 @@ All that is looked for of one owner at a time shares a *round*: the head is aske
 that owner, then each of these nodes is asked once; a head that is new names them as they come to it. What is wanted
 meanwhile waits for the next round. A complete copy
 answers at once; one that is still arriving only when all have answered, and never for a node that keeps a copy itself
-and lacks its bytes, so that no two nodes wait for each other. Every search ends within ``max_s``.
-Called by ``raylet/orphans.py``; time comes as ``now_s``.
+and lacks its bytes, so that no two nodes wait for each other. A search for all copies is answered when all nodes have
+answered. Every search ends within ``max_s``. Called by ``raylet/orphans.py``; time comes as ``now_s``.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from linckia.core.tables.index import Index
 from linckia.model.wire import Block
 
 
 class Search(NamedTuple):
-    """One question. ``exclude``: nodes that were tried. ``takes_unfinished``: a copy that is arriving will do."""
+    """One question. ``exclude``: nodes that were tried. ``takes_unfinished``: a copy that is arriving will do.
+    ``wants_all``: which copies are there, instead of is there one.
+    """
 
     waiter: int
     object_id: bytes
     owner_id: bytes
     exclude: tuple[bytes, ...] = ()
     takes_unfinished: bool = True
+    wants_all: bool = False
 
 
 class Copy(NamedTuple):
-    """What a node said of one object; ``size`` -1: it has none, ``why`` if it knows."""
+    """What a node said of one object; ``size`` -1: it has none, ``why`` if it knows; ``is_coming``: it may soon."""
 
     size: int
     offset: int = -1
     complete: bool = False
     why: str = ""
+    is_coming: bool = False
 
 
 class AskHead(NamedTuple):
@@ -52,11 +57,15 @@ class AskNode(NamedTuple):
 
 
 class Found(NamedTuple):
-    """Copies, complete ones first; empty when there is none, and ``why``."""
+    """Copies, complete ones first; empty when there is none, and ``why``. To who wants all, only complete ones, and
+    ``unsure``: nodes where one is coming or that have not answered. ``is_whole``: the head has named all keepers.
+    """
 
     waiter: int
     sources: list[Block]
     why: str
+    unsure: tuple[bytes, ...] = ()
+    is_whole: bool = True
 
 
 Effect = AskHead | AskNode | Found
@@ -65,6 +74,7 @@ Effect = AskHead | AskNode | Found
 class _Round:
     __slots__ = (
         "asked",
+        "coming",
         "dead",
         "is_final",
         "named",
@@ -73,6 +83,7 @@ class _Round:
         "partial",
         "rid",
         "searches",
+        "silent",
         "since_s",
         "sources",
         "why",
@@ -85,27 +96,34 @@ class _Round:
         self.named: dict[bytes, None] = {}
         self.dead: Sequence[str] = ()
         self.asked: dict[bytes, None] = {}  # nodes without an answer
+        self.silent: list[bytes] = []  # nodes that will not answer
         self.sources: dict[bytes, list[Block]] = {}
         self.partial: dict[bytes, list[Block]] = {}
+        self.coming: Index[bytes, bytes] = Index()  # object -> nodes that have nothing of it yet
         self.why: list[tuple[bytes, str]] = []  # (object or empty for all, what was found instead)
 
 
 class OrphanSearch:
     """All searches of one node, which is ``node_id``."""
 
-    def __init__(self, node_id: bytes, max_s: float) -> None:
+    def __init__(self, node_id: bytes, max_s: float, rids: Iterator[int] | None = None) -> None:
         self.node_id, self.max_s = node_id, max_s
         self._rounds: dict[int, _Round] = {}
         self._of_owner: dict[bytes, _Round] = {}
         self._next: dict[bytes, tuple[float, list[Search]]] = {}  # owner -> since when what waits for another round
-        self._rids = itertools.count(1)
+        self._rids = rids if rids is not None else itertools.count(1)
 
     def want(self, search: Search, now_s: float) -> list[Effect]:
         """Look for a copy."""
-        if search.owner_id in self._of_owner:
-            self._next.setdefault(search.owner_id, (now_s, []))[1].append(search)
+        return self.want_each([search], now_s)
+
+    def want_each(self, searches: list[Search], now_s: float) -> list[Effect]:
+        """Look for copies of some objects of one owner."""
+        owner_id = searches[0].owner_id
+        if owner_id in self._of_owner:
+            self._next.setdefault(owner_id, (now_s, []))[1].extend(searches)
             return []
-        return self._begin(search.owner_id, [search], now_s)
+        return self._begin(owner_id, searches, now_s)
 
     def ask_again(self) -> list[Effect]:
         """There is another head: it does not know what the last one was asked."""
@@ -129,6 +147,8 @@ class OrphanSearch:
         if current is None:
             return []
         for object_id, copy in zip(current.object_ids, copies, strict=False):
+            if copy.is_coming:
+                current.coming.add(object_id, node_id)
             if copy.size < 0:
                 current.why += [(object_id, copy.why)] if copy.why else []
                 continue
@@ -142,6 +162,7 @@ class OrphanSearch:
         if current is None:
             return []
         current.why.append((b"", why))
+        current.silent.append(node_id)
         return self._settle(current)
 
     def next_deadline(self) -> float | None:
@@ -181,7 +202,7 @@ class OrphanSearch:
         left = []
         for search in current.searches:
             found = self._usable(search, current.sources)
-            if found:
+            if found and not search.wants_all:
                 effects.append(Found(search.waiter, found, ""))
             else:
                 left.append(search)
@@ -191,16 +212,21 @@ class OrphanSearch:
     def _end(self, current: _Round) -> list[Effect]:
         del self._rounds[current.rid], self._of_owner[current.owner_id]
         effects: list[Effect] = []
-        for search in current.searches:
-            found = self._usable(search, current.sources)
-            if search.takes_unfinished:
-                found += self._usable(search, current.partial)
-            why = "" if found else _why(current, search)
-            effects.append(Found(search.waiter, found, why))
+        effects += [self._last_answer(current, search) for search in current.searches]
         waiting = self._next.pop(current.owner_id, None)
         if waiting is not None:
             effects += self._begin(current.owner_id, waiting[1], waiting[0])
         return effects
+
+    def _last_answer(self, current: _Round, search: Search) -> Found:
+        found = self._usable(search, current.sources)
+        arriving = self._usable(search, current.partial)
+        if search.wants_all:
+            coming = (*(each.node_id for each in arriving), *current.coming.of(search.object_id))
+            return Found(search.waiter, found, "", (*coming, *current.silent, *current.asked), current.is_final)
+        if search.takes_unfinished:
+            found += arriving
+        return Found(search.waiter, found, "" if found else _why(current, search))
 
     @staticmethod
     def _usable(search: Search, copies: dict[bytes, list[Block]]) -> list[Block]:

@@ -125,3 +125,30 @@ def test_a_new_head_names_nodes_as_they_come() -> None:
     of.told(2, B, [NONE])
     (found,) = of.keepers(2, [B], ["cafe"])
     assert isinstance(found, Found) and "cafe" in found.why
+
+
+def test_who_wants_all_is_answered_when_all_have_answered() -> None:
+    of = OrphanSearch(A, MAX_S)
+    both = [search(1, ONE, (A,), wants_all=True), search(2, TWO, (A,), wants_all=True)]
+    assert of.want_each(both, 0.0) == [AskHead(1, OWNER)], "one round for both"
+    of.keepers(1, [A, B, C], [])
+    assert of.told(1, A, [here(), here()]) == of.told(1, B, [here(), ARRIVES]) == []
+    first, second = of.told(1, C, [here(), NONE])
+    assert first == Found(1, [Block(-1, 10, B), Block(-1, 10, C)], "")
+    assert second == Found(2, [], "", (B,))
+
+
+def test_who_wants_all_is_told_what_waits_for_room_somewhere() -> None:
+    of = OrphanSearch(A, MAX_S)
+    of.want(search(wants_all=True), 0.0)
+    of.keepers(1, [B, C], [])
+    of.told(1, B, [Copy(-1, why="not yet", is_coming=True)])
+    assert of.told(1, C, [NONE]) == [Found(1, [], "", (B,))]
+
+
+def test_who_wants_all_is_told_what_is_not_sure() -> None:
+    of = OrphanSearch(A, MAX_S)
+    of.want(search(wants_all=True), 0.0)
+    of.keepers(1, [B, C], [], is_final=False)
+    of.silent(1, B, "it is dead")
+    assert of.tick(MAX_S) == [Found(1, [], "", (B, C), is_whole=False)]
