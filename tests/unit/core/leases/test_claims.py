@@ -18,8 +18,8 @@ def node(cpus: float = 2.0) -> LeaseManager:
     return manager
 
 
-def task(rid: int, need: Units = ONE, **more: bytes) -> LeaseRequest:
-    return LeaseRequest(owner=b"driver", rid=rid, resources=need, job_id=b"job", **more)
+def task(rid: int, need: Units = ONE, actor_id: bytes = b"") -> LeaseRequest:
+    return LeaseRequest(owner=b"driver", rid=rid, resources=need, job_id=b"job", actor_id=actor_id)
 
 
 def granted(effects: list[Effect]) -> list[Grant]:

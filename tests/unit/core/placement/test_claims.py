@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from linckia.core.leases.vectors import to_units
 from linckia.core.placement.claim_turns import CLAIM_AFTER_S, CLAIM_FIRST_S, CLAIM_MAX_S, REST_PER_CLAIM
 from linckia.core.placement.directory import GroupDirectory
@@ -25,7 +27,7 @@ def group(name: str, *cpus: float, strategy: str = "PACK") -> GroupSpec:
     return GroupSpec(name.encode(), [{"CPU": each} for each in cpus], strategy)
 
 
-def claims(effects: list[object]) -> list[Prepare]:
+def claims(effects: Sequence[object]) -> list[Prepare]:
     found = [each for each in effects if isinstance(each, Prepare)]
     assert all(each.wait_s > 0 for each in found)
     return found
@@ -77,7 +79,8 @@ def test_a_claim_takes_a_quarter_of_the_time_at_most_and_lasts_longer_each_time(
 def test_another_node_is_asked_when_the_tasks_of_one_made_no_room() -> None:
     groups = busy(b"a", b"b")
     groups.create(group("g", 1.0), 0.0)
-    asked, now_s = [], 0.0
+    asked: list[bytes] = []
+    now_s = 0.0
     while len(asked) < 2:
         now_s = groups.next_try_s() or now_s
         for claim in claims(groups.go_on(now_s)):
