@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import pytest
@@ -56,6 +58,19 @@ def settings(**values: str) -> dict[str, str]:
     if IS_LINCKIA:
         env |= {f"LINCKIA_{name}": value for name, value in values.items()}
     return env
+
+
+def stop(pid: int) -> None:
+    """SIGSTOP; returns when no thread of the process runs any more: its main thread stops first, on busy cores some
+    milliseconds before the others, which may still answer.
+    """
+
+    def states() -> set[str]:
+        threads = Path(f"/proc/{pid}/task").iterdir()
+        return {(thread / "stat").read_text().rpartition(")")[2].split()[0] for thread in threads}
+
+    os.kill(pid, signal.SIGSTOP)
+    wait_for(lambda: states() == {"T"}, what=f"all threads of process {pid} to have stopped")
 
 
 def wait_for(condition: Callable[[], T], timeout_s: float = 20.0, what: str = "") -> T:

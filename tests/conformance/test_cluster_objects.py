@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from engine import IS_LINCKIA, better, exceptions, module, ray, settings, wait_for
+from engine import IS_LINCKIA, better, exceptions, module, ray, settings, stop, wait_for
 
 MIB = 2**20
 STORE = {"object_store_memory": 120 * MIB}
@@ -456,7 +456,7 @@ def test_a_fetch_that_takes_too_long(fresh: Any, monkeypatch: pytest.MonkeyPatch
     with module("cluster_utils").Cluster(initialize_head=True, connect=True, head_node_args=head) as cluster:
         node = cluster.add_node(num_cpus=1, **STORE)
         ref = finished(made.remote(MIB))
-        os.kill(node.pid, signal.SIGSTOP)
+        stop(node.pid)
         try:
             with pytest.raises(exceptions.ObjectFetchTimedOutError, match=ref.hex()):
                 ray.get(ref, timeout=60)

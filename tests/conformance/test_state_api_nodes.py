@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from engine import IS_LINCKIA, module, ray, wait_for
+from engine import IS_LINCKIA, module, ray, stop, wait_for
 from gates import Gate
 
 pytestmark = [
@@ -77,7 +77,7 @@ def test_who_does_not_answer_is_named() -> None:
 
     actor = Stopped.remote()
     pid = ray.get(actor.pid.remote())
-    os.kill(pid, signal.SIGSTOP)
+    stop(pid)
     try:
         call = actor.pid.remote()
         with pytest.raises(module("util.state.exception").RayStateApiException, match=f"worker process {pid} of node"):

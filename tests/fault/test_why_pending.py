@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from heads_of import leader
-from watching import until
+from watching import all_threads_in, until
 
 import linckia
 from linckia.cluster_utils import Cluster
@@ -60,6 +60,7 @@ def two_nodes() -> Iterator[Cluster]:
 @contextmanager
 def stopped(pid: int) -> Iterator[None]:
     os.kill(pid, signal.SIGSTOP)
+    until(lambda: all_threads_in(pid, "T"), what="all threads to have stopped: the main one does so first")
     try:
         yield
     finally:
