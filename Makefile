@@ -112,7 +112,7 @@ chaos: setup
 	$(CHAOS) judge --report $(REPORTS)/judge.md
 
 chaos-long: setup
-	$(CHAOS) --store session --faults worker --for 1003s --every 1s --report $(REPORTS)/chaos-worker-1000.md
+	$(CHAOS) --store session --faults worker --for 403s --every 400ms --report $(REPORTS)/chaos-worker-1000.md
 	$(CHAOS) --store session --faults raylet --for 403s --every 4s --report $(REPORTS)/chaos-raylet-100.md
 	$(CHAOS) --store session --faults head --for 879s --every 4s --report $(REPORTS)/chaos-head-219.md
 	$(CHAOS) --store etcd --faults stale-head --lasts 3s --for 603s --every 6s --report $(REPORTS)/chaos-stale-100.md
