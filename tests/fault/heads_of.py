@@ -5,16 +5,32 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+import linckia
 from linckia.cluster_utils import Cluster
 from linckia.protocol import messages as m
 from linckia.rpc.ask import AskError, ask
 
 HEAD_MAX_S = 30.0
+
+
+@contextmanager
+def head_and_node(num_cpus: int) -> Iterator[Cluster]:
+    """A head with SQLite and without CPUs, a node with some, and this program connected to them."""
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "store": "session"})
+    try:
+        cluster.add_node(num_cpus=num_cpus)
+        cluster.connect()
+        yield cluster
+    finally:
+        linckia.shutdown()
+        cluster.shutdown()
 
 
 def told(cluster: Cluster) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from heads_of import kill_leader, leader, told, until_others
+from heads_of import head_and_node, kill_leader, leader, told, until_others
 
 import linckia
 from linckia.cluster_utils import Cluster
@@ -64,14 +64,8 @@ def here(get: Any) -> Any:
 @pytest.fixture
 def one_head() -> Iterator[Cluster]:
     """A head with SQLite, and a node with three CPUs."""
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "store": "session"})
-    try:
-        cluster.add_node(num_cpus=3)
-        cluster.connect()
+    with head_and_node(3) as cluster:
         yield cluster
-    finally:
-        linckia.shutdown()
-        cluster.shutdown()
 
 
 @pytest.fixture(scope="module")

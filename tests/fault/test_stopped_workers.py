@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import os
-import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from watching import SCALE, all_threads_in, is_gone, until
+from watching import SCALE, is_gone, stopped, until
 
 import linckia
 from linckia import exceptions
@@ -33,17 +30,6 @@ def long(started: Path) -> None:
     scratch.write_text(str(os.getpid()))
     scratch.rename(started)
     time.sleep(600)  # sleep: the work that is stopped
-
-
-@contextmanager
-def stopped(pid: int) -> Iterator[None]:
-    os.kill(pid, signal.SIGSTOP)
-    until(lambda: all_threads_in(pid, "T"), what="all threads to have stopped: the main one does so first")
-    try:
-        yield
-    finally:
-        if not is_gone(pid):
-            os.kill(pid, signal.SIGCONT)
 
 
 def _running(tmp_path: Path, number: int) -> tuple[Any, int]:

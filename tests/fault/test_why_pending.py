@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from heads_of import leader
-from watching import all_threads_in, until
+from heads_of import head_and_node, leader
+from watching import stopped, until
 
 import linckia
 from linckia.cluster_utils import Cluster
@@ -47,24 +45,8 @@ def opened(gate: str) -> int:
 @pytest.fixture
 def two_nodes() -> Iterator[Cluster]:
     """A head with SQLite and without CPUs, and a node with two."""
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "store": "session"})
-    try:
-        cluster.add_node(num_cpus=2)
-        cluster.connect()
+    with head_and_node(2) as cluster:
         yield cluster
-    finally:
-        linckia.shutdown()
-        cluster.shutdown()
-
-
-@contextmanager
-def stopped(pid: int) -> Iterator[None]:
-    os.kill(pid, signal.SIGSTOP)
-    until(lambda: all_threads_in(pid, "T"), what="all threads to have stopped: the main one does so first")
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 def says(ref: Any, *words: str) -> str:

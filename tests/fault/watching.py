@@ -7,9 +7,11 @@ never taken for ours. Nothing here decides anything about the engine.
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,18 @@ def all_threads_in(pid: int, state: str) -> bool:
         return all((thread / "stat").read_text().rpartition(")")[2].split()[0] == state for thread in threads)
     except OSError:
         return False
+
+
+@contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    """SIGSTOP, and in the end SIGCONT, if it is still there."""
+    os.kill(pid, signal.SIGSTOP)
+    until(lambda: all_threads_in(pid, "T"), what="all threads to have stopped: the main one does so first")
+    try:
+        yield
+    finally:
+        if not is_gone(pid):
+            os.kill(pid, signal.SIGCONT)
 
 
 def children_of(pid: int) -> list[int]:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from signal import SIGSTOP
 from typing import Any
 
@@ -16,6 +17,7 @@ from linckia.testing.chaos import busy_faults
 from linckia.testing.chaos.ground import Ground, Node, until
 from linckia.testing.chaos.history import Deed
 from linckia.testing.chaos.injecting import Injector
+from linckia.testing.chaos.places import impossible
 from linckia.testing.chaos.schedule import Fault
 
 SOON_S = 5.0
@@ -150,3 +152,23 @@ def test_what_spins_ends_when_the_fault_is_over(victim: Victim, monkeypatch: pyt
     assert len(begun) == busy_faults.SPINNERS_PER_CORE
     assert all(each.returncode is not None for each in begun), "ended and reaped"
     assert injector.deeds[0].target == "4 processes that spin"
+
+
+SMALL_DISK = """
+import sys
+from pathlib import Path
+from linckia.testing.chaos.places import Places
+from linckia.testing.chaos.schedule import SMALL_DISKS
+places = Places(Path(sys.argv[1]), (SMALL_DISKS,), ())
+disk = places.disk("spill", 1 << 20)
+assert disk.is_mount()
+places.close()
+disk.rmdir()
+"""
+
+
+@pytest.mark.skipif("full-spill" in impossible(), reason="small disks are mounted, which needs root")
+def test_a_small_disk_leaves_no_mount_point_behind(tmp_path: Path) -> None:
+    """Each run left its empty folders in /tmp: what something is mounted on cannot be removed."""
+    subprocess.run([sys.executable, "-c", SMALL_DISK, str(tmp_path)], check=True)
+    assert not list(tmp_path.iterdir())

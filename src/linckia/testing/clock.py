@@ -52,6 +52,13 @@ class VirtualClock:
                 return True
         return False
 
+    def pass_time(self, for_s: float) -> None:
+        """Run what falls due in so many seconds, and be there."""
+        until_s = self.now_s + for_s
+        while (due_s := self.next_due_s) is not None and due_s <= until_s:
+            self.step()
+        self.now_s = until_s
+
     @property
     def next_due_s(self) -> float | None:
         """When the next callback is due."""

@@ -77,10 +77,7 @@ class Head:
         return peer
 
     def pass_time(self, for_s: float) -> None:
-        until_s = self.clock.now_s + for_s
-        while (due_s := self.clock.next_due_s) is not None and due_s <= until_s:
-            self.clock.step()
-        self.clock.now_s = until_s
+        self.clock.pass_time(for_s)
         self.notes.end_turn()
 
 

@@ -6,7 +6,7 @@ view, so nodes may still say no (gcs/placement_groups.py prepares and commits).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
@@ -93,7 +93,7 @@ def _with_room(view: ClusterView, ask: BundleAsk, *, empty: bool) -> list[NodeSe
     """For each kind of bundle that needs a node, the nodes that could take one: kept by the view, not looked for."""
     todo = [units for index, units in enumerate(ask.bundles) if index not in ask.fixed]
     if ask.strategy == "STRICT_PACK":
-        todo = [_together(todo)]
+        todo = [vectors.together(todo)]
     kinds = {vectors.shape_of(units): units for units in todo}
     shapes = [view.shape(units, {}) for units in kinds.values()]
     return [shape.feasible if empty else shape.available for shape in shapes]
@@ -147,7 +147,7 @@ def _on_one(
     allowed: Mapping[int, list[bytes]],
 ) -> dict[int, bytes] | None:
     """All on one node: that of the fixed ones, the soft target, or the fullest that still fits."""
-    together = _together(ask.bundles[index] for index in todo)
+    together = vectors.together(ask.bundles[index] for index in todo)
     candidates = [n.node_id for n in nodes if all(n.node_id in allowed[index] for index in todo)]
     if ask.fixed:
         homes = set(ask.fixed.values())
@@ -157,13 +157,6 @@ def _on_one(
         return None
     chosen = ask.soft_target if ask.soft_target in fitting else min(fitting, key=lambda n: _left(free[n], together))
     return dict.fromkeys(todo, chosen)
-
-
-def _together(bundles: Iterable[Units]) -> Units:
-    total: Units = {}
-    for units in bundles:
-        vectors.add(total, units)
-    return total
 
 
 def _left(free: Units, need: Units) -> tuple[int, ...]:

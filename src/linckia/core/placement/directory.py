@@ -178,7 +178,7 @@ class GroupDirectory:
                 self._stuck[alike] = answer
             group.scheduling_state = answer.kind.upper()
             group.reason = answer.reason
-            if answer.kind == NO_ROOM:
+            if answer.kind == NO_ROOM and not spec.topology:  # there what is free decides which label value it is
                 self._claims.want(spec.group_id, group.claim, now_s)
             return []
         for index, node_id in answer.nodes.items():
@@ -210,7 +210,7 @@ class GroupDirectory:
             claim.is_queued = False
             if not group.wants_nodes or group.scheduling_state != NO_ROOM.upper():
                 continue
-            nodes = self._place_claim(group)
+            nodes = place_as_if_empty(self.view, ask_of(group), next(self._turns), claim.shunned)
             if nodes is not None:
                 self._claims.begin(group_id, now_s)
                 return self._begin(group, nodes, claim.wait_s)
@@ -218,12 +218,6 @@ class GroupDirectory:
             claim.failed(now_s)
             self._claims.want(group_id, claim, now_s)
         return []
-
-    def _place_claim(self, group: Group) -> dict[int, bytes] | None:
-        """Topologies are not looked at: what is free decides there."""
-        if group.spec.topology:
-            return None
-        return place_as_if_empty(self.view, ask_of(group), next(self._turns), group.claim.shunned)
 
     def _place(self, ask: BundleAsk, topology: dict[str, str]) -> Any:
         """With a topology: for each value of the label in turn, all bundles on nodes that have it (R 6.7)."""
@@ -252,7 +246,7 @@ class GroupDirectory:
             stale = group is None or group.state is S.REMOVED
             return [Return(node_id, group_id, [])] if ok and stale else []
         if not ok:
-            effects = self._failed(group, now_s, lost=node_id)
+            effects = self._failed(group, now_s, node_id)
             group.reason = reason
             return effects
         group.waiting_for.discard(node_id)
@@ -284,12 +278,13 @@ class GroupDirectory:
             return [Publish(group_id), *self._try(group, now_s)]
         return [Publish(group_id)]
 
-    def _failed(self, group: Group, now_s: float, lost: bytes) -> list[Effect]:
+    def _failed(self, group: Group, now_s: float, culprit: bytes, *, may_have: bool = False) -> list[Effect]:
+        """The attempt is given up because of one node, which ``may_have`` reserved its bundles."""
         if self._claims.holder == group.spec.group_id:
             self._claims.end(group.spec.group_id, now_s)
-            group.claim.shunned.add(lost)
+            group.claim.shunned.add(culprit)
             group.claim.failed(now_s)
-        effects = self._give_back(group, {i: n for i, n in group.trying.items() if n != lost})
+        effects = self._give_back(group, {i: n for i, n in group.trying.items() if may_have or n != culprit})
         kept = set(group.nodes.values())
         self._index.leaves(group.spec.group_id, [node_id for node_id in group.trying.values() if node_id not in kept])
         group.trying, group.waiting_for = {}, set()
@@ -314,7 +309,7 @@ class GroupDirectory:
         for group_id in self._index.on(node_id):
             group = self.groups[group_id]
             if node_id in group.trying.values():
-                effects += self._failed(group, now_s, lost=b"")
+                effects += self._failed(group, now_s, node_id, may_have=True)
                 group.not_before_s = now_s
         return [*effects, *self.schedule(now_s)] if effects else []
 
@@ -324,7 +319,7 @@ class GroupDirectory:
         for group_id in self._index.on(node_id):
             group = self.groups[group_id]
             if node_id in group.trying.values():
-                effects += self._failed(group, now_s, lost=node_id)
+                effects += self._failed(group, now_s, node_id)
                 group.not_before_s = now_s
             lost = [index for index, where in group.nodes.items() if where == node_id]
             if lost:

@@ -62,6 +62,7 @@ class Places:
         self._clock_library = clocks.build(folder) if CLOCKS in needs else None
         self.memory: dict[str, MemoryGroup] = {}
         self.clocks: dict[str, WallClock] = {}
+        self._mounts: list[Path] = []
         self._stack = contextlib.ExitStack()
         if self.network is not None:
             self._stack.enter_context(self.network.inside(self.network.hosts[INJECTOR]))
@@ -128,6 +129,7 @@ class Places:
         path.mkdir(parents=True)
         if self.has_disks:
             subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size_bytes},mode=700", "tmpfs", path], check=True)
+            self._mounts.append(path)
         return path
 
     def close(self) -> None:
@@ -135,6 +137,8 @@ class Places:
         for group in self.memory.values():
             with contextlib.suppress(TimeoutError):  # who did not end is told by the ground
                 group.remove()
+        for path in self._mounts:  # lazily: who did not end is told by the ground
+            subprocess.run(["umount", "--lazy", path], check=False)
         self._stack.close()
         if self.network is not None:
             self.network.close()

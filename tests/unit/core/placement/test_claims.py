@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+
 from linckia.core.leases.vectors import to_units
 from linckia.core.placement.claim_turns import CLAIM_AFTER_S, CLAIM_FIRST_S, CLAIM_MAX_S, REST_PER_CLAIM
 from linckia.core.placement.directory import GroupDirectory
@@ -121,3 +123,12 @@ def test_a_plain_attempt_debits_the_view_and_a_claim_does_not() -> None:
     groups.create(group("g", 2.0), 0.0)
     groups.go_on(DUE_S)
     assert {node.available["CPU"] for node in groups.view.nodes.values()} == {0}
+
+
+def test_a_group_with_a_topology_claims_nothing() -> None:
+    """Which value of the label it gets is decided by what is free."""
+    groups = busy(b"a")
+    groups.view.nodes[b"a"].labels["zone"] = "z1"
+    groups.create(msgspec.structs.replace(group("g", 1.0), topology={"zone": "STRICT_PACK"}), 0.0)
+    assert groups.next_try_s() is None
+    assert groups.go_on(DUE_S) == []
