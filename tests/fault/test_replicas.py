@@ -52,15 +52,19 @@ def node_of(cluster: Any, node_id: str) -> Any:
     return next(node for node in cluster.worker_nodes if node.node_id == node_id)
 
 
+def lose(cluster: Any, node_id: str, refs: list[Any], copies: int) -> None:
+    """Kill a node and wait until its copies are repaired: until the owner has heard of the death, it counts them on."""
+    cluster.remove_node(node_of(cluster, node_id), False)
+    wanted = f"{copies} copies of each, none on {node_id[:8]}"
+    until(lambda: all(len(places(ref)) == copies and node_id not in places(ref) for ref in refs), 30, wanted)
+
+
 def test_a_result_survives_its_node_without_lineage(nodes: Any, tmp_path: Path) -> None:
     ref = make.options(replicas=2, resources={"node0": 1}).remote(tmp_path / "runs")
     linckia.wait([ref], fetch_local=False)
     until(lambda: len(places(ref)) == 2)
     for _ in range(2):  # and again, after it was repaired
-        nodes.remove_node(
-            node_of(nodes, next(place for place in places(ref) if place != nodes.head_node.node_id)), False
-        )
-        until(lambda: len(places(ref)) == 2, 30)
+        lose(nodes, next(place for place in places(ref) if place != nodes.head_node.node_id), [ref], 2)
     assert (linckia.get(ref, timeout=30) == numpy.arange(ITEMS)).all()
     assert (tmp_path / "runs").read_text() == "x", "it was not run again"
 
@@ -94,8 +98,7 @@ def test_fewer_nodes_than_copies_and_more_when_they_join(nodes: Any, tmp_path: P
 def test_a_put_value_is_repaired_when_a_replica_is_lost(nodes: Any) -> None:
     ref = linckia.put(numpy.arange(ITEMS), replicas=3)
     until(lambda: len(places(ref)) == 3)
-    nodes.remove_node(node_of(nodes, places(ref)[1]), False)
-    until(lambda: len(places(ref)) == 3, 20)
+    lose(nodes, places(ref)[1], [ref], 3)
 
 
 def test_the_memory_is_free_again_with_the_last_reference(nodes: Any, tmp_path: Path) -> None:
@@ -106,8 +109,7 @@ def test_the_memory_is_free_again_with_the_last_reference(nodes: Any, tmp_path: 
     promoted = make.options(replicas=2, resources={"node1": 1}).remote(tmp_path / "runs")
     linckia.wait([promoted], fetch_local=False)
     until(lambda: len(places(promoted)) == 2)
-    nodes.remove_node(node_of(nodes, places(promoted)[0]), False)
-    until(lambda: len(places(promoted)) == 2, 20)
+    lose(nodes, places(promoted)[0], [promoted], 2)
     promoted = None
 
     def full_again() -> bool:
@@ -143,8 +145,7 @@ def test_items_of_a_generator_and_results_of_methods(nodes: Any) -> None:
     refs.append(actor.make.options(replicas=2).remote())
     linckia.wait(refs, num_returns=4, fetch_local=False)
     until(lambda: all(len(places(ref)) == 2 for ref in refs))
-    nodes.remove_node(node_of(nodes, places(refs[0])[0]), False)
-    until(lambda: all(len(places(ref)) == 2 for ref in refs), 30, "repaired")
+    lose(nodes, places(refs[0])[0], refs, 2)
     nodes.remove_node(node_of(nodes, places(refs[3])[0]), False)
     assert [linckia.get(ref, timeout=30)[0] for ref in refs] == [0, 1, 2, 7]
 
