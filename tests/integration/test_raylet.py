@@ -124,6 +124,7 @@ class World:
         actor_id = name.encode().ljust(16)
         self.say(self.gcs, m.StartActor(actor_id, self.spec(actor_id, detached=detached), 0, 1))
         (worker,) = self.start_workers()
+        self.say(self.gcs, m.BeginActor(actor_id, 1, 1))
         return worker
 
     def spec(self, actor_id: bytes, *, detached: bool = False, cpus: float = 0.0, affinity: bytes = b"") -> bytes:
@@ -182,6 +183,48 @@ def test_an_actor_is_started_on_a_worker_of_its_job(world: World) -> None:
     world.say(worker, m.ActorStarted(b"A".ljust(16), None, "A()"))
     (alive,) = world.gcs.take(m.ActorStart)
     assert (alive.phase, alive.repr_name) == ("alive", "A()")
+
+
+def test_nothing_of_an_actor_runs_before_the_head_says_so(world: World) -> None:
+    actor_id = b"A".ljust(16)
+    world.say(world.gcs, m.StartActor(actor_id, world.spec(actor_id), 0, 1, attempt=4))
+    (worker,) = world.start_workers()
+    (leased,) = world.gcs.take(m.ActorStart)
+    assert (leased.phase, leased.attempt) == ("leased", 4)
+    world.say(world.gcs, m.BeginActor(actor_id, 3, 1))
+    assert worker.take(m.ActorStarting) == [], "that attempt is over"
+    world.say(world.gcs, m.BeginActor(actor_id, 4, 1))
+    world.say(world.gcs, m.BeginActor(actor_id, 4, 1))
+    assert len(worker.take(m.ActorStarting)) == 1, "said twice, begun once"
+    world.say(world.gcs, m.CancelStart(actor_id, 4, 1))
+    assert actor_id in world.raylet.actors.actors, "it has begun: too late"
+
+
+def test_a_start_that_is_cancelled_leaves_its_worker_and_can_be_asked_for_again(world: World) -> None:
+    actor_id = b"A".ljust(16)
+    world.say(world.gcs, m.StartActor(actor_id, world.spec(actor_id, cpus=2.0), 0, 1))
+    (first,) = world.start_workers()
+    world.gcs.take(m.ActorStart)
+    world.say(world.gcs, m.CancelStart(actor_id, 1, 1))
+    world.say(world.gcs, m.StartActor(actor_id, world.spec(actor_id, cpus=2.0), 0, 1, attempt=2))
+    assert world.start_workers() == [], "the first one still holds both CPUs"
+    world.end(first)
+    (second,) = world.start_workers()
+    (leased,) = world.gcs.take(m.ActorStart)
+    assert (leased.attempt, leased.worker.worker_id) == (2, second.peer_id)
+    assert world.gcs.take(m.ActorWorkerDied) == [], "of the first one nobody wants to know"
+    world.say(world.gcs, m.BeginActor(actor_id, 2, 1))
+    assert second.take(m.ActorStarting)
+    assert first.take(m.ActorStarting) == []
+
+
+def test_a_start_that_is_cancelled_while_it_waits(world: World) -> None:
+    actor_id = b"A".ljust(16)
+    world.say(world.gcs, m.StartActor(actor_id, world.spec(actor_id, cpus=2.0), 0, 1))
+    world.say(world.gcs, m.CancelStart(actor_id, 1, 1))
+    assert world.raylet.leases.pending == {}
+    assert world.raylet.actors.actors == {}
+    assert world.gcs.take(m.ActorWorkerDied) == []
 
 
 def test_an_actor_whose_constructor_raised_loses_its_worker(world: World) -> None:

@@ -33,19 +33,21 @@ GO_ON_AFTER_S = 0.001
 
 
 class ActorPlacement:
-    """``refused(actor_id, reason)`` is called when an actor can never be placed; ``warn(job_id, key, text)`` shows a
-    message to its driver.
+    """``attempted(actor_id)`` numbers what a node is asked; ``refused(actor_id, reason)`` is called when an actor can
+    never be placed; ``warn(job_id, key, text)`` shows a message to its driver.
     """
 
     def __init__(
         self,
         nodes: NodeService,
         epoch: int,
+        attempted: Callable[[bytes], int],
         refused: Callable[[bytes, str], None],
         warn: Callable[[bytes, str, str], None],
         call_later: Callable[[float, Callable[[], None]], object],
     ) -> None:
         self._nodes, self._epoch, self._refused, self._warn = nodes, epoch, refused, warn
+        self._attempted = attempted
         self._call_later = call_later
         self._scheduler = Scheduler()
         self.rng: Rng = random_generator()  # replaced by the simulator
@@ -59,10 +61,10 @@ class ActorPlacement:
         nodes.on_resources.append(self._look_again)
         nodes.on_joined.append(lambda _node: self._look_again())
 
-    def start(self, spec: ActorSpec, restarts: int) -> None:
-        """Find a node for this incarnation, now or later."""
+    def start(self, spec: ActorSpec, restarts: int, *, is_new: bool = True) -> None:
+        """Find a node for this incarnation, now or later. ``is_new``: its driver is told when none can run it."""
         self.scouts.settled(spec.actor_id)
-        self._start(spec, restarts, is_new=True)
+        self._start(spec, restarts, is_new=is_new)
 
     def _start(self, spec: ActorSpec, restarts: int, *, is_new: bool) -> None:
         self.places.pop(spec.actor_id)
@@ -84,7 +86,9 @@ class ActorPlacement:
         self.on_change(spec.actor_id)
         if decision.kind == "node":
             self._nodes.view.debit(node_id, vectors.to_units(spec.lifetime_resources))
-        self._nodes.send(node_id, m.StartActor(spec.actor_id, encode(spec), restarts, self._epoch, may_wait, wait_s))
+        attempt = self._attempted(spec.actor_id)
+        start = m.StartActor(spec.actor_id, encode(spec), restarts, self._epoch, may_wait, wait_s, attempt)
+        self._nodes.send(node_id, start)
 
     def _where(self, spec: ActorSpec, decision: Decision) -> tuple[bytes, bool, float]:
         """(node or empty, whether it may wait there, how long; 0: as long as it takes)."""

@@ -10,7 +10,7 @@ import msgspec
 
 from linckia.base import errors
 from linckia.base.limits import REMOVED_GROUP_NAMES_MAX_BYTES
-from linckia.core.actors.directory import Actor, ActorDirectory, Effect, Publish, Start, Stop
+from linckia.core.actors.directory import Actor, ActorDirectory, Begin, Effect, Publish, Start, Stop
 from linckia.core.actors.states import ActorDeathReason, ActorState
 from linckia.core.placement.names import group_of
 from linckia.core.tables.budget import Ledger
@@ -52,9 +52,10 @@ class ActorService:
         self._outbox.tables.update({records.ACTORS: self._row, records.SPECS: self._spec_row})
         self.directory.on_change = self._changed
         self._call_later = call_later
-        self.placement = ActorPlacement(nodes, epoch, self._refused, warn, call_later)
+        self.placement = ActorPlacement(nodes, epoch, self.directory.attempted, self._refused, warn, call_later)
         self.placement.on_change = self._changed
         nodes.on_dead.append(lambda node, text: self.node_dead(node.info.node_id, text, preempted=node.preempted))
+        nodes.on_suspect.append(self.node_silent)
         self._subscribers: dict[bytes, dict[int, Any]] = {}
         self.removed_groups: Ledger[str] = Ledger(REMOVED_GROUP_NAMES_MAX_BYTES, "those that were removed first")
         self.on_process_gone: list[Callable[[bytes], None]] = []
@@ -81,12 +82,18 @@ class ActorService:
             self.owner_ended(worker_id)
         reason = f"its node {node_id.hex()[:8]} died: {text}"
         for actor_id in self.placement.places.at(node_id):
-            actor = self.directory.actors.get(actor_id)
-            if actor is not None:
-                effects = self.directory.process_ended(
-                    actor_id, actor.restarts, reason, intended=False, preempted=preempted
-                )
-                self._apply(effects)
+            self._apply(self.directory.node_lost(actor_id, reason, preempted=preempted))
+
+    def node_silent(self, node_id: bytes) -> None:
+        """Nobody hears a node: what it was asked to start, and has not begun, others are asked for if there are any."""
+        if self._nodes.the_only_one():
+            return
+        for actor_id in self.placement.places.at(node_id):
+            attempt = self.directory.withdrawn(actor_id)
+            if attempt:
+                actor = self.directory.actors[actor_id]
+                self._nodes.send(node_id, m.CancelStart(actor_id, attempt, self._epoch))
+                self.placement.start(actor.spec, actor.restarts, is_new=False)
 
     def group_removed(self, group: str) -> None:
         """A placement group (hex) is gone: its actors end for good, those that wait for it are refused."""
@@ -147,8 +154,11 @@ class ActorService:
             each = have.get(actor_id)
             if actor is None or actor.state is ActorState.DEAD:
                 continue
-            if each is not None and each.restarts == actor.restarts:
+            if each is not None and (each.restarts, each.attempt) == (actor.restarts, actor.attempt):
                 self._hear(actor, each)
+            elif each is not None and each.restarts == actor.restarts:  # the last head gave that attempt up
+                self._nodes.send(node_id, m.CancelStart(actor_id, each.attempt, self._epoch))
+                self._start(actor.spec, actor.restarts)
             elif actor.state is ActorState.ALIVE or actor.worker is not None:
                 reason = "its process ended while no head was there"
                 self._apply(self.directory.process_ended(actor_id, actor.restarts, reason, intended=False))
@@ -234,6 +244,8 @@ class ActorService:
 
     def _on_start(self, _peer: Any, message: m.ActorStart) -> None:
         directory, actor_id = self.directory, message.actor_id
+        if not directory.is_current(actor_id, message.attempt):
+            return
         if message.phase == "leased" and message.worker is not None:
             self.placement.scouts.settled(actor_id)
             self._apply(directory.leased(actor_id, message.worker, message.pid))
@@ -257,6 +269,8 @@ class ActorService:
 
     def _on_worker_died(self, _peer: Any, message: m.ActorWorkerDied) -> None:
         actor = self.directory.actors.get(message.actor_id)
+        if not self.directory.is_current(message.actor_id, message.attempt):
+            return
         if actor is not None and message.restarts == actor.restarts:
             actor.oom_error = self._oom_error(actor, message.reason) if message.oom else None
         effects = self.directory.process_ended(
@@ -271,6 +285,9 @@ class ActorService:
             match effect:
                 case Start(actor_id, restarts):
                     self._start(self.directory.actors[actor_id].spec, restarts)
+                case Begin(actor_id, attempt):
+                    place = self.placement.places.get(actor_id)
+                    self._nodes.send_now(place, m.BeginActor(actor_id, attempt, self._epoch))
                 case Stop(actor_id, graceful, reason):
                     self._stop(actor_id, reason, graceful=graceful)
                 case Publish(actor_id):

@@ -57,6 +57,10 @@ class NodeRecord:
             {name: self.total.get(name, -1) for name in names},
         )
 
+    def tell_now(self, message: m.Message) -> None:
+        """Its link knows of the store's delay; another connection has none."""
+        getattr(self.peer, "transmit", self.peer.post)(message)
+
 
 class AbsentPeer:
     """Stands for the connection of a node that the last head knew and that has not come to this one yet."""

@@ -110,6 +110,12 @@ class NodeService:
         node.peer.post(message)
         return True
 
+    def send_now(self, node_id: bytes, message: m.Message) -> None:
+        """As `send`, past what waits for the store: only what follows from nothing that is not in it yet."""
+        node = self.nodes.get(node_id)
+        if node is not None and node.alive:
+            node.tell_now(message)
+
     def broadcast(self, message: m.Message, besides: Any = None) -> None:
         """To all living raylets, in order of joining, ``besides`` one connection."""
         for node in self.nodes.values():

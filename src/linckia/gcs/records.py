@@ -70,6 +70,7 @@ class ActorRow(msgspec.Struct, frozen=True):
     death_text: str = ""
     oom_error: bytes | None = None
     error: bytes | None = None
+    attempt: int = 0
 
 
 class GroupRow(msgspec.Struct, frozen=True):

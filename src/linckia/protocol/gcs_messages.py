@@ -188,9 +188,10 @@ class JobFinished(Message, tag=110):
 
 
 class StartActor(Message, tag=111):
-    """GCS to raylet: find a worker for this actor and start it there. ``may_wait`` False: answer ``busy`` when its
-    resources are not free now. ``wait_s``: answer so when they are not free in so many seconds, or when not even all
-    tasks of the node could make room; 0: wait as long as it takes.
+    """GCS to raylet: find a worker for this actor, say so, and start it there when `BeginActor` comes. ``may_wait``
+    False: answer ``busy`` when its resources are not free now. ``wait_s``: answer so when they are not free in so many
+    seconds, or when not even all tasks of the node could make room; 0: wait as long as it takes. ``attempt``:
+    counts the requests for this actor; what is said of another one than the last means nothing.
     """
 
     actor_id: bytes
@@ -199,6 +200,25 @@ class StartActor(Message, tag=111):
     epoch: int
     may_wait: bool = True
     wait_s: float = 0.0
+    attempt: int = 1
+
+
+class BeginActor(Message, tag=283):
+    """GCS to raylet: its constructor may run, on the worker of this attempt. Until then it can be asked of another node
+    instead. Said again it changes nothing.
+    """
+
+    actor_id: bytes
+    attempt: int
+    epoch: int
+
+
+class CancelStart(Message, tag=284):
+    """GCS to raylet: another node is asked, or none; the constructor has not begun. Forget that attempt."""
+
+    actor_id: bytes
+    attempt: int
+    epoch: int
 
 
 class ActorStart(Message, tag=112):
@@ -213,6 +233,7 @@ class ActorStart(Message, tag=112):
     error: bytes | None = None
     reason: str = ""
     repr_name: str = ""
+    attempt: int = 1
 
 
 class ActorWorkerDied(Message, tag=113):
@@ -223,6 +244,7 @@ class ActorWorkerDied(Message, tag=113):
     intended: bool
     restarts: int
     oom: bool = False  # ended because its node ran out of memory
+    attempt: int = 1
 
 
 class StopActor(Message, tag=114):

@@ -94,7 +94,7 @@ class SteppedDown(Message, tag=278):
 
 
 class RunningActor(msgspec.Struct, array_like=True, frozen=True):
-    """An actor on its node. ``phase``: waiting (for a worker), leased (its constructor runs) or alive."""
+    """An actor on its node. ``phase``: waiting (for a worker), leased (its constructor runs, or may begin) or alive."""
 
     actor_id: bytes
     restarts: int
@@ -102,6 +102,7 @@ class RunningActor(msgspec.Struct, array_like=True, frozen=True):
     worker: Address | None = None
     pid: int = 0
     repr_name: str = ""
+    attempt: int = 1
 
 
 class NodeRuns(Message, tag=275):

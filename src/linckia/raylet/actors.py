@@ -2,7 +2,7 @@
 the GCS's.
 
 Called by raylet/service.py; resources and workers come from the lease manager like any lease, under the key (actor id,
--1).
+-attempt). A worker that was found waits for the GCS's word (`BeginActor`): only then does anything of the actor run.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import msgspec
 
 from linckia.base.limits import ACTOR_GRACEFUL_EXIT_MAX_S
-from linckia.core.leases.records import Grant, Lease, LeaseRequest, Refuse
+from linckia.core.leases.records import Grant, Lease, LeaseRequest, Refuse, RequestKey
 from linckia.core.leases.vectors import fits, to_units
 from linckia.core.workers.exits import ExitType
 from linckia.model.specs import ActorSpec
@@ -24,6 +24,8 @@ from linckia.protocol.messages import (
     ActorStarted,
     ActorStarting,
     ActorWorkerDied,
+    BeginActor,
+    CancelStart,
     Message,
     Pending,
     RunningActor,
@@ -36,18 +38,24 @@ from linckia.raylet.lease_desk import LeaseDesk
 from linckia.raylet.worker_pool import WorkerPool, WorkerProcess
 
 _decode_spec = msgspec.msgpack.Decoder(ActorSpec).decode
-ACTOR_RID = -1
 
 
 class HostedActor:
     """An actor that is to run, or runs, on this node."""
 
-    def __init__(self, spec_bytes: bytes, spec: ActorSpec, restarts: int) -> None:
-        self.spec_bytes, self.spec, self.restarts = spec_bytes, spec, restarts
+    def __init__(self, spec_bytes: bytes, spec: ActorSpec, restarts: int, attempt: int) -> None:
+        self.spec_bytes, self.spec, self.restarts, self.attempt = spec_bytes, spec, restarts, attempt
         self.worker: WorkerProcess | None = None
+        self.assigned: dict[str, float] = {}  # of its lease
+        self.has_begun = False  # its constructor
         self.failed = False  # its constructor raised; the GCS knows
         self.alive = False  # its constructor returned
         self.repr_name = ""
+
+    @property
+    def key(self) -> RequestKey:
+        """Of its lease."""
+        return (self.spec.actor_id, -self.attempt)
 
 
 class Shell(Protocol):
@@ -72,6 +80,8 @@ class ActorHost:
         """Message type -> handler(peer, message)."""
         return {
             StartActor: self.on_start,
+            BeginActor: self.on_begin,
+            CancelStart: self.on_cancel,
             StopActor: self.on_stop,
             ActorStarted: self.on_started,
             ActorExiting: self.on_exiting,
@@ -91,14 +101,14 @@ class ActorHost:
         may_wait = message.may_wait and (not message.wait_s or manager.could_free(need))
         if not may_wait and not fits(need, manager.available):
             self.raylet.desk.report()
-            self.raylet.gcs.post(ActorStart(message.actor_id, "busy"))
+            self.raylet.gcs.post(ActorStart(message.actor_id, "busy", attempt=message.attempt))
             return
-        actor = self.actors[message.actor_id] = HostedActor(message.spec, spec, message.restarts)
+        actor = self.actors[message.actor_id] = HostedActor(message.spec, spec, message.restarts, message.attempt)
         if message.wait_s:
             self.raylet.reactor.call_later(message.wait_s, lambda: self._waited(actor))
         request = LeaseRequest(
             owner=message.actor_id,
-            rid=ACTOR_RID,
+            rid=actor.key[1],
             resources=need,
             placement=to_units(spec.placement_resources),
             job_id=spec.job_id,
@@ -114,14 +124,37 @@ class ActorHost:
 
     def _waited(self, actor: HostedActor) -> None:
         """It was to wait for so long: another node may do better."""
-        actor_id, desk = actor.spec.actor_id, self.raylet.desk
-        if self.actors.get(actor_id) is actor and desk.manager.waits((actor_id, ACTOR_RID)):
-            del self.actors[actor_id]
-            desk.carry_out(desk.manager.cancel((actor_id, ACTOR_RID)))
-            self.raylet.gcs.post(ActorStart(actor_id, "busy"))
+        if self.actors.get(actor.spec.actor_id) is actor and self.raylet.desk.manager.waits(actor.key):
+            self._withdraw(actor)
+            self.raylet.gcs.post(ActorStart(actor.spec.actor_id, "busy", attempt=actor.attempt))
+
+    def _withdraw(self, actor: HostedActor) -> None:
+        """It needs no worker any more."""
+        del self.actors[actor.spec.actor_id]
+        self.raylet.desk.carry_out(self.raylet.desk.manager.cancel(actor.key))
 
     def _ask(self, request: LeaseRequest) -> None:
         self.raylet.desk.carry_out(self.raylet.desk.manager.request(request))
+
+    def on_begin(self, _peer: Any, message: BeginActor) -> None:
+        """Run the constructor; nothing when it runs already, or the worker has died meanwhile."""
+        actor = self.actors.get(message.actor_id)
+        if actor is None or actor.attempt != message.attempt or actor.worker is None or actor.has_begun:
+            return
+        actor.has_begun = True
+        actor.worker.peer.post(ActorStarting(actor.spec_bytes, actor.restarts, actor.assigned))
+
+    def on_cancel(self, _peer: Any, message: CancelStart) -> None:
+        """Another node runs it. Its worker, if it has one here, was told of it already: it serves nobody else."""
+        actor = self.actors.get(message.actor_id)
+        if actor is None or actor.attempt != message.attempt or actor.has_begun:
+            return
+        if actor.worker is None:
+            self._withdraw(actor)
+            return
+        del self.actors[message.actor_id]
+        actor.worker.exit_type = ExitType.INTENDED_SYSTEM_EXIT
+        self.raylet.pool.kill(actor.worker, "its actor begins on another node")
 
     def on_stop(self, _peer: Any, message: StopActor) -> None:
         """End it: after what was submitted (graceful), or now."""
@@ -130,15 +163,13 @@ class ActorHost:
             return
         worker = actor.worker
         if worker is None:
-            desk = self.raylet.desk
-            del self.actors[message.actor_id]
-            desk.carry_out(desk.manager.cancel((message.actor_id, ACTOR_RID)))
+            self._withdraw(actor)
             self._report_death(actor, message.reason, intended=True)
             return
         worker.intended = message.graceful  # kill(no_restart=False) is a crash to the GCS; a kill for good it knows of
         worker.reason = message.reason
         worker.exit_type = worker.exit_type or ExitType.INTENDED_SYSTEM_EXIT
-        if message.graceful:
+        if message.graceful and actor.has_begun:
             worker.peer.post(TerminateActor(message.actor_id))
             self.raylet.pool.kill_later(worker, ACTOR_GRACEFUL_EXIT_MAX_S)
         else:
@@ -147,31 +178,36 @@ class ActorHost:
     # --- from the lease manager ---------------------------------------------------------------------------------------
 
     def granted(self, grant: Grant, worker: WorkerProcess) -> None:
-        """It has a worker, which knows its job already: start it there."""
+        """It has a worker, which knows its job already: may it begin there?"""
         actor = self.actors[grant.request.actor_id]
-        actor.worker = worker
+        actor.worker, actor.assigned = worker, grant.assigned
         worker.actor_id = grant.request.actor_id
-        worker.peer.post(ActorStarting(actor.spec_bytes, actor.restarts, grant.assigned))
         address = Address(worker.worker_id, self.raylet.published(worker.endpoint))
-        self.raylet.gcs.post(ActorStart(worker.actor_id, "leased", address, worker.pid))
+        self.raylet.gcs.post(ActorStart(worker.actor_id, "leased", address, worker.pid, attempt=actor.attempt))
 
     def refused(self, refusal: Refuse) -> None:
         """It will get none."""
-        self.actors.pop(refusal.request.actor_id, None)
         phase = "unstartable" if refusal.kind == "worker_start" else "refused"
-        self.raylet.gcs.post(ActorStart(refusal.request.actor_id, phase, reason=refusal.reason))
+        self._gets_none(refusal.request, phase, refusal.reason)
 
-    def give_back(self, actor_id: bytes) -> None:
+    def give_back(self, request: LeaseRequest) -> None:
         """Another node can run it, as ours cannot: the GCS shall place it anew."""
-        self.actors.pop(actor_id, None)
-        self.raylet.gcs.post(ActorStart(actor_id, "elsewhere"))
+        self._gets_none(request, "elsewhere")
+
+    def _gets_none(self, request: LeaseRequest, phase: str, reason: str = "") -> None:
+        actor = self.actors.get(request.actor_id)
+        if actor is not None and actor.key == request.key:
+            del self.actors[request.actor_id]
+        self.raylet.gcs.post(ActorStart(request.actor_id, phase, reason=reason, attempt=-request.rid))
 
     def worker_ended(self, lease: Lease, worker: WorkerProcess, reason: str) -> None:
         """Its process is gone."""
-        actor = self.actors.pop(lease.request.actor_id, None)
-        if actor is not None and not actor.failed:
-            died = ActorWorkerDied(lease.request.actor_id, reason, worker.intended, actor.restarts, bool(worker.oom))
-            self.raylet.gcs.post(died)
+        actor = self.actors.get(lease.request.actor_id)
+        if actor is None or actor.worker is not worker:  # it was cancelled here, and may be asked for again
+            return
+        del self.actors[actor.spec.actor_id]
+        if not actor.failed:
+            self._report_death(actor, reason, intended=worker.intended, oom=bool(worker.oom))
 
     def job_gone(self, job_id: bytes) -> None:
         """Its actors that wait for a worker will get none; those that run are the lease manager's to end."""
@@ -182,8 +218,9 @@ class ActorHost:
             del self.actors[actor.spec.actor_id]
             self._report_death(actor, "its job ended", intended=True)
 
-    def _report_death(self, actor: HostedActor, reason: str, *, intended: bool) -> None:
-        self.raylet.gcs.post(ActorWorkerDied(actor.spec.actor_id, reason, intended, actor.restarts))
+    def _report_death(self, actor: HostedActor, reason: str, *, intended: bool, oom: bool = False) -> None:
+        died = ActorWorkerDied(actor.spec.actor_id, reason, intended, actor.restarts, oom, actor.attempt)
+        self.raylet.gcs.post(died)
 
     def running(self) -> list[RunningActor]:
         """All of them, for a head that is new. One whose constructor raised is about to end, and was told of."""
@@ -192,16 +229,18 @@ class ActorHost:
     def _describe(self, actor: HostedActor) -> RunningActor:
         actor_id, worker = actor.spec.actor_id, actor.worker
         if worker is None:
-            return RunningActor(actor_id, actor.restarts, "waiting")
+            return RunningActor(actor_id, actor.restarts, "waiting", attempt=actor.attempt)
         address = Address(worker.worker_id, self.raylet.published(worker.endpoint))
         phase = "alive" if actor.alive else "leased"
-        return RunningActor(actor_id, actor.restarts, phase, address, worker.pid, actor.repr_name)
+        return RunningActor(actor_id, actor.restarts, phase, address, worker.pid, actor.repr_name, actor.attempt)
 
     # --- questions ----------------------------------------------------------------------------------------------------
 
     def on_why_no_worker(self, peer: Any, message: WhyNoWorker) -> None:
         """What it waits for here."""
-        kind, text = self.raylet.desk.manager.explain((message.actor_id, ACTOR_RID))
+        actor = self.actors.get(message.actor_id)
+        key = actor.key if actor is not None else (message.actor_id, 0)
+        kind, text = self.raylet.desk.manager.explain(key)
         peer.post(Pending(message.rid, kind, text))
 
     # --- from its worker ----------------------------------------------------------------------------------------------
@@ -215,9 +254,16 @@ class ActorHost:
         actor.alive, actor.repr_name = message.error is None, message.repr_name
         phase = "alive" if message.error is None else "failed"
         address = Address(worker.worker_id, self.raylet.published(worker.endpoint))
-        self.raylet.gcs.post(
-            ActorStart(message.actor_id, phase, address, worker.pid, message.error, repr_name=message.repr_name)
+        started = ActorStart(
+            message.actor_id,
+            phase,
+            address,
+            worker.pid,
+            message.error,
+            repr_name=message.repr_name,
+            attempt=actor.attempt,
         )
+        self.raylet.gcs.post(started)
         if message.error is not None:
             actor.failed = True
             worker.exit_type = ExitType.USER_ERROR

@@ -137,7 +137,7 @@ class LeaseDesk:
 
     def _spill(self, request: LeaseRequest, node_id: bytes) -> bool:
         if request.actor_id:  # the GCS places actors
-            self.raylet.actors.give_back(request.actor_id)
+            self.raylet.actors.give_back(request)
             return True
         answer = self.cluster.sent(node_id, request)
         if answer is None:
@@ -180,7 +180,7 @@ class LeaseDesk:
             return
         self.carry_out(self.manager.cancel(request.key))
         if request.actor_id:  # the GCS places actors
-            self.raylet.actors.give_back(request.actor_id)
+            self.raylet.actors.give_back(request)
         else:
             self._answer(request.owner, moved)
 

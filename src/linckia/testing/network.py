@@ -188,6 +188,10 @@ class FaultyNetwork:
         self.island, self.island_since_s = dict.fromkeys(island), self.clock.now_s
         self.island_until_s = self.clock.now_s + for_s
 
+    def is_cut(self, one: bytes, other: bytes) -> bool:
+        """Something between them gets lost now, in one direction or in both."""
+        return max(self.blocked_until_s(one, other), self.blocked_until_s(other, one)) > self.clock.now_s
+
     def blocked_until_s(self, one: bytes, other: bytes) -> float:
         """When messages from ``one`` reach ``other`` again; a time that is past when they do."""
         until_s = self.cut_until_s.get((one, other), 0.0)

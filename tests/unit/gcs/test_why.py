@@ -2,90 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import msgspec
 import pytest
 
 from linckia.base.limits import SUSPECT_AFTER_S
 from linckia.core.placement.names import asked
-from linckia.gcs.actors import ActorService
-from linckia.gcs.placement_groups import GroupService
 from linckia.gcs.records import NodeRow
-from linckia.gcs.service import Gcs
-from linckia.gcs.why import WhyService
-from linckia.model.placement import GroupSpec
-from linckia.model.specs import ActorSpec, NodeInfo, encode
 from linckia.model.wire import Address
 from linckia.protocol import messages as m
-from linckia.testing.clock import VirtualClock
-from linckia.testing.scripts import ActorScript, actor_spec
+from tests.unit.gcs.services import ACTOR, GROUP, Head, node_info, spec
 
-ACTOR, GROUP, ASKER, WORKER = b"actor", b"g" * 18, b"asker", Address(b"worker", "")
-
-
-class Peer:
-    """Somebody's connection."""
-
-    def __init__(self, peer_id: bytes, role: str = "raylet") -> None:
-        self.peer_id, self.peer_role, self.closed = peer_id, role, False
-        self.heard: list[Any] = []
-
-    def post(self, message: m.Message) -> None:
-        self.heard.append(message)
-
-
-class Head:
-    """The services that know, in virtual time."""
-
-    def __init__(self) -> None:
-        self.clock = VirtualClock()
-        self.gcs = Gcs("test", self.clock.call_later)
-        self.nodes = self.gcs.nodes
-        self.nodes.now_s = self.clock.monotonic
-        self.actors = ActorService(self.nodes, self.clock.call_later, lambda _job, _key, _text: None)
-        self.groups = GroupService(self.nodes, self.clock.call_later, self.gcs.reply)
-        for service in (self.actors, self.groups, WhyService(self.nodes, self.actors, self.groups, self.gcs.reply)):
-            self.gcs.plug_in(service.handlers())
-        self.asker = Peer(ASKER, "driver")
-
-    def join(self, node_id: bytes, **resources: float) -> Peer:
-        peer = Peer(node_id)
-        self.gcs.on_message(peer, m.RegisterNode(1, node_id, _info(node_id, **resources)))
-        return peer
-
-    def tell(self, peer: Peer, message: m.Message) -> None:
-        self.gcs.on_message(peer, message)
-
-    def register(self, spec: ActorSpec, *, ready: bool = True) -> None:
-        self.tell(self.asker, m.RegisterActor(2, encode(spec), ready))
-
-    def create(self, *bundles: dict[str, float], strategy: str = "PACK") -> None:
-        spec = GroupSpec(GROUP, list(bundles), strategy=strategy, name="gang", job_id=b"job")
-        self.tell(self.asker, m.CreateGroup(3, spec))
-
-    def pass_time(self, for_s: float) -> None:
-        self.clock.pass_time(for_s)
-
-    def why(self, *, actor_id: bytes = b"", group_id: bytes = b"") -> m.Pending:
-        self.tell(self.asker, m.WhyAbsent(4, actor_id, group_id))
-        answer = self.asker.heard[-1]
-        assert isinstance(answer, m.Pending), "every question is answered at once"
-        return answer
+WORKER = Address(b"worker", "")
 
 
 @pytest.fixture
 def head() -> Head:
     return Head()
-
-
-def _info(node_id: bytes, **resources: float) -> bytes:
-    return msgspec.msgpack.encode(NodeInfo(node_id, "10.0.0.1", "host", "", 1, resources, {}, is_head=False))
-
-
-def spec(need: dict[str, float], max_restarts: int = 0) -> ActorSpec:
-    made = actor_spec(ACTOR, b"job", Address(ASKER, ""), ActorScript(max_restarts=max_restarts))
-    return msgspec.structs.replace(made, lifetime_resources=need, placement_resources={})
 
 
 # --- actors -----------------------------------------------------------------------------------------------------------
@@ -156,7 +87,7 @@ def test_an_actor_whose_placement_group_is_pending(head: Head) -> None:
 
 
 def test_a_head_that_has_just_taken_over_names_the_nodes_it_misses(head: Head) -> None:
-    head.nodes.restore(NodeRow(_info(b"node-one", CPU=1.0), True, 0.0))
+    head.nodes.restore(NodeRow(node_info(b"node-one", CPU=1.0), True, 0.0))
     head.join(b"node-two")
     head.register(spec({"CPU": 1.0}))
     text = head.why(actor_id=ACTOR).text

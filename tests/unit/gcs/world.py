@@ -44,8 +44,8 @@ class Head:
         self.gcs.nodes.now_s = self.clock.monotonic
         self.warned: list[str] = []
         self.placement = ActorPlacement(
-            self.gcs.nodes, 1, lambda _id, _why: None, lambda _job, key, _text: self.warned.append(key),
-            self.clock.call_later,
+            self.gcs.nodes, 1, lambda _id: 1, lambda _id, _why: None,
+            lambda _job, key, _text: self.warned.append(key), self.clock.call_later,
         )  # fmt: skip
 
     def join(self, node_id: bytes, **resources: float) -> Peer:

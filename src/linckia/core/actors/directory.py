@@ -2,9 +2,13 @@
 
 Events are methods; each returns effects for the shell (``gcs/actors.py``) to carry out: start or stop a process, tell
 subscribers. The states and their moves are ``states.ACTOR_TABLE``. Restarts are counted here: a process that was lost
-costs one, whether its constructor had begun or not (nobody could say), with a machine that was taken away none; an
-intended exit, a constructor error, a kill for good, the owner's death and the end of scope end the actor (R 5.13-5.25).
-Messages about an earlier incarnation are recognised by ``restarts`` and ignored.
+costs one, with a machine that was taken away none; an intended exit, a constructor error, a kill for good, the owner's
+death and the end of scope end the actor (R 5.13-5.25). Messages about an earlier incarnation are recognised by
+``restarts`` and ignored.
+
+A start has two phases. A node is asked (``attempted``) and says which worker it has (``leased``); the constructor runs
+only when it is told to *begin*. Until then the same incarnation may be asked of another node, at no cost: what a node
+that nobody hears was asked never begins there. Attempts are counted, so that what is late is recognised.
 """
 
 from __future__ import annotations
@@ -42,6 +46,14 @@ class Start:
 
 
 @dataclass(frozen=True, slots=True)
+class Begin:
+    """Let the constructor run on the worker that was found."""
+
+    actor_id: bytes
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
     """End the actor's process: after its submitted calls, or now."""
 
@@ -57,18 +69,20 @@ class Publish:
     actor_id: bytes
 
 
-Effect = Start | Stop | Publish
+Effect = Start | Begin | Stop | Publish
 
 
 class Actor:
     """One actor's record. ``death`` is set once, with the state DEAD."""
 
     __slots__ = (
+        "attempt",
         "death",
         "death_number",
         "death_text",
         "error",
         "killed",
+        "may_have_begun",
         "no_process",
         "node_id",
         "oom_error",
@@ -87,6 +101,8 @@ class Actor:
         self.spec: Any = spec
         self.state = ACTOR_TABLE.initial
         self.restarts = 0
+        self.attempt = 0  # of all to find a worker for it
+        self.may_have_begun = False  # the constructor, on a node that may not be able to say so
         self.preempted = 0  # restarts because a machine was taken away: they do not count
         self.taken_away = False  # it died with such a machine
         self.worker: Address | None = None
@@ -159,15 +175,44 @@ class ActorDirectory:
 
     # --- the process ------------------------------------------------------------------------------------------------
 
+    def attempted(self, actor_id: bytes) -> int:
+        """A node is about to be asked, and none of those that were asked before counts any more. The attempt's number;
+        0: there is no such actor.
+        """
+        actor = self.actors.get(actor_id)
+        if actor is None:
+            return 0
+        actor.attempt += 1
+        actor.may_have_begun = False
+        self.on_change(actor_id)
+        return actor.attempt
+
+    def is_current(self, actor_id: bytes, attempt: int) -> bool:
+        """What is said of this attempt is no old news."""
+        actor = self.actors.get(actor_id)
+        return actor is None or actor.attempt == attempt
+
+    def withdrawn(self, actor_id: bytes) -> int:
+        """The node that was asked shall not begin: the attempt to cancel there, which means nothing from now on. 0: it
+        may have begun.
+        """
+        actor = self.actors.get(actor_id)
+        if actor is None or actor.state not in (S.PENDING_CREATION, S.RESTARTING) or actor.may_have_begun:
+            return 0
+        actor.attempt += 1
+        self.on_change(actor_id)
+        return actor.attempt - 1
+
     def leased(self, actor_id: bytes, worker: Address, pid: int) -> list[Effect]:
-        """A worker was found; the constructor is about to run."""
+        """The current attempt has found a worker: the constructor may run there."""
         actor = self.actors.get(actor_id)
         if actor is None or actor.state is S.DEAD:
             return [Stop(actor_id, graceful=False, reason="the actor is dead")]
-        if actor.state in (S.PENDING_CREATION, S.RESTARTING):
-            actor.worker, actor.pid = worker, pid
-            self.on_change(actor_id)
-        return []
+        if actor.state not in (S.PENDING_CREATION, S.RESTARTING):
+            return []
+        actor.worker, actor.pid, actor.may_have_begun = worker, pid, True
+        self.on_change(actor_id)
+        return [Begin(actor_id, actor.attempt)]
 
     def alive(self, actor_id: bytes, worker: Address, pid: int, repr_name: str) -> list[Effect]:
         """The constructor returned. Said twice, or of a worker that is gone: no news."""
@@ -198,6 +243,14 @@ class ActorDirectory:
             return []
         actor.no_process = no_process
         return self._die(actor, D.WORKER_DIED, reason)
+
+    def node_lost(self, actor_id: bytes, reason: str, *, preempted: bool) -> list[Effect]:
+        """The node that it was sent to is dead: what has not begun there begins elsewhere, and costs nothing."""
+        if self.withdrawn(actor_id):
+            return [Start(actor_id, self.actors[actor_id].restarts)]
+        actor = self.actors.get(actor_id)
+        restarts = actor.restarts if actor is not None else 0
+        return self.process_ended(actor_id, restarts, reason, intended=False, preempted=preempted)
 
     def process_ended(
         self, actor_id: bytes, restarts: int, reason: str, *, intended: bool, preempted: bool = False
@@ -319,6 +372,7 @@ class ActorDirectory:
     def restore(self, actor: Actor) -> None:
         """An actor as the last head knew it; before anything happens here. The dead in the order of their deaths."""
         spec = actor.spec
+        actor.may_have_begun = True  # the last head may have said so
         self.actors[spec.actor_id] = actor
         if actor.state is S.DEAD:
             self._deaths = max(self._deaths, actor.death_number)

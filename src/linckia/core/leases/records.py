@@ -12,7 +12,7 @@ from linckia.core.leases.gpus import Assignment
 from linckia.core.leases.vectors import Units
 
 RequestKey = tuple[bytes, int]
-"""(owner id, rid); actors use (actor id, -1)."""
+"""(owner id, rid); actors use (actor id, -attempt)."""
 
 PoolKey = tuple[bytes, bytes]
 """(job id, runtime environment) that a worker is bound to; ``FRESH`` before its first lease."""

@@ -36,6 +36,8 @@ from linckia.gcs.journal import Journal
 from linckia.gcs.placement_groups import GroupService
 from linckia.gcs.scaling import ScalingService
 from linckia.gcs.service import Gcs
+from linckia.protocol import messages as m
+from linckia.raylet.actors import ActorHost
 from linckia.raylet.bundles import BundleHost
 from linckia.raylet.gcs_link import GcsLink
 from linckia.raylet.lease_desk import LeaseDesk
@@ -211,7 +213,26 @@ def kill_in_the_books(self: ActorDirectory, actor_id: bytes, *, no_restart: bool
     return [each for each in kill(self, actor_id, no_restart=no_restart, reason=reason) if not isinstance(each, Stop)]
 
 
-die, kill = ActorDirectory._die, ActorDirectory.kill
+def begin_unasked(self: ActorHost, grant: Any, worker: Any) -> None:
+    """A node runs the constructor without the head's word."""
+    granted(self, grant, worker)
+    actor = self.actors[grant.request.actor_id]
+    self.on_begin(None, m.BeginActor(grant.request.actor_id, actor.attempt, 1))
+
+
+def withdraw_what_has_begun(self: ActorDirectory, actor_id: bytes) -> int:
+    """A node that is silent is not waited for, whatever it was told."""
+    self.actors[actor_id].may_have_begun = False
+    return withdrawn(self, actor_id)
+
+
+def always(*_args: Any) -> bool:
+    """A question that is always answered with yes."""
+    return True
+
+
+die, kill, granted = ActorDirectory._die, ActorDirectory.kill, ActorHost.granted
+withdrawn = ActorDirectory.withdrawn
 
 
 # --- messages, links, heads -------------------------------------------------------------------------------------------
@@ -295,6 +316,9 @@ MUTANTS: list[Mutant] = [
     Mutant("two actors of one name", ActorDirectory, "by_name", nobody_has_that_name, "churn"),
     Mutant("the dead keep their names", ActorDirectory, "_die", keep_the_name, "churn"),
     Mutant("a killed actor's process lives on", ActorDirectory, "kill", kill_in_the_books, "churn"),
+    Mutant("a node begins unasked", ActorHost, "granted", begin_unasked, "starts"),
+    Mutant("what has begun is asked of others too", ActorDirectory, "withdrawn", withdraw_what_has_begun, "starts"),
+    Mutant("what comes late of an actor counts", ActorDirectory, "is_current", always, "starts"),
     Mutant("a repeated request runs again", RecentReplies, "begin", run_every_time, "lossy"),
     Mutant("jobs outlive their node", Gcs, "_node_dead", nothing, "churn"),
     Mutant("a needed node looks idle", Slot, "take", take_unnoticed, "autoscale"),

@@ -10,6 +10,7 @@ from random import Random
 import msgspec
 
 from linckia.base.callbacks import nobody_cares
+from linckia.base.limits import SUSPECT_AFTER_S
 from linckia.model.placement import Strategy
 from linckia.testing.checks import require
 from linckia.testing.fleet.checks import check_group
@@ -27,6 +28,8 @@ STRATEGIES = ("PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD")
 HOPELESS = 250
 PARTITION_S = 25.0
 STREAM_S = 15
+STARTS_S, START_EVERY_S, FAULT_EVERY_S = 24.0, 0.05, 4.5
+START_MAX_S = 2 * (SUSPECT_AFTER_S + 1.0)
 
 
 def programs(fleet: Fleet, count: int) -> list[FleetDriver]:
@@ -207,6 +210,56 @@ def partition(fleet: Fleet) -> None:
     grown.stop()
 
 
+# --- starts -----------------------------------------------------------------------------------------------------------
+
+
+def starts(fleet: Fleet) -> None:
+    """Actors are made all the time while machines do not hear the head, are not heard, or die. Each incarnation begins
+    once, and what nobody has begun waits for no verdict on a machine.
+    """
+    rng = fleet.rng
+    drivers = programs(fleet, 2)
+    fleet.constructor_s = lambda: rng.choice([0.01, 0.5, 4.0])
+    kept = {driver.machine for driver in drivers}
+    for tick in range(int(STARTS_S / START_EVERY_S)):
+        fleet.clock.call_later(tick * START_EVERY_S, lambda: a_start(fleet, rng.choice(drivers)))
+    for number in range(int(STARTS_S / FAULT_EVERY_S)):  # one after the other: each is noticed before the next
+        fleet.clock.call_later(number * FAULT_EVERY_S, lambda: go_silent(fleet, kept))
+    fleet.advance(STARTS_S)
+    fleet.settle("all are heard", lambda: not any(fleet.network.is_cut(name, HEAD) for name in fleet.machines), 60.0)
+    fleet.advance(1.0)
+
+
+def a_start(fleet: Fleet, driver: FleetDriver) -> None:
+    """It begins somewhere, soon, whatever machine was asked first, and second."""
+    rng = fleet.rng
+    restarts = rng.choice([0, 0, 3])
+    servant = driver.create_actor({"CPU": 0.25}, rng.uniform(0.5, 4.0), max_restarts=restarts, strategy=SPREAD)
+    driver.submit({"CPU": 0.25}, [0.02])
+
+    def look() -> None:
+        begun = (servant.actor_id, 0) in fleet.begun
+        require(begun, f"{servant.actor_id!r} has not begun anywhere after {START_MAX_S} s")
+
+    fleet.clock.call_later(START_MAX_S, look)
+
+
+def go_silent(fleet: Fleet, kept: set[SimMachine]) -> None:
+    """One machine, in one of several ways, for a moment or for longer than a lease."""
+    rng = fleet.rng
+    heard = [each for each in fleet.workers_of_fleet() if not fleet.network.is_cut(each.node_id, HEAD)]
+    machine = rng.choice([each for each in heard if each not in kept and each.registered])
+    kind, for_s = rng.choice(["mute", "cut", "crash"]), rng.choice([0.5, 2.0, 4.0, 7.0, 20.0])
+    fleet.note(f"{machine.node_id!r}: {kind} for {for_s} s")
+    if kind == "crash":
+        fleet.end(machine, "a random death")
+        fleet.again(machine, rng.uniform(0.5, 3.0))
+        return
+    fleet.network.cut(machine.node_id, HEAD, for_s)
+    if kind == "cut":
+        fleet.network.cut(HEAD, machine.node_id, for_s)
+
+
 # --- messages ---------------------------------------------------------------------------------------------------------
 
 
@@ -352,6 +405,7 @@ SCENARIOS = {
         Scenario("stream", stream),
         Scenario("churn", churn),
         Scenario("partition", partition),
+        Scenario("starts", starts),
         Scenario("lossy", lossy, faults=(0.15, 0.15, 0.3)),
         Scenario("autoscale", autoscale),
         Scenario("links", broken_links),

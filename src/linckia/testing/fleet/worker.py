@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from linckia.testing.fleet.world import Fleet
 
 _decode_spec = msgspec.msgpack.Decoder(ActorSpec).decode
-CONSTRUCTOR_S = 0.01
 
 
 class FleetWorker(SimPeer):
@@ -49,8 +48,8 @@ class FleetWorker(SimPeer):
     def _on_actor_starting(self, _connection: SimConnection, message: m.ActorStarting) -> None:
         spec = _decode_spec(message.spec)
         self.actor_id, self.actor_name = spec.actor_id, spec.name
-        self.machine.fleet.hosts_actor(self)
-        self.later(CONSTRUCTOR_S, lambda: self.raylet.post(m.ActorStarted(self.actor_id, None)))
+        self.machine.fleet.hosts_actor(self, message.restarts)
+        self.later(self.machine.fleet.constructor_s(), lambda: self.raylet.post(m.ActorStarted(self.actor_id, None)))
 
     def _leave(self) -> None:
         self.raylet.post(m.ActorExiting(self.actor_id, True, "its last handle went out of scope"))

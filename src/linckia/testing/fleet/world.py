@@ -37,6 +37,7 @@ from linckia.testing.network import FaultyNetwork, SimConnection
 from linckia.testing.node import HEAD
 
 TRACE_KEPT = 300
+CONSTRUCTOR_S = 0.01
 SETTLE_MAX_S = 180.0
 QUIET_S = 8.0
 JOIN_EVERY_S = 0.002
@@ -55,6 +56,8 @@ class Fleet:
     def __init__(self, scenario: Scenario, seed: int, nodes: int) -> None:
         self.scenario, self.seed, self.nodes = scenario, seed, nodes
         self.rng = Random(f"fleet {scenario.name} {nodes} {seed}")
+        self.begun: set[tuple[bytes, int]] = set()  # (actor id, restarts) of constructors
+        self.constructor_s: Callable[[], float] = lambda: CONSTRUCTOR_S
         self.clock = VirtualClock()
         self.began_s = self.clock.now_s
         self.network = FaultyNetwork(self.clock, Random(f"fleet network {seed}"))
@@ -261,8 +264,11 @@ class Fleet:
         """One runs now."""
         return self.head_process is None or self.head_process.alive
 
-    def hosts_actor(self, worker: FleetWorker) -> None:
-        """An incarnation begins: neither the actor nor its name may live elsewhere."""
+    def hosts_actor(self, worker: FleetWorker, restarts: int) -> None:
+        """An incarnation begins, for the first time: neither the actor nor its name may live elsewhere."""
+        incarnation = (worker.actor_id, restarts)
+        require(incarnation not in self.begun, f"{worker.actor_id!r} begins twice without a restart ({restarts})")
+        self.begun.add(incarnation)
         keys: list[bytes | str] = [worker.actor_id, worker.actor_name] if worker.actor_name else [worker.actor_id]
         for key in keys:
             hosts = self._hosts.setdefault(key, {})

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from linckia.core.actors import directory as module
-from linckia.core.actors.directory import Actor, ActorDirectory, Publish, Start, Stop
+from linckia.core.actors.directory import Actor, ActorDirectory, Begin, Publish, Start, Stop
 from linckia.core.actors.states import ActorDeathReason, ActorState
 from linckia.model.specs import ActorSpec
 from linckia.model.wire import Address
@@ -54,7 +54,8 @@ def death(directory: ActorDirectory, actor_id: bytes = A) -> ActorDeathReason | 
 def test_registered_ready_it_is_started_and_lives() -> None:
     directory = ActorDirectory()
     assert directory.register(spec(), ready=True) == ([Start(A, 0)], "", None)
-    assert directory.leased(A, W1, 7) == []
+    assert directory.attempted(A) == 1
+    assert directory.leased(A, W1, 7) == [Begin(A, 1)]
     assert state(directory) is ActorState.PENDING_CREATION
     assert directory.alive(A, W1, 7, "Actor(1)") == [Publish(A)]
     actor = directory.actors[A]
@@ -309,6 +310,57 @@ def test_old_dead_actors_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
         alive(directory, actor_id=actor_id)
         directory.kill(actor_id, no_restart=True)
     assert list(directory.actors) == ids[2:]
+
+
+# --- which node may begin ---------------------------------------------------------------------------------------------
+
+
+def asked(directory: ActorDirectory, **changes: Any) -> int:
+    """Register an actor and ask a node for it."""
+    directory.register(spec(**changes), ready=True)
+    return directory.attempted(A)
+
+
+def test_what_has_not_begun_is_withdrawn_and_asked_of_another_node() -> None:
+    directory = ActorDirectory()
+    first = asked(directory)
+    assert directory.withdrawn(A) == first
+    assert not directory.is_current(A, first), "what that node says comes too late"
+    assert directory.withdrawn(A) != first, "withdrawn once"
+    second = directory.attempted(A)
+    assert directory.is_current(A, second)
+    assert directory.leased(A, W2, 2) == [Begin(A, second)]
+    assert directory.actors[A].restarts == 0
+
+
+def test_what_may_have_begun_stays_where_it_is() -> None:
+    directory = ActorDirectory()
+    attempt = asked(directory)
+    directory.leased(A, W1, 1)
+    assert directory.withdrawn(A) == 0
+    directory.alive(A, W1, 1, "")
+    assert directory.withdrawn(A) == 0
+    assert directory.is_current(A, attempt)
+
+
+def test_a_node_that_dies_before_it_began_costs_no_restart() -> None:
+    directory = ActorDirectory()
+    attempt = asked(directory, max_restarts=0)
+    assert directory.node_lost(A, "its node died", preempted=False) == [Start(A, 0)]
+    assert not directory.is_current(A, attempt)
+    directory.attempted(A)
+    directory.leased(A, W1, 1)
+    assert directory.node_lost(A, "its node died", preempted=False) == [Publish(A)]
+    assert death(directory) is ActorDeathReason.WORKER_DIED
+
+
+def test_what_the_last_head_asked_for_may_have_begun() -> None:
+    known = ActorDirectory()
+    asked(known)
+    taken_over = ActorDirectory()
+    taken_over.restore(known.actors[A])
+    assert taken_over.withdrawn(A) == 0
+    assert taken_over.attempted(A) == 2, "numbers go on"
 
 
 # --- messages that come late or twice ---------------------------------------------------------------------------------
