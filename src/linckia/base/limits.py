@@ -136,6 +136,9 @@ HEARTBEAT_EVERY_S: Final = 1.0
 second (base/pulse.py)."""
 SUSPECT_AFTER_S: Final = 3.0
 """A node that was not heard for so long gets no new work."""
+NODE_ANSWER_MAX_S: Final = 2.0
+"""Nor one that was asked to start or to reserve something and has not acknowledged it for so long: it may be deaf, or
+silent since less than the above. Shorter would take a busy node for one."""
 NODE_LEASE_TTL_S: Final = 10.0
 """A node that was not heard for so long, and whose port does not answer then, is dead; a stop of 8 s must not kill it
 (S 13)."""

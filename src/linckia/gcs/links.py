@@ -10,10 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from linckia.base.limits import LINK_ACK_AFTER_S, LINK_ACK_EVERY, LINK_WINDOW_MAX
+from linckia.base.callbacks import nobody_cares
+from linckia.base.limits import LINK_ACK_AFTER_S, LINK_ACK_EVERY, LINK_WINDOW_MAX, NODE_ANSWER_MAX_S
+from linckia.core.links.answers import Answers
 from linckia.core.links.windows import ReceiveCount, SendWindow
 from linckia.gcs.journal import Outbox
 from linckia.protocol import messages as m
+from linckia.protocol.prompt import PROMPT
 
 NOT_COUNTED = (m.Heartbeat, m.LinkAck)
 
@@ -23,8 +26,8 @@ class NodeLink:
 
     peer_role = "raylet"
 
-    def __init__(self, node_id: bytes, outbox: Outbox) -> None:
-        self.peer_id = node_id
+    def __init__(self, node_id: bytes, outbox: Outbox, asked: Callable[[bytes], None]) -> None:
+        self.peer_id, self._asked = node_id, asked
         self.state: Any = None
         self.closed = False
         self.conn: Any = None
@@ -48,6 +51,8 @@ class NodeLink:
             self.safe = message.received
         elif not self.closed:
             self.window.add(message)
+            if type(message) in PROMPT:
+                self._asked(self.peer_id)
         if self.conn is not None:
             self.conn.post(message)
 
@@ -58,7 +63,9 @@ class NodeLink:
 
 
 class NodeLinks:
-    """By node id. ``instance`` names this run of a head, ``epoch`` its term."""
+    """By node id. ``instance`` names this run of a head, ``epoch`` its term. ``on_late(node_id)`` is called when a node
+    does not acknowledge what has to be acknowledged at once, and ``on_answer(node_id)`` when it does after all.
+    """
 
     def __init__(
         self,
@@ -67,9 +74,14 @@ class NodeLinks:
         outbox: Outbox,
         call_later: Callable[[float, Callable[[], None]], Any],
         each: Callable[[Any, list[m.Message]], None],
+        now_s: Callable[[], float],
     ) -> None:
         self.instance, self.epoch, self.outbox = instance, epoch, outbox
-        self._call_later, self._each = call_later, each
+        self._call_later, self._each, self._now_s = call_later, each, now_s
+        self.on_late: Callable[[bytes], None] = nobody_cares
+        self.on_answer: Callable[[bytes], None] = nobody_cares
+        self._answers: Answers[bytes] = Answers(NODE_ANSWER_MAX_S)
+        self._looks = False  # at who is late, soon
         self.greeting: Callable[[], m.Message | None] = lambda: None  # said first in each new session
         self.links: dict[bytes, NodeLink] = {}
         self._by_conn: dict[Any, NodeLink] = {}
@@ -88,6 +100,8 @@ class NodeLinks:
                 return
             elif type(message) is m.LinkAck:
                 link.window.acked(message.received)
+                if self._answers.answered(link.peer_id):
+                    self.on_answer(link.peer_id)
             elif link.repeated and type(message) is not m.Heartbeat:
                 link.repeated -= 1
             else:
@@ -125,8 +139,29 @@ class NodeLinks:
         if old is not None:
             self._forget_conn(old)
             old.end()
-        link = self.links[node_id] = NodeLink(node_id, self.outbox)
+        self._answers.answered(node_id)
+        link = self.links[node_id] = NodeLink(node_id, self.outbox, self._on_asked)
         return link
+
+    # --- who does not acknowledge -------------------------------------------------------------------------------------
+
+    def _on_asked(self, node_id: bytes) -> None:
+        self._answers.asked(node_id, self._now_s())
+        self._look_soon()
+
+    def _look_soon(self) -> None:
+        at_s = self._answers.next_look_s()
+        if at_s is not None and not self._looks:
+            self._looks = True
+            self._call_later(max(0.0, at_s - self._now_s()), self._look)
+
+    def _look(self) -> None:
+        self._looks = False
+        for node_id in self._answers.late(self._now_s()):
+            self.on_late(node_id)
+        self._look_soon()
+
+    # --- acknowledging ------------------------------------------------------------------------------------------------
 
     def _count(self, link: NodeLink) -> None:
         if link.received.add():
@@ -160,6 +195,7 @@ class NodeLinks:
         """Its session is over; its connection stays until it has read why."""
         link = self.links.pop(node_id, None)
         if link is not None:
+            self._answers.answered(node_id)
             self._forget_conn(link)
             link.end()
         return link

@@ -231,6 +231,14 @@ class NodeService:
         if node is not None:
             node.memory, node.down = (message.memory_used, message.memory_threshold), message.down
 
+    def late(self, node_id: bytes) -> None:
+        """It does not acknowledge what it was asked."""
+        self._apply(self.directory.is_late(node_id))
+
+    def answers(self, node_id: bytes) -> None:
+        """It does after all."""
+        self._apply(self.directory.answers(node_id, self.now_s()))
+
     def on_unregister(self, _peer: Any, message: m.UnregisterNode) -> None:
         """It ends on purpose."""
         self._apply(self.directory.unregistered(message.node_id, message.reason))

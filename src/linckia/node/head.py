@@ -53,8 +53,14 @@ class HeadRoom:
         self.nodes.epoch = epoch
         self.nodes.probe = lambda endpoint, outcome: probe(reactor, endpoint, outcome)
         self.links = NodeLinks(
-            instance or random_bytes(INSTANCE_BYTES), epoch, self.outbox, reactor.call_later, self._from_node
+            instance or random_bytes(INSTANCE_BYTES),
+            epoch,
+            self.outbox,
+            reactor.call_later,
+            self._from_node,
+            lambda: self.nodes.now_s(),
         )
+        self.links.on_late, self.links.on_answer = self.nodes.late, self.nodes.answers
         self.actors = ActorService(self.nodes, reactor.call_later, self._warn, epoch, self.outbox)
         self.actors.reply = self.gcs.reply
         self.waits = WaitService(self.nodes.broadcast)

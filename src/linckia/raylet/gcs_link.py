@@ -27,6 +27,7 @@ from linckia.core.links.windows import ReceiveCount, SendWindow
 from linckia.host.entropy import random_generator
 from linckia.host.own_log import say
 from linckia.protocol import messages as m
+from linckia.protocol.prompt import PROMPT
 from linckia.rpc.connection import Connection
 from linckia.rpc.endpoints import HEAD_ROUTE
 from linckia.rpc.handshake import Identity
@@ -193,7 +194,7 @@ class GcsLink:
                     self._paused(message.why)  # type: ignore[attr-defined]
                 else:
                     self._on_messages(self, [message])
-                self._acknowledge(now=is_due)
+                self._acknowledge(now=is_due or kind in PROMPT)
 
     def _welcome(self, conn: Connection, message: Any) -> None:
         if message.epoch < self.epoch:

@@ -2,10 +2,11 @@
 
 A node proves its life by heartbeats. A closed connection is looked into at once by a *probe* of the node's port:
 refused means that its process is gone; an answer means that it will be back; silence means nothing yet. A node that is
-not heard for ``SUSPECT_AFTER_S`` is suspect and gets nothing new; one that is silent for a whole lease is asked a *last
-question*, by another probe: without an answer it is dead, with one it has a second lease's time to be heard. (What was
-under way when the network was cut is sent again only after up to a second, on older kernels after many: a node that was
-away for most of its lease is often there again before it is heard.)
+not heard for ``SUSPECT_AFTER_S`` is suspect and gets nothing new; so is one that is *late*, heard or not: it does not
+acknowledge what it was asked (core/links/answers.py). One that is silent for a whole lease is asked a *last question*,
+by another probe: without an answer it is dead, with one it has a second lease's time to be heard. (What was under way
+when the network was cut is sent again only after up to a second, on older kernels after many: a node that was away for
+most of its lease is often there again before it is heard.)
 
 The *brake*: when more than half of the nodes (and at least three) are suspect together, the fault is more likely ours
 than theirs, and nobody is declared dead by silence, nor any node started or ended (gcs/demand.py), until more than half
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 import msgspec
 
-from linckia.base.limits import BRAKE_MAX_S, NODE_LEASE_TTL_S, PROBE_MAX_S, SUSPECT_AFTER_S
+from linckia.base.limits import BRAKE_MAX_S, NODE_ANSWER_MAX_S, NODE_LEASE_TTL_S, PROBE_MAX_S, SUSPECT_AFTER_S
 from linckia.core.nodes.states import NODE_TABLE, DeathReason, NodeEvent, NodeState
 
 S, E = NodeState, NodeEvent
@@ -61,13 +62,24 @@ Effect = Probe | Changed | Died | Brake
 class Node:
     """What is known of one node. ``drain`` is the reason it drains for, when it does."""
 
-    __slots__ = ("asked_s", "connected", "deadline_s", "drain", "excused_until_s", "heard_s", "node_id", "state")
+    __slots__ = (
+        "asked_s",
+        "connected",
+        "deadline_s",
+        "drain",
+        "excused_until_s",
+        "heard_s",
+        "late",
+        "node_id",
+        "state",
+    )
 
     def __init__(self, node_id: bytes, now_s: float) -> None:
         self.node_id = node_id
         self.state = NODE_TABLE.initial
         self.heard_s = now_s
         self.connected = True
+        self.late = False  # it does not acknowledge
         self.drain: DeathReason | None = None
         self.deadline_s = 0.0
         self.asked_s: float | None = None  # the last question, which its silence has led to
@@ -92,7 +104,7 @@ class NodeDirectory:
         if node is None:
             self.nodes[node_id] = Node(node_id, now_s)
             return []
-        node.connected = True
+        node.connected, node.late = True, False
         return self.heard(node_id, now_s)
 
     def heard(self, node_id: bytes, now_s: float) -> list[Effect]:
@@ -101,10 +113,25 @@ class NodeDirectory:
         if node is None:
             return []
         node.heard_s, node.asked_s, node.excused_until_s = now_s, None, 0.0
-        if node.state is S.SUSPECT:
+        if node.state is S.SUSPECT and not node.late:
             self._move(node, E.HEARD)
             return [Changed(node_id, node.state, "it is heard again"), *self._release_brake(now_s)]
         return []
+
+    def is_late(self, node_id: bytes) -> list[Effect]:
+        """It has not acknowledged what it was asked."""
+        node = self.nodes.get(node_id)
+        if node is None:
+            return []
+        node.late = True
+        return self._suspect(node, f"what it was asked is not acknowledged for {NODE_ANSWER_MAX_S:g} s")
+
+    def answers(self, node_id: bytes, now_s: float) -> list[Effect]:
+        """It was late, and has acknowledged all of it."""
+        node = self.nodes.get(node_id)
+        if node is not None:
+            node.late = False
+        return self.heard(node_id, now_s)
 
     def disconnected(self, node_id: bytes) -> list[Effect]:
         """Its connection closed: find out why."""

@@ -24,6 +24,7 @@ from linckia.core.leases.gpus import Assignment, GpuLedger
 from linckia.core.leases.manager import LeaseManager
 from linckia.core.leases.records import Lease
 from linckia.core.leases.vectors import UNITS_PER_ONE, Units
+from linckia.core.links.answers import Answers
 from linckia.core.links.windows import ReceiveCount, SendWindow
 from linckia.core.nodes.directory import NodeDirectory
 from linckia.core.placement import bundles
@@ -156,7 +157,13 @@ def never_heard_again(self: NodeDirectory, node_id: bytes, now_s: float) -> list
     return []
 
 
-probed = NodeDirectory.probed
+def late_unseen(self: Answers[bytes], now_s: float) -> list[bytes]:
+    """Nobody minds that a node does not acknowledge what it is asked."""
+    late(self, now_s)
+    return []
+
+
+probed, late = NodeDirectory.probed, Answers.late
 
 
 # --- placement groups -------------------------------------------------------------------------------------------------
@@ -318,6 +325,7 @@ MUTANTS: list[Mutant] = [
     Mutant("a killed actor's process lives on", ActorDirectory, "kill", kill_in_the_books, "churn"),
     Mutant("a node begins unasked", ActorHost, "granted", begin_unasked, "starts"),
     Mutant("what has begun is asked of others too", ActorDirectory, "withdrawn", withdraw_what_has_begun, "starts"),
+    Mutant("who does not acknowledge is not missed", Answers, "late", late_unseen, "starts"),
     Mutant("what comes late of an actor counts", ActorDirectory, "is_current", always, "starts"),
     Mutant("a repeated request runs again", RecentReplies, "begin", run_every_time, "lossy"),
     Mutant("jobs outlive their node", Gcs, "_node_dead", nothing, "churn"),

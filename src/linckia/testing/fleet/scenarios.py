@@ -10,7 +10,7 @@ from random import Random
 import msgspec
 
 from linckia.base.callbacks import nobody_cares
-from linckia.base.limits import SUSPECT_AFTER_S
+from linckia.base.limits import NODE_ANSWER_MAX_S
 from linckia.model.placement import Strategy
 from linckia.testing.checks import require
 from linckia.testing.fleet.checks import check_group
@@ -29,7 +29,7 @@ HOPELESS = 250
 PARTITION_S = 25.0
 STREAM_S = 15
 STARTS_S, START_EVERY_S, FAULT_EVERY_S = 24.0, 0.05, 4.5
-START_MAX_S = 2 * (SUSPECT_AFTER_S + 1.0)
+START_MAX_S = 2 * (NODE_ANSWER_MAX_S + 1.0)
 
 
 def programs(fleet: Fleet, count: int) -> list[FleetDriver]:
@@ -249,14 +249,15 @@ def go_silent(fleet: Fleet, kept: set[SimMachine]) -> None:
     rng = fleet.rng
     heard = [each for each in fleet.workers_of_fleet() if not fleet.network.is_cut(each.node_id, HEAD)]
     machine = rng.choice([each for each in heard if each not in kept and each.registered])
-    kind, for_s = rng.choice(["mute", "cut", "crash"]), rng.choice([0.5, 2.0, 4.0, 7.0, 20.0])
+    kind, for_s = rng.choice(["mute", "deaf", "cut", "crash"]), rng.choice([0.5, 2.0, 4.0, 9.0, 20.0])
     fleet.note(f"{machine.node_id!r}: {kind} for {for_s} s")
     if kind == "crash":
         fleet.end(machine, "a random death")
         fleet.again(machine, rng.uniform(0.5, 3.0))
         return
-    fleet.network.cut(machine.node_id, HEAD, for_s)
-    if kind == "cut":
+    if kind != "deaf":
+        fleet.network.cut(machine.node_id, HEAD, for_s)
+    if kind != "mute":
         fleet.network.cut(HEAD, machine.node_id, for_s)
 
 

@@ -60,6 +60,27 @@ def test_silence_makes_suspect_and_then_dead() -> None:
     assert died.text == "no heartbeat for 11.0 s (lease 10 s), and its port is silent"
 
 
+def test_a_node_that_does_not_acknowledge_gets_nothing_new_though_it_is_heard() -> None:
+    nodes = directory(A)
+    (changed,) = nodes.is_late(A)
+    assert isinstance(changed, Changed)
+    assert (changed.state, changed.why) == (NodeState.SUSPECT, "what it was asked is not acknowledged for 2 s")
+    assert nodes.heard(A, 1.0) == [], "its heartbeats say that it lives, not that it hears"
+    assert nodes.tick(NODE_LEASE_TTL_S) == [], "and of that it does not die"
+    (changed,) = nodes.answers(A, NODE_LEASE_TTL_S)
+    assert isinstance(changed, Changed)
+    assert changed.state is NodeState.ALIVE
+
+
+def test_a_late_node_that_comes_back_on_a_new_session_is_asked_anew() -> None:
+    nodes = directory(A)
+    nodes.is_late(A)
+    (changed,) = nodes.joined(A, 1.0)
+    assert isinstance(changed, Changed)
+    assert changed.state is NodeState.ALIVE
+    assert nodes.answers(A, 1.5) == []
+
+
 @pytest.mark.row("S13", "S15", "S17")
 def test_a_node_that_answers_the_last_question_has_another_lease_to_be_heard() -> None:
     nodes = directory(A)
@@ -284,6 +305,17 @@ class Machine(RuleBasedStateMachine):
             node_id = sorted(self.heard_s)[pick]
             self.heard_s[node_id] = self.now_s
             self.take(self.nodes.heard(node_id, self.now_s))
+
+    @rule(pick=st.integers(0, 9), is_late=st.booleans())
+    def acknowledge(self, pick: int, is_late: bool) -> None:
+        """Or not: that alone is nobody's death. Who acknowledges is heard."""
+        if pick < len(self.heard_s):
+            node_id = sorted(self.heard_s)[pick]
+            if is_late:
+                assert dead(self.nodes.is_late(node_id)) == []
+            else:
+                self.heard_s[node_id] = self.now_s
+                self.take(self.nodes.answers(node_id, self.now_s))
 
     @rule(pick=st.integers(0, 9), outcome=st.sampled_from(["refused", "answered", "silent"]))
     def hang_up(self, pick: int, outcome: str) -> None:
