@@ -10,7 +10,8 @@ import msgspec
 
 from linckia.base import errors
 from linckia.base.limits import REMOVED_GROUP_NAMES_MAX_BYTES
-from linckia.core.actors.directory import Actor, ActorDirectory, Begin, Effect, Publish, Start, Stop
+from linckia.core.actors.directory import ActorDirectory, Begin, Effect, Publish, Start, Stop
+from linckia.core.actors.record import Actor
 from linckia.core.actors.states import ActorDeathReason, ActorState
 from linckia.core.placement.names import group_of
 from linckia.core.tables.budget import Ledger

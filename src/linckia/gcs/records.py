@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from linckia.core.actors.directory import Actor
+from linckia.core.actors.record import Actor
 from linckia.core.actors.states import ActorDeathReason, ActorState
 from linckia.core.autoscaling.instances import InstanceState
 from linckia.core.placement.records import Group

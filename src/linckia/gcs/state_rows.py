@@ -12,7 +12,7 @@ import msgspec
 from linckia.base import errors
 from linckia.base.ids import ActorID, TaskID
 from linckia.base.limits import ERROR_TEXT_MAX_CHARS
-from linckia.core.actors.directory import Actor
+from linckia.core.actors.record import Actor
 from linckia.core.actors.states import ActorDeathReason, ActorState
 from linckia.core.placement.names import group_of
 from linckia.host import environment

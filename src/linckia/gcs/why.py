@@ -13,7 +13,7 @@ from linckia.core.placement.states import GroupState
 from linckia.protocol import messages as m
 
 if TYPE_CHECKING:
-    from linckia.core.actors.directory import Actor
+    from linckia.core.actors.record import Actor
     from linckia.core.placement.records import Group
     from linckia.gcs.actors import ActorService
     from linckia.gcs.node_record import NodeRecord

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
+"""2: actors start in two phases, and a node of before would begin unasked."""
 
 
 class Message(msgspec.Struct, array_like=True):

@@ -15,13 +15,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from linckia.base.callbacks import nobody_cares
 from linckia.base.limits import DEAD_ACTORS_MAX_BYTES
 from linckia.core.actors.owners import Owners
+from linckia.core.actors.record import Actor, record_bytes
 from linckia.core.actors.states import ACTOR_TABLE, ActorDeathReason, ActorEvent, ActorState
 from linckia.core.placement.names import group_of
 from linckia.core.tables.budget import Ledger
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
     from linckia.model.wire import Address
 
 S, E, D = ActorState, ActorEvent, ActorDeathReason
-ACTOR_RECORD_BYTES = 3000
-"""Of a record without its class, arguments, errors and texts: measured."""
 LIVE = (S.DEPENDENCIES_UNREADY, S.PENDING_CREATION, S.ALIVE, S.RESTARTING)
 
 
@@ -70,58 +69,6 @@ class Publish:
 
 
 Effect = Start | Begin | Stop | Publish
-
-
-class Actor:
-    """One actor's record. ``death`` is set once, with the state DEAD."""
-
-    __slots__ = (
-        "attempt",
-        "death",
-        "death_number",
-        "death_text",
-        "error",
-        "killed",
-        "may_have_begun",
-        "no_process",
-        "node_id",
-        "oom_error",
-        "pid",
-        "preempted",
-        "repr_name",
-        "restarts",
-        "scope_ended",
-        "spec",
-        "state",
-        "taken_away",
-        "worker",
-    )
-
-    def __init__(self, spec: ActorSpec) -> None:
-        self.spec: Any = spec
-        self.state = ACTOR_TABLE.initial
-        self.restarts = 0
-        self.attempt = 0  # of all to find a worker for it
-        self.may_have_begun = False  # the constructor, on a node that may not be able to say so
-        self.preempted = 0  # restarts because a machine was taken away: they do not count
-        self.taken_away = False  # it died with such a machine
-        self.worker: Address | None = None
-        self.pid = 0
-        self.repr_name = ""
-        self.node_id = b""
-        self.killed = False
-        self.no_process = False
-        self.scope_ended = False
-        self.death: ActorDeathReason | None = None
-        self.death_text = ""
-        self.death_number = 0  # the dead in the order of their deaths, also for the next head
-        self.oom_error: bytes | None = None  # encoded, when its last process was ended for want of memory
-        self.error: bytes | None = None  # encoded by the worker when its constructor raised
-
-    @property
-    def never_started(self) -> bool:
-        """Dead before any process was there."""
-        return self.worker is None and self.restarts == 0
 
 
 class ActorDirectory:
@@ -246,11 +193,12 @@ class ActorDirectory:
 
     def node_lost(self, actor_id: bytes, reason: str, *, preempted: bool) -> list[Effect]:
         """The node that it was sent to is dead: what has not begun there begins elsewhere, and costs nothing."""
-        if self.withdrawn(actor_id):
-            return [Start(actor_id, self.actors[actor_id].restarts)]
         actor = self.actors.get(actor_id)
-        restarts = actor.restarts if actor is not None else 0
-        return self.process_ended(actor_id, restarts, reason, intended=False, preempted=preempted)
+        if actor is None:
+            return []
+        if not actor.scope_ended and self.withdrawn(actor_id):
+            return [Start(actor_id, actor.restarts)]
+        return self.process_ended(actor_id, actor.restarts, reason, intended=False, preempted=preempted)
 
     def process_ended(
         self, actor_id: bytes, restarts: int, reason: str, *, intended: bool, preempted: bool = False
@@ -392,10 +340,3 @@ class ActorDirectory:
     def named(self, namespace: str | None) -> list[Actor]:
         """Live named actors of a namespace (None: of all)."""
         return [self.actors[actor_id] for (space, _), actor_id in self.names.items() if namespace in (None, space)]
-
-
-def record_bytes(actor: Actor) -> int:
-    """What a dead actor's record takes in memory, about."""
-    spec = actor.spec
-    blobs = (spec.class_blob, spec.args, actor.error, actor.oom_error)
-    return ACTOR_RECORD_BYTES + len(actor.death_text) + sum(len(blob) for blob in blobs if blob)

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from linckia.core.actors import directory as module
-from linckia.core.actors.directory import Actor, ActorDirectory, Begin, Publish, Start, Stop
+from linckia.core.actors.directory import ActorDirectory, Begin, Publish, Start, Stop
+from linckia.core.actors.record import Actor
 from linckia.core.actors.states import ActorDeathReason, ActorState
 from linckia.model.specs import ActorSpec
 from linckia.model.wire import Address
@@ -352,6 +353,14 @@ def test_a_node_that_dies_before_it_began_costs_no_restart() -> None:
     directory.leased(A, W1, 1)
     assert directory.node_lost(A, "its node died", preempted=False) == [Publish(A)]
     assert death(directory) is ActorDeathReason.WORKER_DIED
+
+
+def test_what_nobody_holds_any_more_is_not_asked_of_another_node() -> None:
+    directory = ActorDirectory()
+    asked(directory)
+    directory.out_of_scope(A)
+    assert directory.node_lost(A, "its node died", preempted=False) == [Publish(A)]
+    assert death(directory) is ActorDeathReason.OUT_OF_SCOPE
 
 
 def test_what_the_last_head_asked_for_may_have_begun() -> None:

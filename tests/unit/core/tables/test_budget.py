@@ -11,6 +11,7 @@ import pytest
 from linckia.base.limits import DEAD_ACTORS_MAX_BYTES, MIB
 from linckia.core.actors import directory as actors
 from linckia.core.actors.directory import ActorDirectory
+from linckia.core.actors.record import ACTOR_RECORD_BYTES
 from linckia.core.placement.directory import GroupDirectory
 from linckia.core.scheduling.view import ClusterView
 from linckia.core.tables.budget import Ledger, Recent
@@ -131,7 +132,7 @@ def test_the_next_head_forgets_those_first_that_died_first(monkeypatch: pytest.M
     first = ActorDirectory()
     for number in (3, 1, 2):
         live_and_die(first, number)
-    monkeypatch.setattr(actors, "DEAD_ACTORS_MAX_BYTES", 2 * actors.ACTOR_RECORD_BYTES + 500)
+    monkeypatch.setattr(actors, "DEAD_ACTORS_MAX_BYTES", 2 * ACTOR_RECORD_BYTES + 500)
     after = ActorDirectory()
     for actor in sorted(first.actors.values(), key=lambda each: each.death_number):
         after.restore(actor)
