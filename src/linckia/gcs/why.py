@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
 from linckia.core.actors.states import ActorState
+from linckia.core.nodes.states import NodeState
 from linckia.core.placement.names import group_of
 from linckia.core.placement.states import GroupState
 from linckia.protocol import messages as m
@@ -133,11 +134,11 @@ class WhyService:
 
     def _missing(self) -> str:
         """Nodes that may have the room that is looked for."""
-        absent = self._nodes.absent()
-        if not absent:
-            return ""
-        names = self._named([node.info.node_id for node in absent])
-        return f"; the last head also knew {names}"
+        absent = [node.info.node_id for node in self._nodes.absent()]
+        silent = [node.node_id for node in self._nodes.directory.nodes.values() if node.state is NodeState.SUSPECT]
+        text = f"; the last head also knew {self._named(absent)}" if absent else ""
+        here = [node_id for node_id in silent if node_id not in absent]
+        return text + (f"; nothing new is asked of {self._named(here)}" if here else "")
 
 
 def _restarts(actor: Actor) -> str:

@@ -61,6 +61,17 @@ def test_an_actor_that_was_sent_to_a_node(head: Head) -> None:
     assert "its constructor runs in process 77" in head.why(actor_id=ACTOR).text
 
 
+def test_an_actor_that_was_withdrawn_from_a_node_which_does_not_answer(head: Head) -> None:
+    node = head.join(b"node-one", CPU=1.0)
+    head.join(b"node-two")
+    head.register(spec({"CPU": 1.0}))
+    head.nodes.late(node.peer_id)
+    text = head.why(actor_id=ACTOR).text
+    name = b"node-one".hex()[:8]
+    assert "needs {CPU: 1}; nodes that have it get nothing new now, as they do not answer" in text
+    assert f"nothing new is asked of node {name} (10.0.0.1, SUSPECT, heard" in text
+
+
 def test_an_actor_that_lives_and_one_that_is_restarting(head: Head) -> None:
     node = head.join(b"node-one", CPU=1.0)
     head.register(spec({"CPU": 1.0}, max_restarts=3))

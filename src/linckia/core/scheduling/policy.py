@@ -315,6 +315,16 @@ def _infeasible_text(view: ClusterView, ask: Ask, allowed: frozenset[bytes] | No
     group = group_of(ask.need)
     if group:
         return f"it waits for a bundle with room in placement group {group} (not reserved yet, or all too small)"
+    absent = [
+        node.node_id.hex()[:8]
+        for node in view.nodes.values()
+        if not node.takes_work and (allowed is None or node.node_id in allowed) and vectors.fits(wanted, node.total)
+    ]
+    if absent:
+        return (
+            f"needs {vectors.describe(wanted)}; nodes that have it get nothing new now, as they do not answer or are "
+            f"about to leave: {', '.join(absent[:EXPLAINED_NODES_MAX])}"
+        )
     largest = {
         name: max((node.total.get(name, 0) for node in view.nodes.values()), default=0)
         for name in {**ask.placement, **wanted}
