@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from importlib.resources import files
@@ -59,10 +60,14 @@ _decode_submissions = msgspec.msgpack.Decoder(Submissions).decode
 
 
 class Dashboard:
-    """``ask`` answers one question, and blocks (asking.py)."""
+    """``ask`` answers one question, and blocks (asking.py). ``broken()``: a mistake of ours has ended what asks for
+    all, and this process is of no use any more.
+    """
 
-    def __init__(self, settings: Settings, port: int, ask: Callable[[Question], bytes]) -> None:
-        self._settings, self._port, self._ask = settings, port, ask
+    def __init__(
+        self, settings: Settings, port: int, ask: Callable[[Question], bytes], broken: Callable[[], None]
+    ) -> None:
+        self._settings, self._port, self._ask, self._broken = settings, port, ask, broken
         self._requests = Requests()
         self._snapshots: Snapshots | None = None
         self._renderers = anyio.CapacityLimiter(RENDERERS)
@@ -73,7 +78,7 @@ class Dashboard:
         routes = [Route(path, _answered(path, handler)) for path, handler in shown.items()]
         path = "/api/authenticate"
         routes.append(Route(path, _answered(path, self.authenticate), methods=["POST"]))
-        return Guard(Starlette(routes=routes, lifespan=self._life), self._settings, self._port, self._requests)
+        return Guard(Starlette(routes=routes, lifespan=self.life), self._settings, self._port, self._requests)
 
     def _paths(self) -> dict[str, Handler]:
         found: dict[str, Handler] = {
@@ -92,11 +97,16 @@ class Dashboard:
         return found | {f"/api/v0/{what}/summarize": self._summarizer(what) for what in bodies.SUMMARIES}
 
     @asynccontextmanager
-    async def _life(self, _app: Starlette) -> AsyncIterator[None]:
+    async def life(self, _app: Starlette | None = None) -> AsyncIterator[None]:
         """Questions that are on their way belong to no request: others wait for the same answer."""
-        async with asyncio.TaskGroup() as group:
-            self._snapshots = Snapshots(self._ask, time.monotonic, group)
-            yield
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._snapshots = Snapshots(self._ask, time.monotonic, group)
+                yield
+        except BaseExceptionGroup as errors:
+            traceback.print_exception(errors)
+            self._broken()
+            raise
 
     async def _told(self, question: Question) -> tuple[bytes, float]:
         """The answer as it came, and its age."""

@@ -71,7 +71,7 @@ async def _serve(settings: Settings, listener: socket.socket, channel: socket.so
 
     loop.add_reader(channel.fileno(), hear)
     config = uvicorn.Config(
-        Dashboard(settings, port, Asker(settings.endpoint, settings.token)).app(),
+        Dashboard(settings, port, Asker(settings.endpoint, settings.token), lambda: os._exit(1)).app(),
         http="h11", ws="none", loop="asyncio", lifespan="on", log_config=None, access_log=False, proxy_headers=False,
         server_header=False, date_header=False, limit_concurrency=CONNECTIONS_MAX, timeout_keep_alive=KEEP_ALIVE_S,
         h11_max_incomplete_event_size=REQUEST_HEAD_MAX_BYTES,

@@ -22,6 +22,7 @@ from linckia.base.limits import (
 )
 from linckia.dashboard.questions import Question
 
+ENTRIES_MAX = 256
 PATIENCE_S = 0.5
 """Who has an old answer waits so long for a new one."""
 
@@ -109,6 +110,3 @@ class Snapshots:
             if entry.running is None:
                 held -= len(entry.snapshot.body) if entry.snapshot is not None else 0
                 del self._entries[question]
-
-
-ENTRIES_MAX = 256
