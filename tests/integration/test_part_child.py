@@ -20,7 +20,6 @@ from linckia.rpc.reactor import Reactor
 pytestmark = pytest.mark.row("P9", "S10")
 WAIT_S = 10.0
 SPEAKS = "import socket, signal; socket.socket(fileno=0).send(b'x'); signal.pause()"
-HANGS = "import signal; signal.pause()"
 FAILS = "raise SystemExit(3)"
 
 
@@ -88,7 +87,7 @@ def test_a_killed_part_is_back(owned: Callable[..., Owner]) -> None:
 
 
 def test_a_silent_part_is_ended(owned: Callable[..., Owner]) -> None:
-    owner = owned(HANGS, 0.3)
+    owner = owned(SPEAKS, 0.3)
     owner.until(lambda: owner.child.part.failures == 2, "its silence is noticed, twice")
     assert owner.child.facts()["why"] == "it was silent for 0.3 s"
 

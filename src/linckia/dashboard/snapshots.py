@@ -32,22 +32,19 @@ class NothingKnownError(Exception):
 
 
 class Snapshot(NamedTuple):
-    """An answer as it came. ``as_of_s`` is when it was asked for, ``took_s`` how long the cluster needed."""
+    """An answer as it came. ``as_of_s`` is when it was asked for; it is shown for ``fresh_s`` without asking again."""
 
     body: bytes
     as_of_s: float
-    took_s: float
-
-    def is_fresh(self, now_s: float) -> bool:
-        """It is shown without asking again."""
-        return now_s - self.as_of_s < max(DASHBOARD_FRESH_S, self.took_s / DASHBOARD_SHARE)
+    fresh_s: float
 
 
 class _Entry:
-    """One question. ``refused_s``: when it was last asked in vain, and ``why``."""
+    """One question. ``took_s``: the last answer. ``refused_s``: when it was last asked in vain, and ``why``."""
 
     def __init__(self) -> None:
         self.snapshot: Snapshot | None = None
+        self.took_s = 0.0
         self.running: asyncio.Task[None] | None = None
         self.refused_s, self.why = float("-inf"), ""
 
@@ -68,7 +65,7 @@ class Snapshots:
         entry = self._entries.setdefault(question, _Entry())
         self._entries.move_to_end(question)
         now_s = self._now_s()
-        if entry.snapshot is not None and entry.snapshot.is_fresh(now_s):
+        if entry.snapshot is not None and now_s - entry.snapshot.as_of_s < entry.snapshot.fresh_s:
             return entry.snapshot
         if entry.running is None and now_s - entry.refused_s >= DASHBOARD_FRESH_S:
             entry.running = self._group.create_task(self._refresh(question, entry))
@@ -96,7 +93,9 @@ class Snapshots:
         except (OSError, ValueError) as error:
             entry.refused_s, entry.why = self._now_s(), str(error)
         else:
-            entry.snapshot = Snapshot(body, asked_s, self._now_s() - asked_s)
+            took_s = self._now_s() - asked_s
+            entry.snapshot = Snapshot(body, asked_s, _fresh_s(took_s, entry.took_s))
+            entry.took_s = took_s
             self._forget_some()
         finally:
             entry.running = None
@@ -110,3 +109,8 @@ class Snapshots:
             if entry.running is None:
                 held -= len(entry.snapshot.body) if entry.snapshot is not None else 0
                 del self._entries[question]
+
+
+def _fresh_s(took_s: float, before_s: float) -> float:
+    """For how long an answer is shown. One that took long once waited for a head, and is no more work than others."""
+    return max(DASHBOARD_FRESH_S, min(took_s, before_s) / DASHBOARD_SHARE)

@@ -17,8 +17,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from linckia.base.backoff import Backoff
-from linckia.base.limits import PART_BARREN_CAP_S, PART_RETRY_CAP_S, PART_RETRY_FIRST_S, PART_STEADY_AFTER_S
+from linckia.base.limits import (
+    PART_BARREN_CAP_S,
+    PART_RETRY_CAP_S,
+    PART_RETRY_FIRST_S,
+    PART_START_MAX_S,
+    PART_STEADY_AFTER_S,
+)
 from linckia.core.supervision.part import Part
+from linckia.core.supervision.states import PartState
 from linckia.host import environment, process
 from linckia.host.entropy import random_generator
 from linckia.host.own_log import say
@@ -29,7 +36,9 @@ if TYPE_CHECKING:
 
 
 class Program(NamedTuple):
-    """What is started. ``silent_max_s``: it hangs when it is not heard for so long. ``kind``: of its socket."""
+    """What is started. ``silent_max_s``: it hangs when it is not heard for so long, once it works. ``kind``: of its
+    socket.
+    """
 
     part: str
     module: str
@@ -104,11 +113,13 @@ class PartChild:
         """Is it heard?"""
         if pid != self.pid or self._pidfd < 0:
             return
-        left_s = self._heard_s + self._program.silent_max_s - time.monotonic()
+        works = self.part.state is PartState.UP
+        may_s = self._program.silent_max_s if works else max(self._program.silent_max_s, PART_START_MAX_S)
+        left_s = self._heard_s + may_s - time.monotonic()
         if left_s > 0:
             self._look_in(left_s)
         else:
-            self.end(f"it was silent for {self._program.silent_max_s:g} s")
+            self.end(f"it was silent for {may_s:g} s")
 
     def _on_exit(self, _events: int) -> None:
         self._reactor.unregister(self._pidfd)
