@@ -142,7 +142,8 @@ def test_killed_again_and_again_and_no_task_notices(leftovers: Leftovers) -> Non
     p99_s = took[int(0.99 * (len(took) - 1))]
     print(
         f"dashboards killed {KILLS}, back after {took[0]:.2f} / {took[len(took) // 2]:.2f} / {p99_s:.2f} / "
-        f"{took[-1]:.2f} s (min/median/p99/max); tasks {work.tasks}, actor calls {work.calls}, wrong or lost {len(work.wrong)}"
+        f"{took[-1]:.2f} s (min/median/p99/max); tasks {work.tasks}, actor calls {work.calls}, "
+        f"wrong or lost {len(work.wrong)}"
     )
     assert took[len(took) // 2] < BACK_MAX_S, took
     assert took[-1] < LATE_MAX_S, took

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from linckia.base.addresses import join_host_port
-from linckia.base.limits import DASHBOARD_SILENT_MAX_S
+from linckia.base.limits import DASHBOARD_SILENT_MAX_S, DASHBOARD_START_MAX_S
 from linckia.dashboard.settings import PACKET_MAX_BYTES, Said, Settings
 from linckia.host import environment
 from linckia.model.parts import DashboardFacts
@@ -63,7 +63,13 @@ class DashboardChild:
     def __init__(self, reactor: Reactor, settings: Settings, log_path: str, on_url: Callable[[], None]) -> None:
         self._reactor, self._settings, self._on_url = reactor, settings, on_url
         program = Program(
-            "dashboard", "linckia.dashboard.process", "linckia-dash", log_path, SILENT_MAX_S, socket.SOCK_SEQPACKET
+            "dashboard",
+            "linckia.dashboard.process",
+            "linckia-dash",
+            log_path,
+            SILENT_MAX_S,
+            DASHBOARD_START_MAX_S,
+            socket.SOCK_SEQPACKET,
         )
         self.process = PartChild(reactor, program, self._on_started, self._on_ended)
         self.url = ""

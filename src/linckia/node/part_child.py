@@ -17,13 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from linckia.base.backoff import Backoff
-from linckia.base.limits import (
-    PART_BARREN_CAP_S,
-    PART_RETRY_CAP_S,
-    PART_RETRY_FIRST_S,
-    PART_START_MAX_S,
-    PART_STEADY_AFTER_S,
-)
+from linckia.base.limits import PART_BARREN_CAP_S, PART_RETRY_CAP_S, PART_RETRY_FIRST_S, PART_STEADY_AFTER_S
 from linckia.core.supervision.part import Part
 from linckia.core.supervision.states import PartState
 from linckia.host import environment, process
@@ -36,8 +30,8 @@ if TYPE_CHECKING:
 
 
 class Program(NamedTuple):
-    """What is started. ``silent_max_s``: it hangs when it is not heard for so long, once it works. ``kind``: of its
-    socket.
+    """What is started. ``silent_max_s``: it hangs when it is not heard for so long; ``start_max_s``: or, if that is
+    longer, for so long before it has worked at all. ``kind``: of its socket.
     """
 
     part: str
@@ -45,6 +39,7 @@ class Program(NamedTuple):
     process_name: str
     log_path: str
     silent_max_s: float
+    start_max_s: float = 0.0
     kind: socket.SocketKind = socket.SOCK_STREAM
 
 
@@ -113,8 +108,9 @@ class PartChild:
         """Is it heard?"""
         if pid != self.pid or self._pidfd < 0:
             return
-        works = self.part.state is PartState.UP
-        may_s = self._program.silent_max_s if works else max(self._program.silent_max_s, PART_START_MAX_S)
+        may_s = self._program.silent_max_s
+        if self.part.state is not PartState.UP:
+            may_s = max(may_s, self._program.start_max_s)
         left_s = self._heard_s + may_s - time.monotonic()
         if left_s > 0:
             self._look_in(left_s)

@@ -8,8 +8,6 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 
 import msgspec
 import pytest
-from calling import Client
-from telling import overview
 
 from linckia.base.limits import DASHBOARD_WAITING_MAX
 from linckia.dashboard.access import OPEN_PATHS, cookie_name, mark_of
@@ -18,6 +16,8 @@ from linckia.dashboard.questions import OVERVIEW, Question, Submissions
 from linckia.dashboard.settings import Settings
 from linckia.model.jobs import JobRecord, JobSpec
 from linckia.model.listing import Part, encode_part
+from tests.unit.dashboard.calling import Client
+from tests.unit.dashboard.telling import overview
 
 TOKEN, PORT = "t" * 64, 8265
 AUTHORIZED = {"Authorization": f"Bearer {TOKEN}"}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from telling import DEAD, NODE, overview
 
 from linckia.core.jobs import life
 from linckia.dashboard import bodies
@@ -13,6 +12,7 @@ from linckia.dashboard.metrics import Requests, exposition
 from linckia.dashboard.questions import Parameters, Submissions, listing
 from linckia.model.jobs import Attempt, JobRecord, JobSpec
 from linckia.model.listing import Part
+from tests.unit.dashboard.telling import DEAD, NODE, overview
 
 ROW = {"actor_id": "ab", "class_name": "A", "state": "ALIVE", "name": "<img>", "is_detached": True}
 
