@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -73,3 +75,16 @@ def test_options_that_cannot_be(given: dict[str, Any], complaint: str) -> None:
     with pytest.raises((TypeError, ValueError)) as refused:
         linckia.init(address="local", **given)
     assert complaint in str(refused.value)
+
+
+def test_nothing_of_it_is_loaded_elsewhere() -> None:
+    """Nodes, heads, workers and drivers stay as small and quick to start as they are without it."""
+    rooms = ("api.session", "api.driver", "node.main", "node.rooms", "node.head_process", "worker.main", "cli.main")
+    banned = ("linckia.dashboard", "starlette", "uvicorn", "prometheus_client", "anyio")
+    program = f"""
+import sys
+{chr(10).join(f"import linckia.{room}" for room in rooms)}
+print([name for name in sys.modules if name.partition(".")[0] in {banned} or name.startswith("linckia.dashboard")])
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert ran.stdout.strip() == "[]"
