@@ -67,6 +67,16 @@ def test_a_host_that_is_not_ours_is_named_in_a_sentence(world: World) -> None:
 
 
 @pytest.mark.row("1.9")
+def test_a_head_starts_without_the_dashboard_that_nobody_insisted_on(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("LINCKIA_INCLUDE_DASHBOARD")
+    printed = world.linckia("start", "--head", "--num-cpus=1", "--port=0", "--dashboard-host=192.0.2.99")
+    assert "its dashboard    none: the dashboard cannot listen at 192.0.2.99" in printed
+    world.linckia("stop")
+
+
+@pytest.mark.row("1.9")
 def test_a_node_that_joins_has_none(world: World) -> None:
     """Also when it is asked for: it would show what the head's shows."""
     world.linckia("start", "--head", "--num-cpus=1", "--port=0")

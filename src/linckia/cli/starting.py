@@ -161,6 +161,8 @@ def _say(node: NodeProcess, *, block: bool) -> None:
     print(f"  its address      {facts['tcp_address']}")
     if facts["dashboard_url"]:
         print(f"  its dashboard    http://{facts['dashboard_url']}    (the token opens it)")
+    elif facts["dashboard_trouble"]:
+        print(f"  its dashboard    none: {facts['dashboard_trouble']}; it is tried again")
     print(f"  its logs         {node.session_dir}/logs")
     print("  look at it       linckia status")
     print(f"  stop it          {'Ctrl-C' if block else f'linckia stop {node.session_name}'}", flush=True)

@@ -146,6 +146,7 @@ class Node:
             "node_id": self.node_id.hex(),
             "node_ip": self.rooms.node_ip,
             "dashboard_url": dashboard.url if dashboard is not None else "",
+            "dashboard_trouble": dashboard.why if dashboard is not None and not dashboard.url else "",
         }
 
     def write_facts(self) -> None:
