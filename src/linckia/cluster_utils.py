@@ -31,7 +31,7 @@ NODE_ARGUMENTS = {
     "temp_dir": "_temp_dir",
 }
 """Ray's names of node arguments that ``init`` calls otherwise."""
-IGNORED = {"include_dashboard", "dashboard_host", "dashboard_port", "_system_config", "env_vars", "redis_password"}
+IGNORED = {"_system_config", "env_vars", "redis_password"}
 
 
 class ClusterNode:
@@ -121,7 +121,7 @@ class Cluster:
         options = options._replace(port=0, node_ip=node_ip, rejoin=rejoin, spill_dir=spill_dir)
         options = options._replace(autoscaling_config=scaling, store=store, token=self._token)
         if self.head_node is not None and not store:
-            options = options._replace(address=self.address)
+            options = options._replace(address=self.address, include_dashboard=False)  # heads have it
         process = start_node(options)
         process.wait_ready()
         node = ClusterNode(process)

@@ -4,8 +4,8 @@ module of that name; see docs/jobs.md.
 
 from __future__ import annotations
 
+from linckia.core.jobs.details import DriverInfo, JobAttempt, JobDetails, JobErrorType, JobInfo, JobStatus, JobType
 from linckia.jobs.client import JobSubmissionClient
-from linckia.jobs.details import DriverInfo, JobAttempt, JobDetails, JobErrorType, JobInfo, JobStatus, JobType
 
 __all__ = [
     "DriverInfo",

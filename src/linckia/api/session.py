@@ -33,7 +33,6 @@ class RayContext:
     def __init__(self, session: Session) -> None:
         self._session = session
         runtime = session.runtime
-        self.dashboard_url = ""
         self.python_version = ".".join(map(str, sys.version_info[:3]))
         self.ray_version = __version__
         self.ray_commit = ""
@@ -42,7 +41,7 @@ class RayContext:
             "redis_address": None,
             "object_store_address": session.endpoint,
             "raylet_socket_name": session.endpoint,
-            "webui_url": "",
+            "webui_url": session.dashboard_url(),
             "session_dir": session.session_dir,
             "metrics_export_port": 0,
             "gcs_address": session.endpoint,
@@ -50,6 +49,11 @@ class RayContext:
             "dashboard_agent_listen_port": 0,
             "node_id": runtime.node_id.hex(),
         }
+
+    @property
+    def dashboard_url(self) -> str:
+        """``host:port``; empty when the cluster has none on this machine."""
+        return self._session.dashboard_url()
 
     def __getitem__(self, key: str) -> Any:
         return self.address_info[key]
@@ -106,6 +110,16 @@ class Session:
         _raise_file_limit()
         environment.set_default("PYTHONBREAKPOINT", "pdb.set_trace")
 
+    def dashboard_url(self) -> str:
+        """``host:port`` of the cluster's dashboard on this machine; empty without one. Reads one small file, unless the
+        cluster is this program's own.
+        """
+        if self.node is not None:
+            return str(self.node.facts.get("dashboard_url", ""))
+        from linckia.host import session  # noqa: PLC0415  (loaded: the cluster was found with it)
+
+        return str(session.read_facts(self.session_dir).get("dashboard_url", ""))
+
     def _install_signals(self) -> None:
         if threading.current_thread() is not threading.main_thread():
             return
@@ -141,7 +155,7 @@ def _driver_node(options: NodeOptions, address: str) -> NodeOptions:
         raise ConnectionError(f"init(address={address!r}): {error}") from None
     return options._replace(
         address=address, node_ip=environment.address_towards(address), port=0, token=token, num_cpus=0, num_gpus=None,
-        prestart_workers=0, rejoin=False,
+        prestart_workers=0, rejoin=False, include_dashboard=False,
     )  # fmt: skip
 
 

@@ -12,9 +12,10 @@ from linckia.node.options import NodeOptions
 
 RAY_API_VERSION = "2.60.0"
 RESOURCE_MAX = 1e14
+PORT_MAX = 65_535
 OBJECT_STORE_MIN_BYTES = 75 * 1024 * 1024
 IGNORED = {
-    "include_dashboard", "dashboard_host", "dashboard_port", "logging_level", "logging_format", "configure_logging",
+    "logging_level", "logging_format", "configure_logging",
     "job_config",
     "runtime_env", "logging_config", "enable_resource_isolation", "cgroup_path",
     "system_reserved_cpu", "system_reserved_memory",
@@ -44,7 +45,7 @@ def parse(address: str | None, options: dict[str, Any]) -> InitOptions:
     """Check everything that can be checked without a cluster; errors name the argument."""
     known = IGNORED | {
         "num_cpus", "num_gpus", "resources", "labels", "object_store_memory", "object_spilling_directory", "namespace",
-        "ignore_reinit_error", "log_to_driver",
+        "ignore_reinit_error", "log_to_driver", "include_dashboard", "dashboard_host", "dashboard_port",
         "local_mode", "_memory", "_temp_dir", "_node_name", "_prestart_workers", "_keep_session",
     }  # fmt: skip
     _refuse_removed(options)
@@ -77,6 +78,7 @@ def parse(address: str | None, options: dict[str, Any]) -> InitOptions:
         spill_dir=_directory(options.get("object_spilling_directory")),
         prestart_workers=options.get("_prestart_workers"),
         keep_session=bool(options.get("_keep_session", False)),
+        **_dashboard(options),
     )
     log_to_driver = options.get("log_to_driver")
     if log_to_driver is None:
@@ -130,6 +132,22 @@ def _check_isolation(options: dict[str, Any]) -> None:
             raise ValueError(
                 f"init({name}=...) is only possible with enable_resource_isolation=True (resource isolation)"
             )
+
+
+def _dashboard(options: dict[str, Any]) -> dict[str, Any]:
+    """Not started unless it is asked for: a program's cluster is there in a fraction of a second, and small."""
+    wanted, host, port = (options.get(name) for name in ("include_dashboard", "dashboard_host", "dashboard_port"))
+    if wanted is not None and not isinstance(wanted, bool):
+        raise TypeError(f"init(include_dashboard={wanted!r}): must be True or False, got {type(wanted).__name__}")
+    if not wanted:
+        return {}
+    if host is not None and not isinstance(host, str):
+        raise TypeError(f"init(dashboard_host={host!r}): must be a host name or address, got {type(host).__name__}")
+    if port is not None and (isinstance(port, bool) or not isinstance(port, int) or not 0 <= port <= PORT_MAX):
+        raise ValueError(f"init(dashboard_port={port!r}): must be a port from 0 (any free one) to {PORT_MAX}")
+    found: dict[str, Any] = {"include_dashboard": True}
+    found |= {"dashboard_host": host} if host else {}
+    return found | ({"dashboard_port": port} if port is not None else {})
 
 
 def _directory(path: Any) -> str:

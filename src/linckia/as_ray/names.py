@@ -24,7 +24,7 @@ ALIASES = {
     "ray.runtime_env": "linckia.runtime_env",
     "ray.util": "linckia.util",
     "ray.util.helpers": "linckia.util.completion",
-    "ray.util.state.common": "linckia.util.state.records",
+    "ray.util.state.common": "linckia.core.listing.records",
 }
 
 # Modules of Ray that only gather names; ours are made of the public names of `linckia`.

@@ -162,11 +162,30 @@ PART_RETRY_FIRST_S: Final = 0.05
 PART_RETRY_CAP_S: Final = 0.8
 """Waits before a part that failed (the autoscaler, a raylet's memory monitor or output) is tried again: doubling, with
 jitter; it is back within 2 s (S 10)."""
+PART_BARREN_CAP_S: Final = 30.0
+"""Of a process that fails again and again before it has done any work: each try costs half a second of CPU time."""
 PART_STEADY_AFTER_S: Final = 5.0
 """A part that worked for so long has recovered: its next failure is a first one."""
 AUTOSCALER_SILENT_MAX_S: Final = 30.0
 """An autoscaler that has not asked its head anything for so long hangs, and is ended; a plan for thousands of waiting
 shapes takes seconds."""
+DASHBOARD_SILENT_MAX_S: Final = 10.0
+"""A dashboard tells its node five times in this time that its loop turns; one that has not hangs, and is ended."""
+DASHBOARD_START_MAX_S: Final = 10.0
+"""A node waits so long for its dashboard to listen, so that what it names can be opened; one that does not is ended."""
+DASHBOARD_PORTS_TRIED: Final = 50
+"""Ports above the wanted one that are tried when it is taken, as in Ray."""
+DASHBOARD_WAITING_MAX: Final = 100
+"""Requests that a dashboard works on at a time; the next one gets 429 (R 8.36)."""
+DASHBOARD_FRESH_S: Final = 0.7
+DASHBOARD_SHARE: Final = 0.1
+"""An answer of the head is shown to all for so long; where all take long, until asking again takes at most this share
+of the time."""
+DASHBOARD_QUESTIONS_MAX: Final = 4
+"""Questions to the cluster at a time, each on a thread of the dashboard."""
+DASHBOARD_CACHE_MAX_BYTES: Final = 64 * MIB
+DASHBOARD_LOG_MAX_BYTES: Final = 4 * MIB
+"""Of a job's output in one answer: the last of it."""
 
 # --- metadata store ----------------------------------------------------------------
 TXN_OPS_MAX: Final = 128

@@ -13,10 +13,10 @@ import typer
 
 from linckia.cli.starting import refuse
 from linckia.core.listing.filters import PREDICATES
+from linckia.core.listing.records import RAY_MAX_LIMIT_FROM_API_SERVER, RESOURCES, StateSchema
 from linckia.util import state
 from linckia.util.state import api
 from linckia.util.state.exception import RayStateApiException
-from linckia.util.state.records import RAY_MAX_LIMIT_FROM_API_SERVER, RESOURCES, StateSchema
 
 UNITS = {"B": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30}
 SORTED_BY = {"OBJECT_SIZE": "object_size", "PID": "pid", "REFERENCE_TYPE": "reference_type"}

@@ -42,8 +42,9 @@ def show_status(address: str, *, as_json: bool, verbose: bool) -> bool:
         reports = [_report(cluster) for cluster in chosen.values()]
     if as_json:
         first: dict[str, Any] = reports[-1] if reports else {}
-        keys = ("nodes", "demands", "placement_groups", "resources", "available", "autoscaler", "heads", "tables")
-        print(json.dumps({**{key: first.get(key, []) for key in keys}, "clusters": reports}, indent=2))
+        keys = ("nodes", "demands", "placement_groups", "resources", "available", "autoscaler", "heads")
+        more = ("tables", "dashboards")
+        print(json.dumps({**{key: first.get(key, []) for key in (*keys, *more)}, "clusters": reports}, indent=2))
     elif not reports:
         print(
             "no cluster of yours runs on this machine; `linckia start --head` starts one, linckia.init() a private one"
@@ -101,13 +102,27 @@ def _ask_status(endpoint: str, token: bytes) -> dict[str, Any]:
         "autoscaler": told.get("autoscaler", {}),
         "heads": told.get("heads", []),
         "tables": told.get("tables", []),
+        "dashboards": [_dashboard(node) for node in told["nodes"] if node["alive"] and node.get("dashboard")],
         "error": "",
     }
 
 
 def _nothing(error: str) -> dict[str, Any]:
     empty: dict[str, Any] = {"nodes": [], "resources": {}, "total": {}, "available": {}, "demands": []}
-    return {**empty, "placement_groups": [], "autoscaler": {}, "heads": [], "tables": [], "error": error}
+    return {
+        **empty,
+        "placement_groups": [],
+        "autoscaler": {},
+        "heads": [],
+        "tables": [],
+        "dashboards": [],
+        "error": error,
+    }
+
+
+def _dashboard(node: dict[str, Any]) -> dict[str, Any]:
+    told = node["dashboard"]
+    return {**told, "url": f"http://{told['url']}" if told["url"] else "", "node_id": node["node_id"].hex()}
 
 
 def _node(told: dict[str, Any]) -> dict[str, Any]:
@@ -151,6 +166,10 @@ def _print_report(report: dict[str, Any], *, verbose: bool) -> None:
         table.add_row("node", _node_line(node, verbose=verbose))
         for part in node["down"]:
             table.add_row("", _down_line(part), style="red")
+    for page in report["dashboards"]:
+        table.add_row(
+            "dashboard", page["url"] if page["is_up"] else _down_line(page), style="" if page["is_up"] else "red"
+        )
     for name, total in sorted(report["total"].items()):
         if not name.startswith("node:") and "_group_" not in name:
             free = report["available"].get(name, 0.0)

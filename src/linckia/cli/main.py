@@ -15,6 +15,7 @@ import typer
 
 import linckia
 from linckia.cli.job_commands import app as job_app
+from linckia.cli.start_command import start
 from linckia.node.launch import NodeStartError
 
 PROGRAM_ARGUMENTS = {"allow_interspersed_args": False}
@@ -37,6 +38,7 @@ app = typer.Typer(
     "The commands are for looking on, for clusters that outlive a program, and for programs written for Ray.",
     epilog="First steps: **linckia demo**, then docs/quickstart.md.",
 )
+app.command()(start)
 app.add_typer(job_app, name="job")
 app.add_typer(tls_app, name="tls")
 app.add_typer(head_app, name="head")
@@ -82,67 +84,6 @@ def demo(
 
     with _start_failures_said():
         raise typer.Exit(0 if show.run(files, cpus) else 1)
-
-
-@app.command()
-def start(  # noqa: PLR0913 - the options of a node
-    head: Annotated[bool, typer.Option("--head", help="Start a new cluster; this machine is its head.")] = False,
-    address: Annotated[
-        str,
-        typer.Option(
-            metavar="HOST:PORT", help="Join the cluster of that head, or of one of several (h1:p1,h2:p2), or etcd://..."
-        ),
-    ] = "",
-    store: Annotated[
-        str,
-        typer.Option(
-            help="Heads: where the cluster's state is kept. `session` (SQLite, ends with the session), `sqlite:/path`, "
-            "`etcd://h1:2379,h2:2379` (heads on several machines, one leads), or `none` (in the head's memory)."
-        ),
-    ] = "session",
-    node_ip_address: Annotated[
-        str, typer.Option(help="Where others reach this node. A head listens on loopback unless you name an address.")
-    ] = "",
-    port: Annotated[
-        int | None, typer.Option(min=0, max=65535, help="The node's one TCP port; 0: any. Heads try 6379 first.")
-    ] = None,
-    num_cpus: Annotated[float | None, typer.Option(help="CPUs to offer; default: those of this machine.")] = None,
-    num_gpus: Annotated[float | None, typer.Option(help="GPUs to offer.")] = None,
-    memory: Annotated[int | None, typer.Option(help="Memory to offer to tasks that ask for it, in bytes.")] = None,
-    resources: Annotated[str, typer.Option(help="More resources, as JSON: '{\"disk\": 2}'.")] = "{}",
-    labels: Annotated[str, typer.Option(help="Labels: 'zone=a,disk=ssd', or JSON.")] = "",
-    node_name: Annotated[str, typer.Option(help="A name for people.")] = "",
-    worker_group: Annotated[str, typer.Option(help="Name of the worker group this node belongs to.")] = "",
-    object_store_memory: Annotated[int | None, typer.Option(help="Shared memory for objects, in bytes.")] = None,
-    object_spilling_directory: Annotated[str, typer.Option(help="Where objects go when memory is full.")] = "",
-    autoscaling_config: Annotated[str, typer.Option(help="Worker groups to start on demand (a YAML file).")] = "",
-    temp_dir: Annotated[str, typer.Option(help="Where the session directory is made.")] = "",
-    tls_cert: Annotated[str, typer.Option(help="TLS between nodes: this machine's certificate (PEM).")] = "",
-    tls_key: Annotated[str, typer.Option(help="TLS: the certificate's private key.")] = "",
-    tls_ca: Annotated[str, typer.Option(help="TLS: the CA's certificate; `linckia tls init` makes all three.")] = "",
-    block: Annotated[bool, typer.Option("--block", help="Stay in the foreground; Ctrl-C stops the node.")] = False,
-) -> None:
-    """Start a node: the head of a new cluster, or one that joins (`--address`).
-
-    Programs on this machine find the cluster with `linckia.init()`, on others with `linckia.init(address="HOST:PORT")`.
-    A joining machine needs the cluster's token: `linckia get-auth-token` prints it on the head.
-    """
-    from linckia.cli import starting  # noqa: PLC0415 - start-up time
-
-    given: dict[str, object] = {
-        "num_cpus": num_cpus,
-        "num_gpus": num_gpus,
-        "_memory": memory,
-        "object_store_memory": object_store_memory,
-    }
-    given |= {"_node_name": node_name or None, "_temp_dir": temp_dir or None}
-    tls = (tls_cert, tls_key, tls_ca)
-    place = starting.Place(address, node_ip_address, port, worker_group, object_spilling_directory, tls, store)
-    raise typer.Exit(
-        starting.start(
-            given, place, resources=resources, labels=labels, head=head, block=block, scaling=autoscaling_config
-        )
-    )
 
 
 @app.command()

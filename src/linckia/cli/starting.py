@@ -23,6 +23,14 @@ REMOVE_GRACE_S = 2.0
 ERROR_NUMBER = r"\[Errno -?\d+\] "
 
 
+class Page(NamedTuple):
+    """The dashboard: whether (None: if what it needs is installed) and where."""
+
+    wanted: bool | None
+    host: str
+    port: int
+
+
 class Place(NamedTuple):
     """Where the node is and belongs."""
 
@@ -33,6 +41,7 @@ class Place(NamedTuple):
     spill_dir: str
     tls: tuple[str, str, str]
     store: str
+    page: Page
 
 
 def start(
@@ -92,6 +101,9 @@ def _options(given: dict[str, Any], place: Place, resources: str, labels: str) -
         tls_cert=place.tls[0],
         tls_key=place.tls[1],
         tls_ca=place.tls[2],
+        include_dashboard=place.page.wanted if not address else False,
+        dashboard_host=place.page.host,
+        dashboard_port=place.page.port,
     )
 
 
@@ -147,6 +159,10 @@ def _say(node: NodeProcess, *, block: bool) -> None:
         print(f"node {facts['node_id'][:12]} has joined the cluster at {address}\n")
         print('  in a program     linckia.init(address="auto")')
     print(f"  its address      {facts['tcp_address']}")
+    if facts["dashboard_url"]:
+        print(f"  its dashboard    http://{facts['dashboard_url']}    (the token opens it)")
+    elif facts["dashboard_trouble"]:
+        print(f"  its dashboard    none: {facts['dashboard_trouble']}; it is tried again")
     print(f"  its logs         {node.session_dir}/logs")
     print("  look at it       linckia status")
     print(f"  stop it          {'Ctrl-C' if block else f'linckia stop {node.session_name}'}", flush=True)

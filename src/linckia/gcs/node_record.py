@@ -6,7 +6,7 @@ from typing import Any
 
 from linckia.core.leases import vectors
 from linckia.host import environment
-from linckia.model.parts import PartFacts
+from linckia.model.parts import DashboardFacts, PartFacts
 from linckia.model.specs import NodeInfo
 from linckia.protocol import messages as m
 
@@ -26,6 +26,7 @@ class NodeRecord:
         self.revision = -1
         self.memory: tuple[int, int] = (0, 0)  # used bytes, threshold
         self.down: list[PartFacts] = []  # supervised parts of it
+        self.dashboard: DashboardFacts | None = None
         self.idle = False
         self.idle_since_s = 0.0  # 0: busy
         self.alive = True

@@ -31,7 +31,7 @@ from linckia.gcs.node_record import AbsentPeer, NodeRecord
 from linckia.gcs.view_changes import ViewChanges
 from linckia.host import environment
 from linckia.host.own_log import say
-from linckia.model.parts import PartFacts
+from linckia.model.parts import DashboardFacts, PartFacts
 from linckia.model.specs import NodeInfo
 from linckia.protocol import messages as m
 
@@ -71,6 +71,7 @@ class NodeService:
         self.probe: Callable[[str, Callable[[str, str], None]], None] = _no_probe  # node/head.py sets it
         self.own_memory: Callable[[], tuple[int, int]] = lambda: (0, 0)  # of the head's node; node/rooms.py sets it
         self.own_down: Callable[[], list[PartFacts]] = list  # likewise
+        self.own_dashboard: Callable[[], DashboardFacts | None] = lambda: None  # likewise
         self.now_s = time.monotonic  # the simulator sets its own
         self._news = News(call_later, self.broadcast, lambda: len(self.directory.nodes), lambda: self.now_s())
         self._tick_timer: Any = None
@@ -230,6 +231,7 @@ class NodeService:
         node = self.nodes.get(message.node_id)
         if node is not None:
             node.memory, node.down = (message.memory_used, message.memory_threshold), message.down
+            node.dashboard = message.dashboard
 
     def late(self, node_id: bytes) -> None:
         """It does not acknowledge what it was asked."""
@@ -413,6 +415,7 @@ class NodeService:
                 "down": [
                     msgspec.structs.asdict(each) for each in (self.own_down() if self.is_own(node) else node.down)
                 ],
+                "dashboard": _plain(self.own_dashboard() if self.is_own(node) else node.dashboard),
             }
             for node in self.nodes.values()
         ]
@@ -438,6 +441,12 @@ class NodeService:
             for node in self.living()
             for shape, count, _ in node.demand
         ]
+
+
+def _plain(told: DashboardFacts | None) -> dict[str, Any] | None:
+    if told is None:
+        return None
+    return {"url": told.url, "pid": told.pid, **msgspec.structs.asdict(told.part)}
 
 
 def _no_probe(_endpoint: str, outcome: Callable[[str, str], None]) -> None:

@@ -78,6 +78,7 @@ class Gcs:
         self.profile_events: Recent[tuple[str, float, float, bytes, bytes, int, str]] = Recent(PROFILE_EVENTS_MAX_BYTES)
         self.queries: dict[str, Callable[[], Any]] = {
             **self.nodes.queries(),
+            "overview": self._overview,
             "status": self._status,
             "jobs": self._jobs,
             "timeline": lambda: list(self.profile_events),
@@ -252,19 +253,28 @@ class Gcs:
             for job in self.jobs.values()
         ]
 
-    def _status(self) -> dict[str, Any]:
+    def _overview(self) -> dict[str, Any]:
+        """What a page shows that many look at: nothing in it grows with what has ended, dead nodes excepted."""
+        more = ("autoscaler", "heads", "tables", "counts", "revision")
+        found = {name: self.queries[name]() for name in more if name in self.queries}
         return {
             "session_name": self.session_name,
+            "epoch": self.nodes.epoch,
             "nodes": self.nodes.table(),
             "total": self.nodes.total(),
             "available": self.queries["available"](),
             "demand": self.nodes.demand(),
-            "autoscaler": self.queries["autoscaler"]() if "autoscaler" in self.queries else {},
-            "placement_groups": self.queries["placement_groups"]() if "placement_groups" in self.queries else [],
-            "jobs": self._jobs(),
-            "heads": self.queries["heads"]() if "heads" in self.queries else [],
-            "tables": self.queries["tables"]() if "tables" in self.queries else [],
+            "autoscaler": {},
+            "heads": [],
+            "tables": [],
+            "counts": {},
+            "revision": 0,
+            **found,
         }
+
+    def _status(self) -> dict[str, Any]:
+        groups = self.queries.get("placement_groups", list)
+        return {**self._overview(), "placement_groups": groups(), "jobs": self._jobs()}
 
 
 decode_job = msgspec.msgpack.Decoder(JobRecord).decode

@@ -1,7 +1,8 @@
-"""What the head's tables hold, and what they have forgotten: rows of `linckia status -v` (P 7)."""
+"""What the head's tables hold, and what they have forgotten: rows of `linckia status -v` (P 7), and counts by state."""
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import msgspec
@@ -11,6 +12,16 @@ from linckia.gcs.actors import ActorService
 from linckia.gcs.nodes import NodeService
 from linckia.gcs.placement_groups import GroupService
 from linckia.gcs.service import Gcs
+
+
+def state_counts(gcs: Gcs, actors: ActorService, groups: GroupService) -> dict[str, dict[str, int]]:
+    """How many of each state: actors and placement groups (what is remembered of those that ended included), jobs."""
+    ended = len(gcs.ended_jobs)
+    return {
+        "actors": dict(Counter(actor.state.value for actor in actors.directory.actors.values())),
+        "placement_groups": dict(Counter(group.state.value for group in groups.directory.groups.values())),
+        "jobs": {"RUNNING": len(gcs.jobs) - ended, "FINISHED": ended},
+    }
 
 
 def table_rows(

@@ -13,22 +13,28 @@ from typing import Any
 import linckia
 from linckia.base import errors
 from linckia.core.jobs import life
+from linckia.core.jobs.details import (
+    JobDetails,
+    JobStatus,
+    details_of,
+    details_of_driver,
+    job_ids,
+    listed,
+    submission_of,
+)
+from linckia.core.listing.records import RAY_MAX_LIMIT_FROM_API_SERVER
 from linckia.host import environment
 from linckia.job_config import JobConfig
-from linckia.jobs.details import JobDetails, JobStatus, details_of, details_of_driver
 from linckia.jobs.ledger import NAMESPACE
 from linckia.jobs.reading import JobReader, end_supervisor
 from linckia.jobs.submitting import Request, submit
-from linckia.model.jobs import SUBMISSION_ID_KEY, JobNeeds, JobPolicy, JobRecord
+from linckia.model.jobs import CLIENT_KEY, JobNeeds, JobPolicy, JobRecord
 from linckia.model.listing import Filter, Row
 from linckia.util.state.asking import collect
-from linckia.util.state.records import RAY_MAX_LIMIT_FROM_API_SERVER
 from linckia.worker import current
 
 STATE_TIMEOUT_S = 10.0
 STOP_LOOK_S = 15.0
-CLIENT_KEY = "linckia_job_client"
-"""Of the metadata of a program that connected only to ask about jobs: it is not listed."""
 
 
 class JobSubmissionClient:
@@ -129,7 +135,7 @@ class JobSubmissionClient:
             record = reader.record(job_id)
         except RuntimeError:
             rows = self._driver_rows([("job_id", "=", job_id)])
-            submission_id = _submission_id(rows[0]) if rows else None
+            submission_id = submission_of(rows[0]) if rows else None
             if not rows:
                 raise
             if submission_id is None:
@@ -139,12 +145,7 @@ class JobSubmissionClient:
 
     def list_jobs(self) -> list[JobDetails]:
         """Submitted jobs, those submitted first first, then programs that connected by themselves."""
-        records = self._reader().records()
-        ids = self._job_ids(records)
-        submitted = [details_of(record, ids.get(record.spec.submission_id)) for record in records]
-        rows = self._driver_rows([])
-        own = [row for row in rows if _submission_id(row) is None and CLIENT_KEY not in row["metadata"]]
-        return [*submitted, *map(details_of_driver, own)]
+        return listed(self._reader().records(), self._driver_rows([]))
 
     def get_job_logs(self, job_id: str) -> str:
         """What all its attempts have written so far, standard output and error as they came."""
@@ -225,14 +226,7 @@ class JobSubmissionClient:
     def _job_ids(self, records: list[JobRecord]) -> dict[str, str]:
         """Submission id -> job id of the last driver that connected."""
         wanted: list[Filter] = [("submission_id", "=", records[0].spec.submission_id)] if len(records) == 1 else []
-        rows = self._driver_rows(wanted) if records else []
-        rows.sort(key=lambda row: row["start_time"])
-        return {submission_id: row["job_id"] for row in rows if (submission_id := _submission_id(row)) is not None}
-
-
-def _submission_id(row: Row) -> str | None:
-    found = row["metadata"].get(SUBMISSION_ID_KEY)
-    return str(found) if found else None
+        return job_ids(self._driver_rows(wanted) if records else [])
 
 
 def _address(address: str | None) -> str:

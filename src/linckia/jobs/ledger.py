@@ -10,18 +10,16 @@ from typing import TYPE_CHECKING
 
 from linckia.base.limits import ENDED_SUBMISSIONS_MAX, JOB_START_MAX_S
 from linckia.host import environment
-from linckia.model.jobs import JobRecord, decode_job, encode_job
+from linckia.model.jobs import RECORDS, SUPERVISORS, JobRecord, decode_job, encode_job
 from linckia.protocol import messages as m
 
 if TYPE_CHECKING:
     from linckia.worker.runtime import Runtime
 
-RECORDS, STOPS, ENDED = "linckia.jobs", "linckia.jobs.stops", "linckia.jobs.ended"
-"""Namespaces: id -> record; id of what is to be stopped; time and id of what is over, in this order."""
+STOPS, ENDED = "linckia.jobs.stops", "linckia.jobs.ended"
+"""Namespaces: id of what is to be stopped; time and id of what is over, in this order."""
 
-
-NAMESPACE = "linckia.jobs"
-"""Of the supervisors, whose names are the submission ids."""
+NAMESPACE = SUPERVISORS
 
 
 def start_max_s() -> float:

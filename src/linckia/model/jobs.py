@@ -10,6 +10,10 @@ import msgspec
 
 SUBMISSION_ID_KEY, JOB_NAME_KEY = "job_submission_id", "job_name"
 """Of the metadata of a submitted job's driver, as in Ray."""
+CLIENT_KEY = "linckia_job_client"
+"""Of the metadata of a program that connected only to ask about jobs: it is not listed."""
+RECORDS, SUPERVISORS = "linckia.jobs", "linckia.jobs"
+"""Namespaces: of the key-value store, id -> record; of the supervisors, whose names are the submission ids."""
 
 
 class JobPolicy(msgspec.Struct, frozen=True):

@@ -13,3 +13,11 @@ class PartFacts(msgspec.Struct, array_like=True, frozen=True):
     down_since_s: float = 0.0
     why: str = ""
     failures: int = 0
+
+
+class DashboardFacts(msgspec.Struct, array_like=True, frozen=True):
+    """The dashboard of a node: ``url`` is ``host:port`` (empty: it has never listened), ``pid`` 0 while it is down."""
+
+    url: str
+    pid: int
+    part: PartFacts

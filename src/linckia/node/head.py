@@ -17,7 +17,7 @@ from linckia.gcs.relay import Relays
 from linckia.gcs.restoring import reconcile
 from linckia.gcs.scaling import ScalingService
 from linckia.gcs.service import Gcs
-from linckia.gcs.tables import table_rows
+from linckia.gcs.tables import state_counts, table_rows
 from linckia.gcs.waits import WaitService
 from linckia.gcs.why import WhyService
 from linckia.host.entropy import random_bytes
@@ -72,6 +72,7 @@ class HeadRoom:
         self.gcs.on_job_finished += [self.groups.job_finished, self.keepers.job_finished]
         self.gcs.queries["placement_groups"] = self.groups.table
         self.gcs.queries["autoscaler"] = lambda: self.scaling.status() if self.scaling.types else {}
+        self.gcs.queries["counts"] = lambda: state_counts(self.gcs, self.actors, self.groups)
         self.gcs.queries["tables"] = lambda: table_rows(
             self.gcs, self.nodes, self.actors, self.groups, self.keepers.table
         )

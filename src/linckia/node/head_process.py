@@ -186,6 +186,7 @@ class HeadProcess:
 
     def _furnish(self, room: HeadRoom) -> None:
         room.gcs.queries["heads"] = self._table
+        room.gcs.queries["revision"] = self._revision
         room.links.greeting = lambda: m.HeadsChanged(room.epoch, self._addresses())
         room.gcs.handlers[m.StepDown] = self._on_step_down
         room.gcs.keep_meta()  # the first write of a cluster says whose records these are
@@ -296,9 +297,13 @@ class HeadProcess:
     def _addresses(self) -> list[str]:
         return [join_host_port(head.host, head.port) for head in self.leadership.view.heads]
 
+    def _revision(self) -> int:
+        """Of the store: what it has of this head."""
+        return self.journal.revision if self.journal is not None else 0
+
     def _table(self) -> list[dict[str, Any]]:
         view = self.leadership.view
-        mine = self.journal.revision if self.journal is not None else 0
+        mine = self._revision()
         heads = view.heads
         if all(head.head_id != self.facts.head_id for head in heads):  # the news of our own key is on its way
             heads = (*heads, self.facts)

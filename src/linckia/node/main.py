@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from linckia.base.limits import STORE_DEFAULT_MAX_BYTES, STORE_DEFAULT_MEMORY_FRACTION
+from linckia.base.limits import DASHBOARD_START_MAX_S, STORE_DEFAULT_MAX_BYTES, STORE_DEFAULT_MEMORY_FRACTION
 from linckia.host import environment, process, tokens
 from linckia.host.entropy import random_bytes
 from linckia.host.own_log import say
@@ -26,6 +26,7 @@ from linckia.host.session import Session
 from linckia.node.dispatch import log_failure
 from linckia.node.launch import restart_program
 from linckia.node.options import NodeOptions
+from linckia.node.start_errors import JoinError, StartError
 from linckia.node.zygote_link import ZygoteLink, reap
 from linckia.rpc.handshake import Identity
 from linckia.rpc.reactor import Reactor
@@ -40,14 +41,6 @@ HEAD_START_MAX_S = 15.0  # it waits for its store
 JOIN_MAX_S = float(environment.option("JOIN_TIMEOUT_S", "10"))  # a head that starts at the same moment needs some
 AGAIN = "LINCKIA_NODE_AGAIN_FD"
 LOG_NAME = "node.log"
-
-
-class StartError(RuntimeError):
-    """This node cannot start; the text says why and what to do, so that no traceback is needed."""
-
-
-class JoinError(StartError):
-    """The head cannot be reached or refuses this node; the text says what to do."""
 
 
 class Node:
@@ -71,7 +64,7 @@ class Node:
         # Before anything else: the zygote boots beside us, and inherits little.
         self.zygote = ZygoteLink(self.reactor, {self.segment.fd}, options.worker_entry)
         self.reason = ""
-        self.starts_again = False
+        self.starts_again = self.is_announced = False
         self.is_again = bool(environment.setting(AGAIN))
 
     def build(self) -> None:
@@ -131,32 +124,55 @@ class Node:
         self.starts_again = True
         self.stop(reason)
 
-    def announce(self) -> None:
-        """Say that clients may connect; from now on the log is a file."""
-        addresses = {
+    def await_dashboard(self) -> None:
+        """Its address is told to people, who will open it. StartError when one was asked for and there is none."""
+        child = self.rooms.dashboard
+        deadline_s = time.monotonic() + DASHBOARD_START_MAX_S
+        while child is not None and not child.url and not child.why and not self.reactor.stopping:
+            left_s = deadline_s - time.monotonic()
+            if left_s <= 0:
+                break
+            self.reactor.poll(left_s)
+        if child is not None and not child.url and self.options.include_dashboard:
+            why = child.why or f"it does not listen within {DASHBOARD_START_MAX_S:g} s"
+            raise StartError(f"the dashboard does not start: {why}")
+
+    def _addresses(self) -> dict[str, str]:
+        dashboard = self.rooms.dashboard
+        return {
             "endpoint": self.rooms.endpoint,
             "tcp_address": self.rooms.tcp_address,
             "cluster_address": self.options.address or self.rooms.tcp_address,
             "node_id": self.node_id.hex(),
             "node_ip": self.rooms.node_ip,
+            "dashboard_url": dashboard.url if dashboard is not None else "",
+            "dashboard_trouble": dashboard.why if dashboard is not None and not dashboard.url else "",
         }
+
+    def write_facts(self) -> None:
+        """For those who look for clusters on this machine."""
+        self.session.write_facts(
+            {
+                **self._addresses(),
+                "is_head": not self.options.address,
+                "tls": self.tls_files,
+                "fate_share_with_driver": self.options.fate_share_with_driver,
+            }
+        )
+
+    def announce(self) -> None:
+        """Say that clients may connect; from now on the log is a file."""
         facts = {
             "ok": True,
-            **addresses,
+            **self._addresses(),
             "session_dir": self.session.path,
             "session_name": self.session.name,
             "token_path": self.session.token_path,
             "pid": os.getpid(),
             "zygote_pid": self.zygote.pid,
         }
-        self.session.write_facts(
-            {
-                **addresses,
-                "is_head": not self.options.address,
-                "tls": self.tls_files,
-                "fate_share_with_driver": self.options.fate_share_with_driver,
-            }
-        )
+        self.write_facts()
+        self.is_announced = True
         if not self.is_again:
             os.write(1, msgspec.json.encode(facts) + b"\n")
         _log_to_file(os.path.join(self.session.logs, LOG_NAME))
@@ -327,6 +343,7 @@ def main() -> None:
         node.build()
         node.watch()
         node.join()
+        node.await_dashboard()
         node.announce()
         is_ready = True
         node.rooms.start()

@@ -36,6 +36,9 @@ class NodeOptions(NamedTuple):
     tls_cert: str = ""  # PEM files of connections between nodes; empty: what the environment says (host/tls_files.py)
     tls_key: str = ""
     tls_ca: str = ""
+    include_dashboard: bool | None = False  # None: if what it needs is installed
+    dashboard_host: str = "127.0.0.1"
+    dashboard_port: int = 8265  # or the next one that is free; 0: any
     rejoin: bool = True  # a node that was declared dead joins again as a new one
     worker_entry: str = "linckia.worker.main:run_worker"
 

@@ -32,6 +32,7 @@ from linckia.rpc.reactor import Reactor
 
 if TYPE_CHECKING:
     from linckia.core.autoscaling.records import Limits
+    from linckia.node.dashboard_child import DashboardChild
     from linckia.node.head import HeadRoom
     from linckia.node.head_child import HeadChild
     from linckia.node.instances import InstanceHost
@@ -76,6 +77,7 @@ class Rooms:
             self.head.gcs.queries["available"] = self._available
             self.head.nodes.own_memory = self.raylet.memory.facts
             self.head.nodes.own_down = self.raylet.parts_down
+        self.dashboard = self._own_dashboard() if node.options.include_dashboard is not False else None
 
     # --- the head: here or elsewhere ----------------------------------------------------------------------------------
 
@@ -119,6 +121,17 @@ class Rooms:
         self.scaler = ScalerChild(self.reactor, head.scaling, head.outbox, limits, self._scaler_log())
         self.scaler.start()
 
+    def _own_dashboard(self) -> DashboardChild | None:
+        from linckia.node import dashboard_child  # noqa: PLC0415 - few nodes have one
+
+        child = dashboard_child.beside(self.node, self.endpoint, self.node_ip)
+        if child is not None:
+            self.raylet.dashboard = child.facts
+            if self.head is not None:
+                self.head.nodes.own_dashboard = child.facts
+            child.start()
+        return child
+
     def _instance_host(self, link: Any) -> InstanceHost:
         from linckia.node.instances import InstanceHost, start_instance  # noqa: PLC0415 - few nodes start others
 
@@ -133,7 +146,7 @@ class Rooms:
     def children(self) -> set[int]:
         """Processes of this node that whoever started them reaps."""
         mine = self.head_child.pids() if self.head_child is not None else set()
-        mine |= {self.scaler.pid} if self.scaler is not None else set()
+        mine |= {each.process.pid for each in (self.scaler, self.dashboard) if each is not None}
         return mine | (self.instances.pids() if self.instances is not None else set())
 
     def _on_head_failed(self, reason: str) -> None:
@@ -209,8 +222,9 @@ class Rooms:
         self.reactor.close_listener(self.listener)
         if self.door is not None:
             self.door.close()
-        if self.scaler is not None:
-            self.scaler.close()
+        for part in (self.scaler, self.dashboard):
+            if part is not None:
+                part.close()
         if self.instances is not None:
             self.instances.close()
         link = self.raylet.gcs

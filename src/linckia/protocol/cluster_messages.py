@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import msgspec
 
-from linckia.model.parts import PartFacts
+from linckia.model.parts import DashboardFacts, PartFacts
 from linckia.model.wire import Address
 from linckia.protocol.message import Message
 
@@ -84,13 +84,14 @@ class ViewDelta(Message, tag=145):
 
 class Heartbeat(Message, tag=146):
     """Raylet to GCS every HEARTBEAT_EVERY_S: this node lives; and its memory at its last look (threshold 0: it
-    does not look), and which of its parts are down.
+    does not look), which of its parts are down, and its dashboard, if it has one.
     """
 
     node_id: bytes
     memory_used: int = 0
     memory_threshold: int = 0
     down: list[PartFacts] = []
+    dashboard: DashboardFacts | None = None
 
 
 class NodeFenced(Message, tag=147):

@@ -168,7 +168,7 @@ class KvReply(Message, tag=107):
 
 
 class ClusterQuery(Message, tag=108):
-    """``what``: nodes | total | available | status | timeline | actors | jobs."""
+    """``what``: nodes | total | available | overview | status | timeline | actors | jobs."""
 
     rid: int
     what: str

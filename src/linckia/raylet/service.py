@@ -21,7 +21,7 @@ from linckia.core.leases.manager import LeaseManager
 from linckia.core.leases.records import Broken
 from linckia.core.memory.thresholds import MemorySettings
 from linckia.host import environment
-from linckia.model.parts import PartFacts
+from linckia.model.parts import DashboardFacts, PartFacts
 from linckia.model.specs import JobConfig, NodeInfo
 from linckia.model.wire import Address
 from linckia.protocol import messages as m
@@ -121,6 +121,7 @@ class Raylet:
         self.remote_drivers = RemoteDrivers(reactor, options.identity)
         self.on_stop: Callable[[str], None] = lambda _reason: None
         self.on_fence: Callable[[str], None] = lambda _reason: None
+        self.dashboard: Callable[[], DashboardFacts | None] = lambda: None  # node/dashboard_child.py sets it
         self.handlers: dict[type[m.Message], Handler] = {
             m.RegisterWorker: self.on_register_worker,
             m.RegisterDriver: self.on_register_driver,
@@ -183,7 +184,8 @@ class Raylet:
         if self.is_idle() is not self.desk.reported_idle or self.desk.store_has_changed:
             self.desk.schedule_report()
         if self.gcs.up:
-            self.gcs.post(m.Heartbeat(self.options.node.node_id, *self.memory.facts(), self.parts_down()))
+            told = (*self.memory.facts(), self.parts_down(), self.dashboard())
+            self.gcs.post(m.Heartbeat(self.options.node.node_id, *told))
         self.reactor.call_later(until_pulse_s(time.monotonic(), HEARTBEAT_EVERY_S / 2), self._heartbeat)
 
     # --- drivers and workers ------------------------------------------------------------------------------------------

@@ -12,10 +12,7 @@ from typing import Any, TypeVar, cast
 
 from linckia.core.listing import summaries
 from linckia.core.listing.filters import checked
-from linckia.model.listing import Filter, Part
-from linckia.util.state.asking import collect
-from linckia.util.state.exception import RayStateApiException
-from linckia.util.state.records import (
+from linckia.core.listing.records import (
     DEFAULT_LIMIT,
     DEFAULT_RPC_TIMEOUT,
     RAY_MAX_LIMIT_FROM_API_SERVER,
@@ -32,6 +29,9 @@ from linckia.util.state.records import (
     TaskState,
     WorkerState,
 )
+from linckia.model.listing import Filter, Part
+from linckia.util.state.asking import collect
+from linckia.util.state.exception import RayStateApiException
 
 S = TypeVar("S", bound=StateSchema)
 UserFilters = list[tuple[str, str, Any]] | None

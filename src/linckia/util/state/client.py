@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from linckia.core.listing.records import DEFAULT_LIMIT, DEFAULT_RPC_TIMEOUT, StateSchema
 from linckia.util.state import api
-from linckia.util.state.records import DEFAULT_LIMIT, DEFAULT_RPC_TIMEOUT, StateSchema
 
 
 class StateApiClient:

@@ -8,11 +8,11 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+from linckia.core.listing.records import DEFAULT_RPC_TIMEOUT, RAY_MAX_LIMIT_FROM_API_SERVER
 from linckia.model.listing import Filter, Row
 from linckia.util.state import api
 from linckia.util.state.asking import collect
 from linckia.util.state.exception import RayStateApiException
-from linckia.util.state.records import DEFAULT_RPC_TIMEOUT, RAY_MAX_LIMIT_FROM_API_SERVER
 
 FOLLOW_EVERY_S = 0.5
 DRIVER_LOG = "job-driver-"

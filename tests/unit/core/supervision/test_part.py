@@ -57,3 +57,14 @@ def test_what_nobody_wants_is_never_tried_again() -> None:
     it.closed()
     with pytest.raises(IllegalTransition):
         it.tried()
+
+
+def test_a_part_that_never_works_waits_longer_and_longer_until_it_has_worked() -> None:
+    failing = Part("dashboard", Backoff(0.1, 0.4), 5.0, barren=Backoff(0.1, 3.0))
+    waits = []
+    for _ in range(7):
+        waits.append(failing.failed("it crashed", 0.0, 1000.0, RNG))
+        failing.tried()
+    assert waits == [0.1, 0.2, 0.4, 0.8, 1.6, 3.0, 3.0]
+    failing.heard(10.0)
+    assert failing.failed("killed by signal 9", 11.0, 1000.0, RNG) == 0.4

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import Any
 
 from linckia.core.jobs.states import JOB_TABLE, JobState
-from linckia.model.jobs import Attempt, JobRecord
+from linckia.model.jobs import CLIENT_KEY, SUBMISSION_ID_KEY, Attempt, JobRecord
+from linckia.model.listing import Row
 
 
 class JobStatus(StrEnum):
@@ -152,6 +154,26 @@ def details_of_driver(row: dict[str, Any]) -> JobDetails:
         runtime_env=row["runtime_env"],
         driver_node_id=row["driver_node_id"],
     )
+
+
+def listed(records: Iterable[JobRecord], rows: Sequence[Row]) -> list[JobDetails]:
+    """Submitted jobs, then programs that connected by themselves: ``rows`` are all drivers' runs."""
+    ids = job_ids(rows)
+    submitted = [details_of(record, ids.get(record.spec.submission_id)) for record in records]
+    own = [row for row in rows if submission_of(row) is None and CLIENT_KEY not in row["metadata"]]
+    return [*submitted, *map(details_of_driver, own)]
+
+
+def job_ids(rows: Iterable[Row]) -> dict[str, str]:
+    """Submission id -> job id of the last driver that connected."""
+    found = sorted(rows, key=lambda row: row["start_time"])
+    return {submission_id: row["job_id"] for row in found if (submission_id := submission_of(row)) is not None}
+
+
+def submission_of(row: Row) -> str | None:
+    """The submission that a driver's run belongs to."""
+    found = row["metadata"].get(SUBMISSION_ID_KEY)
+    return str(found) if found else None
 
 
 def _attempt(attempt: Attempt) -> JobAttempt:
