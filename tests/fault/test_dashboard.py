@@ -90,8 +90,9 @@ def head_with_page() -> Iterator[tuple[Cluster, Page]]:
     """A head with SQLite and its dashboard; this program is connected."""
     cluster = Cluster(initialize_head=True, head_node_args={**HEAD, "store": "session"})
     try:
-        context = cluster.connect()
-        yield cluster, Page.of(context.address_info["session_dir"])
+        page = Page.of(cluster.connect().address_info["session_dir"])
+        until(page.is_there, GET_MAX_S, "it is up: a head does not wait for it")
+        yield cluster, page
     finally:
         linckia.shutdown()
         cluster.shutdown()

@@ -1,4 +1,6 @@
-"""The socket that the dashboard listens on: the wanted port, or the next one that is free (R 1.9)."""
+"""The socket that the dashboard listens on: the wanted port, or the next one that is free (R 1.9). Opened by its node,
+which can name the address before anything of the dashboard has been loaded.
+"""
 
 from __future__ import annotations
 

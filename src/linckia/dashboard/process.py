@@ -1,4 +1,5 @@
-"""The dashboard's process: listens, serves, and tells its node that it lives. Descriptor 0 is its way to the node.
+"""The dashboard's process: serves, and tells its node that it lives. Descriptor 0 is its way to the node, which sends
+the settings and the socket to listen on.
 
 Started by node/dashboard_child.py. It has no state: when it is killed the next one goes on at the same port.
 """
@@ -19,8 +20,7 @@ import uvicorn
 
 from linckia.dashboard.app import Dashboard
 from linckia.dashboard.asking import Asker
-from linckia.dashboard.listening import ListenError, listen
-from linckia.dashboard.settings import PACKET_MAX_BYTES, Said, Settings
+from linckia.dashboard.settings import PACKET_MAX_BYTES, PULSE, Settings
 from linckia.host import process
 
 CHANNEL: Final = 0
@@ -52,18 +52,13 @@ class Server(uvicorn.Server):
         asyncio.get_running_loop().call_soon_threadsafe(self._ended.set)  # it may sleep
 
 
-def tell(channel: socket.socket, said: Said) -> None:
-    """The node."""
-    with contextlib.suppress(OSError):  # it is gone, and so will we be
-        channel.send(msgspec.json.encode(said))
-
-
 async def _serve(settings: Settings, listener: socket.socket, channel: socket.socket) -> None:
     loop = asyncio.get_running_loop()
     port = listener.getsockname()[1]
 
     def pulse() -> None:
-        tell(channel, Said(port))
+        with contextlib.suppress(OSError):  # the node is gone, and so will we be
+            channel.send(PULSE)
         loop.call_later(settings.pulse_s, pulse)
 
     def hear() -> None:  # the node says nothing more: it has ended
@@ -88,14 +83,10 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     gc.enable()
     channel = socket.socket(fileno=os.dup(CHANNEL))
-    packet = channel.recv(PACKET_MAX_BYTES)
+    packet, descriptors, _, _ = socket.recv_fds(channel, PACKET_MAX_BYTES, 1)
     if not packet:
         os._exit(0)
     settings = msgspec.json.decode(packet, type=Settings)
-    try:
-        listener = listen(settings.host, settings.port)
-    except ListenError as error:
-        tell(channel, Said(trouble=str(error)))
-        os._exit(1)
+    listener = socket.socket(fileno=descriptors[0])
     asyncio.run(_serve(settings, listener, channel))
     os._exit(0)

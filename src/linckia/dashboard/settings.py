@@ -1,5 +1,6 @@
-"""What a dashboard is started with, and what it tells its node. One JSON packet each over their socketpair, so that the
-token is on no command line and in no environment. Imported by node/dashboard_child.py: nothing heavy here.
+"""What a dashboard is started with: one JSON packet over the socketpair with its node, so that the token is on no
+command line and in no environment, and with it the socket that it listens on. Imported by node/dashboard_child.py:
+nothing heavy here.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from typing import Final
 import msgspec
 
 PACKET_MAX_BYTES: Final = 64 * 1024
+PULSE: Final = b"."
+"""All that a dashboard says to its node: it lives."""
 DEFAULT_PORT: Final = 8265
 DEFAULT_HOST: Final = "127.0.0.1"
 
@@ -31,13 +34,6 @@ class Settings(msgspec.Struct, frozen=True):
     def reached_at(self) -> str:
         """The host of its URL."""
         return self.node_ip if is_any(self.host) else self.host
-
-
-class Said(msgspec.Struct, omit_defaults=True):
-    """By the dashboard: that it lives, and on which port it listens; or in a sentence why it cannot."""
-
-    port: int = 0
-    trouble: str = ""
 
 
 def is_any(host: str) -> bool:

@@ -1,5 +1,6 @@
 """The dashboard as a child process of its node, not of the head, so that it shows whichever head leads and outlives all
-of them. The node owns nothing of it but the number of its port, which the next process listens on again.
+of them. The node opens the socket that it listens on, hands it over and keeps the number only: while no dashboard is
+there connections are refused, and the next one listens on the same port.
 
 Built by node/rooms.py; the process is dashboard/process.py, and its supervision node/part_child.py.
 """
@@ -16,7 +17,8 @@ import msgspec
 
 from linckia.base.addresses import join_host_port
 from linckia.base.limits import DASHBOARD_SILENT_MAX_S, DASHBOARD_START_MAX_S
-from linckia.dashboard.settings import PACKET_MAX_BYTES, Said, Settings
+from linckia.dashboard.listening import ListenError, listen
+from linckia.dashboard.settings import PACKET_MAX_BYTES, Settings
 from linckia.host import environment
 from linckia.model.parts import DashboardFacts
 from linckia.node.part_child import PartChild, Program
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
 SILENT_MAX_S: Final = float(environment.option("DASHBOARD_SILENT_S", str(DASHBOARD_SILENT_MAX_S)))
 PULSES_MISSED: Final = 5
 NEEDED: Final = ("starlette", "uvicorn", "prometheus_client")
-_decode = msgspec.json.Decoder(Said).decode
 
 
 def missing() -> str:
@@ -73,7 +74,7 @@ class DashboardChild:
         )
         self.process = PartChild(reactor, program, self._on_started, self._on_ended)
         self.url = ""
-        self.trouble = ""  # why the last one could not listen
+        self.trouble = ""  # why there is nowhere to listen
         self._channel: socket.socket | None = None
 
     @property
@@ -97,8 +98,23 @@ class DashboardChild:
         self._channel = sock
         sock.setblocking(False)
         self._reactor.register(sock.fileno(), self._on_packet)
-        with contextlib.suppress(OSError):  # it is dead: its descriptor tells
-            sock.send(msgspec.json.encode(self._settings))
+        try:
+            listener = listen(self._settings.host, self._settings.port)
+        except ListenError as error:
+            self.trouble = str(error)
+            self.process.end(self.trouble)
+            return
+        self.trouble = ""
+        with listener:
+            self._listens_on(listener.getsockname()[1])
+            with contextlib.suppress(OSError):  # it is dead: its descriptor tells
+                socket.send_fds(sock, [msgspec.json.encode(self._settings)], [listener.fileno()])
+
+    def _listens_on(self, port: int) -> None:
+        url = join_host_port(self._settings.reached_at, port)
+        if url != self.url:
+            self.url, self._settings = url, msgspec.structs.replace(self._settings, port=port)
+            self._on_url()
 
     def _on_packet(self, _events: int) -> None:
         if not self._take():
@@ -106,7 +122,7 @@ class DashboardChild:
             self.process.end("")  # useless now, whether it knows it or not
 
     def _take(self) -> bool:
-        """Hear all that it has said. False: it has hung up."""
+        """Hear its pulses. False: it has hung up."""
         while self._channel is not None:
             try:
                 packet = self._channel.recv(PACKET_MAX_BYTES)
@@ -116,22 +132,10 @@ class DashboardChild:
                 return False
             if not packet:
                 return False
-            self._hear(_decode(packet))
+            self.process.heard(works=True)
         return True
 
-    def _hear(self, said: Said) -> None:
-        """A pulse, the port, or why it ends."""
-        self.trouble = said.trouble
-        self.process.heard(works=not said.trouble)
-        if said.trouble:
-            self.process.end(said.trouble)
-        url = join_host_port(self._settings.reached_at, said.port) if said.port else self.url
-        if url != self.url:
-            self.url, self._settings = url, msgspec.structs.replace(self._settings, port=said.port)
-            self._on_url()
-
     def _on_ended(self, _why: str) -> None:
-        self._take()  # its last words: its end may be seen first
         self._hang_up()
 
     def _hang_up(self) -> None:

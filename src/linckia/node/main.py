@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from linckia.base.limits import DASHBOARD_START_MAX_S, STORE_DEFAULT_MAX_BYTES, STORE_DEFAULT_MEMORY_FRACTION
+from linckia.base.limits import STORE_DEFAULT_MAX_BYTES, STORE_DEFAULT_MEMORY_FRACTION
 from linckia.host import environment, process, tokens
 from linckia.host.entropy import random_bytes
 from linckia.host.own_log import say
@@ -123,19 +123,6 @@ class Node:
         say(f"this node ends what it runs and joins again as a new one: {reason}")
         self.starts_again = True
         self.stop(reason)
-
-    def await_dashboard(self) -> None:
-        """Its address is told to people, who will open it. StartError when one was asked for and there is none."""
-        child = self.rooms.dashboard
-        deadline_s = time.monotonic() + DASHBOARD_START_MAX_S
-        while child is not None and not child.url and not child.why and not self.reactor.stopping:
-            left_s = deadline_s - time.monotonic()
-            if left_s <= 0:
-                break
-            self.reactor.poll(left_s)
-        if child is not None and not child.url and self.options.include_dashboard:
-            why = child.why or f"it does not listen within {DASHBOARD_START_MAX_S:g} s"
-            raise StartError(f"the dashboard does not start: {why}")
 
     def _addresses(self) -> dict[str, str]:
         dashboard = self.rooms.dashboard
@@ -343,7 +330,6 @@ def main() -> None:
         node.build()
         node.watch()
         node.join()
-        node.await_dashboard()
         node.announce()
         is_ready = True
         node.rooms.start()

@@ -19,6 +19,7 @@ from linckia.host.own_log import say
 from linckia.model.specs import NodeInfo
 from linckia.node.dispatch import each
 from linckia.node.resources import max_idle_workers, memory_settings, node_resources
+from linckia.node.start_errors import StartError
 from linckia.protocol import messages as m
 from linckia.raylet.gcs_link import GcsLink
 from linckia.raylet.relaying import Relaying
@@ -130,6 +131,8 @@ class Rooms:
             if self.head is not None:
                 self.head.nodes.own_dashboard = child.facts
             child.start()
+            if child.trouble and self.node.options.include_dashboard:
+                raise StartError(f"the dashboard does not start: {child.trouble}")
         return child
 
     def _instance_host(self, link: Any) -> InstanceHost:
