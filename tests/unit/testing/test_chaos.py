@@ -206,6 +206,17 @@ def test_a_good_run() -> None:
         assert questions.answer(number, "etcd", found).verdict in ("kept", "kept, slower"), number
 
 
+def test_the_report_says_which_faults_the_time_was_lost_to() -> None:
+    ops, ledger = all_classes()
+    late = [op("creation", 900, 5.5, 3.0), op("creation", 901, 6.0, 1.5), op("find", 902, 8.5, 1.05)]
+    found = result([*ops, *late], [*ledger, *(ran(each.kind, each.number) for each in late)])
+    assert found.faults["head"].lost_s["creation"] == pytest.approx(2.0), "from 6.5 to 8.5 s; the other one is inside"
+    assert found.faults["head"].lost_s["task"] == 0.0
+    report = reporting.as_markdown(found)
+    assert "* creation: 2.0 s: head 2.0" in report
+    assert "* find" not in report.partition("Time lost")[2].partition("##")[0], "what is too little is not named"
+
+
 def test_a_run_whose_faults_found_nobody() -> None:
     seen = Seen([], ["raylet at 3 s: there was nobody to hit"], [1], 0, [], 0.5)
     found = summarise(result(*all_classes()).facts, *all_classes(), seen, (0, 9 * S))

@@ -84,6 +84,16 @@ def service(ops: Sequence[Op], from_ns: int, to_ns: int) -> Service:
     )
 
 
+def slow_ones(ops: Sequence[Op]) -> list[Op]:
+    """Those of which `lost_s` knows something."""
+    return [op for op in ops if op.outcome != "ok" or op.took_s > AVAILABLE_WITHIN_S]
+
+
+def lost_s(ops: Sequence[Op], from_ns: int, to_ns: int) -> float:
+    """Seconds in which somebody waited for more than 1 s."""
+    return _length(_waits(ops, int(AVAILABLE_WITHIN_S * 1e9), from_ns, to_ns)) / 1e9
+
+
 def _share_within(ops: Sequence[Op], limit_ns: int) -> float:
     return sum(op.outcome == "ok" and op.ended_ns - op.began_ns <= limit_ns for op in ops) / len(ops)
 

@@ -12,6 +12,7 @@ from linckia.testing.chaos.schedule import KINDS
 from linckia.testing.chaos.stale import Stale
 
 SHOWN_ERRORS = 3
+LOST_LEAST_S = 0.1
 COLUMNS = (
     *("class", "operations", "failed", "lost", "duplicated", "ran again"),
     *("longest pause, quiet", "with faults", "within limit", "time", "slots"),
@@ -91,7 +92,20 @@ def _available(result: Result) -> str:
     return (
         "## Available: answered well within 1 s\n\n" + "\n".join(rows) + "\n\nFrom the first fault to the end. *Of "
         "time*: who waits asks nothing, so each moment in which somebody waited for more than 1 s counts as lost."
+        f"{_lost_to(result)}"
     )
+
+
+def _lost_to(result: Result) -> str:
+    """Of which faults the time was lost, most first."""
+    lines = []
+    for kind in result.classes:
+        lost = {fault: row.lost_s.get(kind, 0.0) for fault, row in result.faults.items()}
+        most = sorted((fault for fault in lost if lost[fault] >= LOST_LEAST_S), key=lambda fault: -lost[fault])
+        if most:
+            named = ", ".join(f"{fault} {lost[fault]:.1f}" for fault in most)
+            lines.append(f"* {kind}: {sum(lost.values()):.1f} s: {named}")
+    return "\n\nTime lost, in seconds, and between which fault and the next:\n" + "\n".join(lines) if lines else ""
 
 
 def _faults(result: Result) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from linckia.testing.chaos import checking
-from linckia.testing.chaos.availability import Service, Spread, Successes, service, spread
+from linckia.testing.chaos.availability import Service, Spread, Successes, lost_s, service, slow_ones, spread
 from linckia.testing.chaos.checking import Tally
 from linckia.testing.chaos.history import NAMES, Deed, Execution, Op
 from linckia.testing.chaos.schedule import ENDS_WORK
@@ -32,6 +32,8 @@ class FaultRow(msgspec.Struct, frozen=True):
     """From the fault to the first success that began after it."""
     pause: dict[str, Spread]
     """The longest pause between two successes, from the fault to the next one."""
+    lost_s: dict[str, float] = {}
+    """From each fault to the next one: seconds in which somebody waited for more than 1 s."""
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -124,9 +126,11 @@ def summarise(
 
 def _faults(deeds: Sequence[Deed], by_class: dict[str, list[Op]], ended_ns: int) -> dict[str, FaultRow]:
     tracks = {kind: Successes(by_class[kind]) for kind in NAMES if by_class.get(kind)}
+    slow = {kind: slow_ones(by_class[kind]) for kind in tracks}
     ends = [*(deed.at_ns for deed in deeds[1:]), ended_ns][: len(deeds)]
     recovery: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     pause: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    lost: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
     counts: dict[str, int] = defaultdict(int)
     for deed, end_ns in zip(deeds, ends, strict=True):
         counts[deed.kind] += 1
@@ -135,8 +139,10 @@ def _faults(deeds: Sequence[Deed], by_class: dict[str, list[Op]], ended_ns: int)
             if took_s is not None:
                 recovery[deed.kind][kind].append(took_s)
             pause[deed.kind][kind].append(track.longest_pause_s(deed.at_ns, max(end_ns, deed.at_ns + 1)))
+            lost[deed.kind][kind] += lost_s(slow[kind], deed.at_ns, end_ns)
     return {
-        fault: FaultRow(count, _spreads(recovery[fault]), _spreads(pause[fault])) for fault, count in counts.items()
+        fault: FaultRow(count, _spreads(recovery[fault]), _spreads(pause[fault]), dict(lost[fault]))
+        for fault, count in counts.items()
     }
 
 
