@@ -142,6 +142,7 @@ class HeadChild:
         self._worked = bool(said.get("works", self._worked))
         if "epoch" in said:
             self.epoch = int(said["epoch"])
+            self._hang_up_until_s = 0.0  # others look for this one now, not for the dead one
             self.on_leads(self.epoch)
 
     def _hang_up(self) -> None:

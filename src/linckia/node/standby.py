@@ -25,6 +25,11 @@ SIGNS_OF_DEATH = ("Connection refused", "peer closed", "Connection reset")
 
 
 LOOK_AGAIN_S = 0.05
+UNMET_MAX_S = 0.5
+"""A leader that has never answered us since it was elected is not taken for dead before: its process may be a new one,
+and its node still hang up on whoever asks, because the one before has just died (`HeadChild`). Two heads that took each
+other's leases so for a second and more, ten terms of 0.1 s, were the longest waits for a new leader.
+"""
 
 
 class LeaderWatch:
@@ -39,7 +44,8 @@ class LeaderWatch:
         self._epoch = 0  # of the leader that is watched
         self._address = ""
         self._told = -1
-        self._begun_s = 0.0  # the last attempt
+        self._begun_s = self._since_s = 0.0  # the last attempt, and since when it is watched
+        self._has_met = False  # it has answered
         self._is_over = False
 
     def look_at(self, view: HeadsView) -> None:
@@ -48,6 +54,7 @@ class LeaderWatch:
         if self._is_over or leader is None or leader.head_id == self._facts.head_id or view.epoch == self._epoch:
             return
         self._epoch, self._address = view.epoch, join_host_port(leader.host, leader.port)
+        self._since_s, self._has_met = time.monotonic(), False
         self._connect()
 
     def stop(self) -> None:
@@ -75,8 +82,12 @@ class LeaderWatch:
         except OSError:
             return  # no way there: the lease decides
         self._conn, self._told, self._begun_s = conn, -1, time.monotonic()
-        conn.on_established = lambda _conn: self._report()
+        conn.on_established = self._met
         self._reactor.call_later(LEADER_LOOK_MAX_S, lambda: self._too_long(conn))
+
+    def _met(self, conn: Any) -> None:
+        self._has_met = self._has_met or conn is self._conn
+        self._report()
 
     def _too_long(self, conn: Any) -> None:
         """Neither an answer nor a refusal: silence proves nothing; the lease decides, and we try again meanwhile."""
@@ -86,10 +97,11 @@ class LeaderWatch:
     def _lost(self, conn: Any, epoch: int, why: str) -> None:
         if conn is not self._conn or self._is_over or epoch != self._epoch:
             return
-        self._conn = None
-        if not conn.established and any(sign in why for sign in SIGNS_OF_DEATH):
+        self._conn, now_s = None, time.monotonic()
+        is_met = self._has_met or now_s - self._since_s >= UNMET_MAX_S
+        if not conn.established and is_met and any(sign in why for sign in SIGNS_OF_DEATH):
             self._leadership.leader_gone(epoch)
-        elif time.monotonic() - self._begun_s > LOOK_AGAIN_S:
+        elif now_s - self._begun_s > LOOK_AGAIN_S:
             self._connect()  # it may be the way between us: who answers there now?
         else:  # its node does not know yet that it leads
             self._reactor.call_later(LOOK_AGAIN_S, lambda: self._connect() if self._conn is None else None)
