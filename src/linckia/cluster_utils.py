@@ -107,11 +107,12 @@ class Cluster:
     def add_node(self, wait: bool = True, **node_args: Any) -> ClusterNode:
         """Start a node: the first is the head, and so is each with a ``store`` (several heads share it, one leads).
         Arguments as those of ``linckia.init`` (``num_cpus``, ``resources``, ``labels``, ``object_store_memory``, ...).
-        Returns when it is part of the cluster.
+        Returns when it is part of the cluster. A head has a dashboard with ``include_dashboard=True`` only.
         """
         del wait  # a node that is ready has joined
         given = {NODE_ARGUMENTS.get(name, name): value for name, value in node_args.items() if name not in IGNORED}
         given.setdefault("num_cpus", 1)
+        given.setdefault("include_dashboard", False)
         spill_dir = given.pop("object_spilling_directory", "") or ""
         rejoin = bool(given.pop("rejoin", False))
         scaling = str(given.pop("autoscaling_config", "") or "")

@@ -107,6 +107,19 @@ def test_who_asks_for_a_head_that_was_just_killed_is_hung_up_on(watched: Callabl
 
 
 @pytest.mark.row("S4")
+def test_a_next_one_that_leads_is_handed_to_those_who_ask(watched: Callable[[str], Watched]) -> None:
+    """They look for this one: a hang-up, meant for the dead one, would cost it its lease."""
+    node = watched("etcd://h:1/x")
+    node.kill()
+    node.until(lambda: node.head.pid and node.head._worked, "the next one works")
+    node.head._hear({"epoch": 8})
+    with ask(node) as here:
+        here.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            here.recv(1)
+
+
+@pytest.mark.row("S4")
 def test_where_there_is_no_other_head_who_asks_waits_for_the_next_process(watched: Callable[[str], Watched]) -> None:
     node = watched("sqlite:/x.db")
     node.kill()
