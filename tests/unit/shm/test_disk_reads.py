@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import mmap
 import os
 import random
@@ -13,6 +14,7 @@ from linckia.shm import disk_reads
 from linckia.shm.disk_reads import DIRECT_BYTES, FileReader
 
 SIZE = 5 * DIRECT_BYTES + 100
+EVICTIONS_MAX = 1000
 CONTENT = random.Random(1).randbytes(SIZE)
 
 
@@ -25,10 +27,22 @@ def path(tmp_path: Path) -> Path:
 
 def reader(path: Path, *, cached: bool, on_disk: bool = True) -> FileReader:
     fd = os.open(path, os.O_RDONLY)
-    if not cached:
+    for _ in range(0 if cached else EVICTIONS_MAX):
         os.fdatasync(fd)
         os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        if not in_memory(fd):
+            break  # the kernel keeps pages that another core has just touched: it is asked again
     return FileReader(fd, on_disk=on_disk)
+
+
+def in_memory(fd: int) -> bool:
+    """Some of the file is in the page cache."""
+    states = (ctypes.c_ubyte * -(-SIZE // DIRECT_BYTES))()
+    with mmap.mmap(fd, SIZE, flags=mmap.MAP_PRIVATE) as view:
+        anchor = ctypes.c_char.from_buffer(view)
+        failed = ctypes.CDLL(None).mincore(ctypes.c_void_p(ctypes.addressof(anchor)), ctypes.c_size_t(SIZE), states)
+        del anchor
+    return bool(failed) or any(state & 1 for state in states)
 
 
 def read(file: FileReader, position: int, size: int, shift: int = 0) -> bytes:
