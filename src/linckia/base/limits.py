@@ -172,7 +172,7 @@ shapes takes seconds."""
 DASHBOARD_SILENT_MAX_S: Final = 10.0
 """A dashboard tells its node five times in this time that its loop turns; one that has not hangs, and is ended."""
 DASHBOARD_START_MAX_S: Final = 10.0
-"""A node waits so long for its dashboard to listen, so that what it names can be opened; one that does not is ended."""
+"""A dashboard that has not said by then that it serves is ended: importing what it needs takes long on busy cores."""
 DASHBOARD_PORTS_TRIED: Final = 50
 """Ports above the wanted one that are tried when it is taken, as in Ray."""
 DASHBOARD_WAITING_MAX: Final = 100

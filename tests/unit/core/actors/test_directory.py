@@ -10,44 +10,8 @@ from linckia.core.actors import directory as module
 from linckia.core.actors.directory import ActorDirectory, Begin, Publish, Start, Stop
 from linckia.core.actors.record import Actor
 from linckia.core.actors.states import ActorDeathReason, ActorState
-from linckia.model.specs import ActorSpec
 from linckia.model.wire import Address
-
-OWNER = Address(b"owner", "unix:/owner")
-W1, W2, W3 = (Address(f"w{n}".encode(), f"unix:/w{n}") for n in (1, 2, 3))
-A, B = b"actor-a", b"actor-b"
-
-
-def spec(actor_id: bytes = A, **changes: Any) -> ActorSpec:
-    fields: dict[str, Any] = {
-        "actor_id": actor_id, "job_id": b"job1", "class_id": b"c", "class_blob": b"", "class_name": "Actor",
-        "class_module": "m", "args": b"", "extras": None, "owner": OWNER, "name": "", "namespace": "ns",
-        "detached": False, "get_if_exists": False, "max_restarts": 0, "max_task_retries": 0, "max_concurrency": 1,
-        "is_async": False, "concurrency_groups": {}, "max_pending_calls": -1, "lifetime_resources": {},
-        "placement_resources": {"CPU": 1.0}, "methods": [],
-    }  # fmt: skip
-    return ActorSpec(**{**fields, **changes})
-
-
-def alive(directory: ActorDirectory, worker: Address = W1, **changes: Any) -> None:
-    """Register an actor and see it through its constructor."""
-    actor = spec(**changes)
-    directory.register(actor, ready=True)
-    directory.leased(actor.actor_id, worker, 1)
-    directory.alive(actor.actor_id, worker, 1, "")
-
-
-def lose(directory: ActorDirectory, restarts: int, actor_id: bytes = A, *, intended: bool = False) -> list[Any]:
-    return directory.process_ended(actor_id, restarts, "killed by signal 9", intended=intended)
-
-
-def state(directory: ActorDirectory, actor_id: bytes = A) -> ActorState:
-    return directory.actors[actor_id].state
-
-
-def death(directory: ActorDirectory, actor_id: bytes = A) -> ActorDeathReason | None:
-    return directory.actors[actor_id].death
-
+from tests.unit.core.actors.cases import OWNER, W1, W2, W3, A, B, alive, death, lose, spec, state
 
 # --- birth ------------------------------------------------------------------------------------------------------------
 
@@ -311,65 +275,6 @@ def test_old_dead_actors_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
         alive(directory, actor_id=actor_id)
         directory.kill(actor_id, no_restart=True)
     assert list(directory.actors) == ids[2:]
-
-
-# --- which node may begin ---------------------------------------------------------------------------------------------
-
-
-def asked(directory: ActorDirectory, **changes: Any) -> int:
-    """Register an actor and ask a node for it."""
-    directory.register(spec(**changes), ready=True)
-    return directory.attempted(A)
-
-
-def test_what_has_not_begun_is_withdrawn_and_asked_of_another_node() -> None:
-    directory = ActorDirectory()
-    first = asked(directory)
-    assert directory.withdrawn(A) == first
-    assert not directory.is_current(A, first), "what that node says comes too late"
-    assert directory.withdrawn(A) != first, "withdrawn once"
-    second = directory.attempted(A)
-    assert directory.is_current(A, second)
-    assert directory.leased(A, W2, 2) == [Begin(A, second)]
-    assert directory.actors[A].restarts == 0
-
-
-def test_what_may_have_begun_stays_where_it_is() -> None:
-    directory = ActorDirectory()
-    attempt = asked(directory)
-    directory.leased(A, W1, 1)
-    assert directory.withdrawn(A) == 0
-    directory.alive(A, W1, 1, "")
-    assert directory.withdrawn(A) == 0
-    assert directory.is_current(A, attempt)
-
-
-def test_a_node_that_dies_before_it_began_costs_no_restart() -> None:
-    directory = ActorDirectory()
-    attempt = asked(directory, max_restarts=0)
-    assert directory.node_lost(A, "its node died", preempted=False) == [Start(A, 0)]
-    assert not directory.is_current(A, attempt)
-    directory.attempted(A)
-    directory.leased(A, W1, 1)
-    assert directory.node_lost(A, "its node died", preempted=False) == [Publish(A)]
-    assert death(directory) is ActorDeathReason.WORKER_DIED
-
-
-def test_what_nobody_holds_any_more_is_not_asked_of_another_node() -> None:
-    directory = ActorDirectory()
-    asked(directory)
-    directory.out_of_scope(A)
-    assert directory.node_lost(A, "its node died", preempted=False) == [Publish(A)]
-    assert death(directory) is ActorDeathReason.OUT_OF_SCOPE
-
-
-def test_what_the_last_head_asked_for_may_have_begun() -> None:
-    known = ActorDirectory()
-    asked(known)
-    taken_over = ActorDirectory()
-    taken_over.restore(known.actors[A])
-    assert taken_over.withdrawn(A) == 0
-    assert taken_over.attempted(A) == 2, "numbers go on"
 
 
 # --- messages that come late or twice ---------------------------------------------------------------------------------
